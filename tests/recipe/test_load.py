@@ -1,0 +1,142 @@
+from pathlib import Path
+
+import pytest
+
+from uan_da.errors import UserError
+from uan_da.recipe import Recipe, load_recipe
+from uan_da.recipe.source import dump_yaml, read_yaml
+from uan_da.shipped import shipped
+
+GOOD = """\
+dataset: digits
+task: optdigits:optdigits_m
+backbone: small_cnn
+norm: {name: uan, num_clusters: 3}
+method: {name: dann, trade_off: 0.5}
+augment: {weak: [{name: crop, padding: 2}]}
+train: {epochs: 2, optimizer: {name: sgd, lr: 1e-3}}
+"""
+
+
+def problems(folder: Path, text: str, *overrides: str) -> list[str]:
+    path = folder / "r.yaml"
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(UserError) as caught:
+        load_recipe(path, overrides)
+    return [line.removeprefix(f"{path}:") for line in str(caught.value).splitlines()]
+
+
+@pytest.mark.parametrize("name", shipped("recipes"))
+def test_every_shipped_recipe_loads_and_starts_with_its_command(name: str) -> None:
+    load_recipe(name)
+    assert shipped("recipes")[name].read_text().startswith(f"# uan-da train {name}\n")
+
+
+def test_options_are_complete_and_typed(tmp_path: Path) -> None:
+    (tmp_path / "r.yaml").write_text(GOOD)
+    recipe = load_recipe(tmp_path / "r.yaml")
+    assert recipe.norm.name == "uan"
+    assert recipe.norm.options["num_clusters"] == 3
+    assert recipe.norm.options["assignment"] == "sample"
+    assert recipe.norm.keys == {"where": "all", "input": "none"}
+    assert recipe.method.options["trade_off"] == 0.5
+    assert recipe.train.optimizer.options["lr"] == 1e-3
+    assert recipe.task.sources == ("optdigits",)
+
+
+def test_the_resolved_recipe_resolves_to_itself(tmp_path: Path) -> None:
+    (tmp_path / "r.yaml").write_text(GOOD)
+    recipe = load_recipe(tmp_path / "r.yaml")
+    (tmp_path / "s.yaml").write_text(dump_yaml(recipe.to_dict()))
+    again = load_recipe(tmp_path / "s.yaml")
+    assert again == recipe
+    assert again.to_dict() == recipe.to_dict() == read_yaml(tmp_path / "s.yaml").data
+
+
+def test_all_mistakes_at_once_each_with_its_line(tmp_path: Path) -> None:
+    text = """\
+dataset: digits
+task: optdigits
+backbone: {name: smal_cnn}
+norm: {name: uan, num_cluster: 3, assignment: both}
+method: {name: dann, trade_off: -1}
+augment:
+  weak: [{name: crop, pading: 2}]
+train: {epoch: 2, batch: {source: 0}, optimizer: {name: adam, lr: fast}}
+seeds: 3
+"""
+    found = problems(tmp_path, text)
+    assert len(found) == len(set(found)) == 10
+    expected = [
+        "2: task: expected SOURCE:TARGET",
+        "3: backbone: unknown backbone 'smal_cnn' (did you mean 'small_cnn'?)",
+        "4: norm.num_cluster: unknown key 'num_cluster' (did you mean 'num_clusters'?)",
+        "4: norm.assignment: input should be 'sample' or 'element'",
+        "5: method.trade_off: input should be greater than or equal to 0",
+        "7: augment.weak.0.pading: unknown key 'pading' (did you mean 'padding'?)",
+        "8: train.epoch: unknown key 'epoch' (did you mean 'epochs'?)",
+        "8: train.batch.source: input should be greater than 0",
+        "8: train.optimizer.lr: input should be a valid number",
+        "9: seeds: unknown key 'seeds' (did you mean 'seed'?)",
+    ]
+    for want in expected:
+        assert any(line.startswith(want) for line in found), (want, found)
+    lines = [int(line.partition(":")[0]) for line in found]
+    assert lines == sorted(lines)
+
+
+def test_missing_keys_are_named(tmp_path: Path) -> None:
+    found = problems(tmp_path, "dataset: digits\n")
+    assert any("task: is missing" in line for line in found)
+    assert any("train: is missing" in line for line in found)
+
+
+def test_a_bad_override_is_placed_on_the_command_line(tmp_path: Path) -> None:
+    assert problems(tmp_path, GOOD, "norm.num_clusters=many") == [
+        "command line: norm.num_clusters: input should be a valid integer, unable to parse string as an integer"
+    ]
+
+
+def test_both_lengths_or_none(tmp_path: Path) -> None:
+    assert "exactly one of 'epochs' and 'steps'" in problems(tmp_path, GOOD, "train.steps=4")[0]
+
+
+@pytest.mark.parametrize("task", ["a:b:c", ":b", "a:", "a+:b", "a+a:b", "a:a", "a+b:b"])
+def test_what_is_no_task(tmp_path: Path, task: str) -> None:
+    assert "task:" in problems(tmp_path, GOOD, f"task={task}")[0]
+
+
+def test_several_sources() -> None:
+    recipe = load_recipe("digits", ["task=a+b:c"])
+    assert recipe.task.domains == ("a", "b", "c")
+    assert str(recipe.task) == "a+b:c"
+
+
+def test_unknown_recipes_suggest_the_nearest(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"unknown recipe 'digit' \(did you mean 'digits'\?\)"):
+        load_recipe("digit")
+    with pytest.raises(UserError, match="no such file"):
+        load_recipe(tmp_path / "none.yaml")
+
+
+def test_a_users_own_function_works_where_a_name_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "mine_models.py").write_text(
+        "from torch import nn\n"
+        "def net(channels: int, *, width: int = 4) -> nn.Module:\n"
+        "    return nn.Sequential(nn.Conv2d(channels, width, 3), nn.BatchNorm2d(width), nn.AdaptiveAvgPool2d(1), nn.Flatten())\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    recipe = load_recipe("digits", ["backbone=mine_models:net", "backbone.width=7"])
+    assert recipe.backbone(3)[0].out_channels == 7
+    with pytest.raises(UserError, match="'mine_models:nett' does not exist"):
+        load_recipe("digits", ["backbone=mine_models:nett"])
+    with pytest.raises(UserError, match="'no_such_module:net' cannot be imported"):
+        load_recipe("digits", ["backbone=no_such_module:net"])
+
+
+def test_with_method_keeps_everything_else() -> None:
+    recipe = load_recipe("digits", ["seed=5", "norm.shrink=null"])
+    plain = recipe.with_method("source_only")
+    assert plain.method.name == "source_only"
+    assert {**plain.to_dict(), "method": 0} == {**recipe.to_dict(), "method": 0}
+    assert isinstance(plain, Recipe)

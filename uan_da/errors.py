@@ -1,0 +1,5 @@
+"""What a user did wrong, said once and clearly."""
+
+
+class UserError(Exception):
+    """Wrong usage, recipe or data: the command line prints the message, without a traceback, and exits with 2."""

@@ -1,0 +1,137 @@
+"""Every name that a recipe may use, and where its code lives.
+
+A name becomes an object only when it is asked for, so that ``uan-da --help`` imports nothing. A new norm, method, …
+is one file and one line here; ``module:object`` of the user's own works wherever a name does.
+"""
+
+import difflib
+import importlib
+import os
+import sys
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from uan_da.errors import UserError
+
+
+@dataclass(frozen=True)
+class Names:
+    """The names of one ``kind`` of thing, ``name → "module:object"``."""
+
+    kind: str
+    targets: Mapping[str, str]
+
+    def load(self, name: str) -> Any:
+        """The object that ``name``, or a ``module:object``, stands for.
+
+        Raises:
+            UserError: the name is unknown (says which exist and which is nearest), or its module cannot be imported.
+        """
+        if ":" in name:
+            if os.getcwd() not in sys.path:  # an installed command does not see the folder where the user's code is
+                sys.path.append(os.getcwd())
+            return _import(name, self.kind)
+        if name not in self.targets:
+            raise UserError(unknown(self.kind, name, self.targets))
+        return _import(self.targets[name], self.kind)
+
+
+def unknown(kind: str, name: str, known: Iterable[str]) -> str:
+    """The message for a name that does not exist: the nearest one, or all that do."""
+    known = sorted(known)
+    nearest = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
+    hint = f"did you mean {nearest[0]!r}?" if nearest else f"there are: {', '.join(known)}"
+    return f"unknown {kind} {name!r} ({hint})"
+
+
+def _import(target: str, kind: str) -> Any:
+    module_name, _, attribute = target.partition(":")
+    try:
+        found: Any = importlib.import_module(module_name)
+        for part in attribute.split("."):
+            found = getattr(found, part)
+    except ImportError as error:
+        raise UserError(f"{kind} {target!r} cannot be imported: {error}") from error
+    except AttributeError as error:
+        raise UserError(f"{kind} {target!r} does not exist: {error}") from error
+    return found
+
+
+NORMS = Names(
+    "norm",
+    {
+        "bn": "uan_da.norms.batch:batch_norm",
+        "uan": "uan_da.norms.uan_conversion:uan",
+        "uan_paper": "uan_da.norms.uan_conversion:uan_paper",
+        "gn": "uan_da.norms.group_norm:group_norm",
+        "ln": "uan_da.norms.layer_norm:layer_norm",
+        "ln_channel": "uan_da.norms.layer_norm:channel_layer_norm",
+        "in": "uan_da.norms.instance_norm:instance_norm",
+        "mn": "uan_da.norms.mixture_norm:mixture_norm",
+        "dsbn": "uan_da.norms.dsbn:dsbn",
+        "transnorm": "uan_da.norms.transnorm:transnorm",
+        "alpha_bn": "uan_da.norms.alpha_bn:alpha_bn",
+        "cn": "uan_da.norms.context_norm:cn",
+        "acn": "uan_da.norms.context_norm:acn",
+    },
+)
+
+METHODS = Names(
+    "method",
+    {
+        "source_only": "uan_da.methods.source_only:SourceOnly",
+        "dann": "uan_da.methods.dann:DANN",
+        "adamatch": "uan_da.methods.adamatch:AdaMatch",
+    },
+)
+
+BACKBONES = Names(
+    "backbone",
+    {
+        "small_cnn": "uan_da.models.small_cnn:small_cnn",
+    },
+)
+
+AUGMENTATIONS = Names(
+    "augmentation",
+    {
+        "crop": "uan_da.data.augment:Crop",
+        "flip": "uan_da.data.augment:Flip",
+        "rand_augment": "uan_da.data.augment:RandAugment",
+        "cutout": "uan_da.data.augment:Cutout",
+    },
+)
+
+VALIDATORS = Names(
+    "validator",
+    {
+        "information_maximization": "uan_da.evaluation.validators:information_maximization",
+        "entropy": "uan_da.evaluation.validators:entropy",
+    },
+)
+
+ADAPTERS = Names(
+    "adapter",
+    {
+        "digits": "uan_da.data.digits:Digits",
+    },
+)
+
+OPTIMIZERS = Names(
+    "optimizer",
+    {
+        "adam": "uan_da.training.optimizer:adam",
+        "adamw": "uan_da.training.optimizer:adamw",
+        "sgd": "uan_da.training.optimizer:sgd",
+    },
+)
+
+SCHEDULES = Names(
+    "schedule",
+    {
+        "constant": "uan_da.training.schedule:constant",
+        "cosine": "uan_da.training.schedule:cosine",
+        "inverse_decay": "uan_da.training.schedule:inverse_decay",
+    },
+)

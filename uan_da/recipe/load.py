@@ -1,0 +1,74 @@
+"""From a recipe's name or file to a checked :class:`Recipe`."""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from uan_da.errors import UserError
+from uan_da.names import unknown
+from uan_da.recipe.overrides import apply_overrides
+from uan_da.recipe.schema import Recipe
+from uan_da.recipe.source import Source, read_yaml
+from uan_da.shipped import shipped
+
+
+def find_recipe(name: str) -> Path:
+    """The file of a shipped recipe, or of the user's own (a path, or anything that ends in ``.yaml``).
+
+    Raises:
+        UserError: there is no such recipe (names the nearest).
+    """
+    recipes = shipped("recipes")
+    if name in recipes:
+        return recipes[name]
+    path = Path(name)
+    if path.is_file():
+        return path
+    if path.suffix in {".yaml", ".yml"} or len(path.parts) > 1:
+        raise UserError(f"recipe {name!r}: no such file")
+    raise UserError(unknown("recipe", name, recipes))
+
+
+def load_recipe(name: str | Path, overrides: Iterable[str] = ()) -> Recipe:
+    """Load, override and check a recipe.
+
+    Raises:
+        UserError: everything that is wrong, one ``FILE:LINE: KEY: PROBLEM`` a line.
+    """
+    source = read_yaml(find_recipe(str(name)))
+    apply_overrides(source, overrides)
+    return check_recipe(source)
+
+
+def check_recipe(source: Source) -> Recipe:
+    """Validate ``source``; all its mistakes are told at once."""
+    try:
+        return Recipe.model_validate(source.data)
+    except ValidationError as error:
+        raise UserError(describe_problems(source, error)) from None
+
+
+def describe_problems(source: Source, error: ValidationError) -> str:
+    """Every problem of a validation, ``FILE:LINE: KEY: PROBLEM`` each, in the order of the lines."""
+    problems = {_describe(source, problem["loc"], problem["msg"]) for problem in error.errors(include_url=False)}
+    return "\n".join(sorted(problems, key=_line_number))
+
+
+def _describe(source: Source, loc: tuple[str | int, ...], message: str) -> str:
+    path = tuple(part for part in loc if part not in _UNION_BRANCHES)
+    message = " ".join(message.removeprefix("Value error, ").split())
+    if message == "Field required":
+        message = "is missing"
+    key = ".".join(map(str, path)) or "recipe"
+    return f"{source.place(path)}: {key}: {message[:1].lower()}{message[1:]}"
+
+
+def _line_number(problem: str) -> tuple[str, int]:
+    origin, _, rest = problem.partition(":")
+    line = rest.partition(":")[0]
+    return origin, int(line) if line.isdigit() else 0
+
+
+# pydantic names the branch of a union in an error's location; the user wrote no such key
+_UNION_BRANCHES = {"int", "float", "str", "bool", "none", "constrained-int", "constrained-float"}

@@ -1,0 +1,55 @@
+"""``norm=bn method.trade_off=0.5 train.epochs=2``: a recipe changed on the command line."""
+
+from collections.abc import Iterable
+from typing import Any
+
+from uan_da.errors import UserError
+from uan_da.recipe.source import Source, parse_value
+
+BLOCKS = ("backbone", "norm", "method", "train.optimizer", "train.schedule", "selection.validator")
+"""Keys whose value has a name and options."""
+
+
+def apply_overrides(source: Source, overrides: Iterable[str]) -> None:
+    """Apply ``key=value`` texts to ``source``, names of blocks before keys, whatever their order.
+
+    A block that gets a new name loses its options: they belonged to the old one.
+
+    Raises:
+        UserError: a text has no ``=``, or goes through a key that holds no mapping.
+    """
+    pairs = [_split(text) for text in overrides]
+    for key, value in sorted(pairs, key=lambda pair: pair[0] not in BLOCKS):
+        path = key.split(".")
+        parent = _descend(source.data, path[:-1], key)
+        if key in BLOCKS and isinstance(value, str):
+            old = parent.get(path[-1])
+            value = old if _name(old) == value else {"name": value}
+        parent[path[-1]] = value
+        below = [place for place in source.places if place[: len(path)] == tuple(path)]
+        for place in below:
+            del source.places[place]
+        source.places[tuple(path)] = "command line"
+
+
+def _split(text: str) -> tuple[str, Any]:
+    key, equals, value = text.partition("=")  # at the first =, for the value may hold more
+    if not equals or not key or not all(key.split(".")):
+        raise UserError(f"command line: {text!r}: expected KEY=VALUE, such as train.epochs=2")
+    block = key.removesuffix(".name")
+    return (block if block in BLOCKS else key), parse_value(value)
+
+
+def _descend(data: dict[str, Any], path: list[str], key: str) -> dict[str, Any]:
+    for depth, part in enumerate(path):
+        child = data.setdefault(part, {})
+        if isinstance(child, str) and ".".join(path[: depth + 1]) in BLOCKS:
+            child = data[part] = {"name": child}
+        if not isinstance(child, dict):
+            raise UserError(f"command line: {key}: {'.'.join(path[: depth + 1])!r} holds a value, not keys")
+        data = child
+    return data
+
+
+def _name(block: Any) -> Any:
+    return block.get("name") if isinstance(block, dict) else block
