@@ -1,0 +1,17 @@
+import torch
+from torch.nn.functional import pad
+
+from uan_da.data.augment import Crop
+
+
+def test_every_place_in_the_padded_image_is_drawn():
+    image = torch.rand(1, 1, 5, 7)
+    result = Crop(padding=2)(image.expand(1000, -1, -1, -1), torch.Generator().manual_seed(0))
+    padded = pad(image[0], (2, 2, 2, 2))
+    windows = {tuple(padded[0, y : y + 5, x : x + 7].flatten().tolist()) for y in range(5) for x in range(5)}
+    assert {tuple(crop.flatten().tolist()) for crop in result} == windows
+
+
+def test_without_padding_nothing_changes():
+    images = torch.rand(4, 3, 5, 7)
+    assert torch.equal(Crop(padding=0)(images, None), images)

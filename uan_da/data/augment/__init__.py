@@ -1,0 +1,35 @@
+"""Augmentation of whole batches with one draw per image.
+
+An augmentation takes float32 images (N, C, H, W) in [0, 1], C = 1 or 3, on the CPU or a GPU, and returns the
+same kind. Random numbers come from the generator that the call is given (the global CPU one if ``None``):
+they are drawn on the generator's device and moved to the images', so a CPU generator gives images on a GPU
+the draws that it gives on the CPU. The input is never written to; what has nothing to do may return it as it
+is.
+
+The operations without their draws, one parameter per image, are in `color`, `filters` and `geometry`.
+"""
+
+from uan_da.data.augment.affine import Affine
+from uan_da.data.augment.blur import Blur
+from uan_da.data.augment.color_jitter import ColorJitter
+from uan_da.data.augment.compose import Augmentation, Compose
+from uan_da.data.augment.crop import Crop
+from uan_da.data.augment.cutout import Cutout
+from uan_da.data.augment.flip import Flip
+from uan_da.data.augment.grayscale import Grayscale
+from uan_da.data.augment.rand_augment import RandAugment
+from uan_da.data.augment.resized_crop import ResizedCrop
+
+__all__ = [
+    "Affine",
+    "Augmentation",
+    "Blur",
+    "ColorJitter",
+    "Compose",
+    "Crop",
+    "Cutout",
+    "Flip",
+    "Grayscale",
+    "RandAugment",
+    "ResizedCrop",
+]

@@ -1,0 +1,52 @@
+"""What an augmentation refuses: options out of range, and tensors that are no batch of images."""
+
+import math
+
+import torch
+from torch import Tensor
+
+
+def check_integer(name: str, value: object, low: int) -> None:
+    """Raises ValueError unless ``value`` is an integer of at least ``low``."""
+    if not isinstance(value, int) or isinstance(value, bool) or value < low:
+        raise ValueError(f"Expected `{name}` to be an integer of at least {low}, but got {value!r}")
+
+
+def check_number(name: str, value: object, low: float, high: float = math.inf) -> None:
+    """Raises ValueError unless ``value`` is a finite number in [``low``, ``high``]."""
+    if not _is_number(value) or not low <= value <= high:  # type: ignore[operator]
+        bounds = f"of at least {low:g}" if high == math.inf else f"in [{low:g}, {high:g}]"
+        raise ValueError(f"Expected `{name}` to be a number {bounds}, but got {value!r}")
+
+
+def check_range(name: str, value: object, high: float = math.inf) -> None:
+    """Raises ValueError unless ``value`` is a pair of numbers, 0 < first <= second <= ``high``."""
+    pair = isinstance(value, (tuple, list)) and len(value) == 2 and all(map(_is_number, value))
+    if not pair or not 0 < value[0] <= value[1] <= high:  # type: ignore[index]
+        bound = "" if high == math.inf else f" <= {high:g}"
+        raise ValueError(f"Expected `{name}` to be two numbers, 0 < low <= high{bound}, but got {value!r}")
+
+
+def check_images(images: Tensor) -> None:
+    """Raises ValueError unless ``images`` is float32 (N, C, H, W) with C = 1 or 3; values go unchecked."""
+    if not isinstance(images, Tensor) or images.dtype != torch.float32:
+        got = images.dtype if isinstance(images, Tensor) else type(images).__name__
+        raise ValueError(f"Expected `images` to be a tensor of torch.float32, but got {got}")
+    if images.ndim != 4 or images.shape[1] not in (1, 3) or 0 in images.shape[2:]:
+        raise ValueError(
+            f"Expected `images` to have the shape (N, 1 or 3, height, width), but got {tuple(images.shape)}"
+        )
+
+
+def per_image(name: str, values: Tensor, images: Tensor) -> Tensor:
+    """``values`` (N,), one for each of the ``images``, as (N, 1, 1, 1), to broadcast over pixels."""
+    if values.shape != images.shape[:1]:
+        raise ValueError(
+            f"Expected `{name}` to have one value per image, shape ({len(images)},), "
+            f"but got {tuple(values.shape)}"
+        )
+    return values.view(-1, 1, 1, 1)
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)

@@ -1,0 +1,26 @@
+"""Random conversion to grey."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from uan_da.data.augment.checks import check_images, check_number, per_image
+from uan_da.data.augment.color import grayscale
+from uan_da.data.augment.draws import uniform
+
+
+@dataclass(frozen=True, kw_only=True)
+class Grayscale:
+    """Turns each image grey with probability ``p``; the number of channels stays."""
+
+    p: float = 0.1
+
+    def __post_init__(self) -> None:
+        check_number("p", self.p, 0, 1)
+
+    def __call__(self, images: Tensor, generator: torch.Generator | None) -> Tensor:
+        """(N, C, H, W) to (N, C, H, W)."""
+        check_images(images)
+        grey = uniform(len(images), generator=generator, device=images.device) < self.p
+        return torch.where(per_image("grey", grey, images), grayscale(images), images)
