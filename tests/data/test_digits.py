@@ -1,0 +1,73 @@
+import numpy as np
+import pytest
+from sklearn.datasets import load_digits, load_sample_images
+
+from uan_da.data.card import load_card
+from uan_da.data.digits import PARTS, SIZE, TRAIN_WIDTH, Digits
+from uan_da.names import ADAPTERS
+
+
+def test_parts_are_disjoint_and_use_every_digit() -> None:
+    labels = load_digits().target
+    parts = Digits()._parts(labels)
+    everything = np.concatenate(list(parts.values()))
+    assert sorted(everything) == list(range(1797))
+    assert {part: len(chosen) for part, chosen in parts.items()} == {(d, s): n for d, s, n in PARTS}
+
+
+def test_every_part_has_the_classes_in_proportion() -> None:
+    labels = load_digits().target
+    for chosen in Digits()._parts(labels).values():
+        shares = np.bincount(labels[chosen], minlength=10) / len(chosen)
+        np.testing.assert_allclose(shares, np.bincount(labels) / len(labels), atol=0.01)
+
+
+def test_the_card_counts_what_the_adapter_serves() -> None:
+    card = load_card("digits")
+    adapter = card.adapter()
+    assert tuple(card.domains) == tuple(adapter.domains)
+    assert tuple(card.classes) == tuple(adapter.classes)
+    for name, domain in card.domains.items():
+        assert (len(adapter.load(name, "train")), len(adapter.load(name, "test"))) == (domain.train, domain.test)
+
+
+@pytest.mark.parametrize("split", ["train", "test"])
+def test_blending_is_the_recipe_of_mnist_m(split: str) -> None:
+    """|photo − digit| for a crop of the photograph's part that belongs to the split, found by search."""
+    adapter = Digits()
+    blended = np.asarray(adapter.load("optdigits_m", split)[0][0]).astype(int)
+    chosen = adapter._parts(load_digits().target)["optdigits_m", split]
+    from uan_da.data.digits import _enlarge
+
+    digit = _enlarge(load_digits().images[chosen[:1]])[0].astype(int)
+    flat = digit == 0  # there |photo − digit| is the photo itself
+    assert flat.sum() > 50
+    for photo in load_sample_images().images:
+        border = round(photo.shape[1] * TRAIN_WIDTH)
+        region = photo[:, :border] if split == "train" else photo[:, border:]
+        windows = np.lib.stride_tricks.sliding_window_view(region, (SIZE, SIZE), axis=(0, 1))
+        same = (windows[:, :, :, flat] == blended[flat].T).all(axis=(2, 3))
+        for top, left in np.argwhere(same):
+            crop = region[top : top + SIZE, left : left + SIZE].astype(int)
+            if (np.abs(crop - digit[..., None]) == blended).all():
+                return
+    pytest.fail("no crop of the split's region gives this image")
+
+
+def test_the_seed_is_the_datas_own() -> None:
+    first, again, other = (np.asarray(Digits(seed=s).load("optdigits_m", "test")[5][0]) for s in (0, 0, 1))
+    assert (first == again).all()
+    assert (first != other).any()
+
+
+def test_images_and_labels() -> None:
+    source, target = (Digits().load(domain, "train") for domain in ("optdigits", "optdigits_m"))
+    image, label = source[3]
+    assert (image.mode, image.size) == ("L", (SIZE, SIZE))
+    assert label in range(10)
+    image, label = target[3]
+    assert (image.mode, image.size) == ("RGB", (SIZE, SIZE))
+
+
+def test_the_adapter_is_found_by_name() -> None:
+    assert ADAPTERS.load("digits") is Digits

@@ -1,0 +1,93 @@
+import pytest
+import torch
+
+from uan_da.data.card import open_dataset
+from uan_da.data.images import Images
+from uan_da.data.task import build_task, standardize
+from uan_da.errors import UserError
+from uan_da.recipe import load_recipe
+from uan_da.recipe.schema import Input
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(scope="module")
+def task():
+    return build_task(load_recipe("digits", ["train.batch.source=8", "train.batch.target=5"]), CPU)
+
+
+def test_batches_have_the_views_that_were_asked_for(task) -> None:
+    batch = task.batch(0, ("weak", "strong"))
+    assert batch.source.weak.shape == batch.source.strong.shape == (8, 3, 28, 28)
+    assert batch.target.weak.shape == (5, 3, 28, 28)
+    assert not torch.equal(batch.target.weak, batch.target.strong)
+    assert set(task.batch(0, ("weak",)).source.views) == {"weak"}
+
+
+def test_target_labels_are_masked_and_source_labels_are_not(task) -> None:
+    for step in range(5):
+        batch = task.batch(step, ("weak",))
+        assert (batch.target.labels == -1).all()
+        assert (batch.source.labels >= 0).all()
+    assert (task.unlabelled(task.target).labels == -1).all()
+
+
+def test_domain_indices(task) -> None:
+    batch = task.batch(0, ("weak",))
+    assert (batch.source.domain == 0).all()
+    assert (batch.target.domain == 1).all()
+
+
+def test_a_batch_is_a_function_of_the_step(task) -> None:
+    one, again, other = (task.batch(step, ("weak", "strong")) for step in (3, 3, 4))
+    assert torch.equal(one.target.strong, again.target.strong)
+    assert not torch.equal(one.target.strong, other.target.strong)
+
+
+def test_standardize() -> None:
+    images = torch.rand(2, 3, 4, 4)
+    layout = Input(mean=(0.1, 0.2, 0.3), std=(0.5, 0.6, 0.7))
+    expected = torch.stack([(images[:, c] - m) / s for c, (m, s) in enumerate([(0.1, 0.5), (0.2, 0.6), (0.3, 0.7)])], 1)
+    torch.testing.assert_close(standardize(images, layout), expected)
+
+
+def test_epoch_is_one_pass_over_the_source(task) -> None:
+    assert task.steps_per_epoch == 539 // 8
+
+
+def test_unknown_domains_and_data_sets_are_answered() -> None:
+    with pytest.raises(UserError, match=r"unknown domain 'optdigit' \(did you mean 'optdigits'\?\)"):
+        build_task(load_recipe("digits", ["task=optdigit:optdigits_m"]), CPU)
+    with pytest.raises(UserError, match=r"unknown dataset 'digit' \(did you mean 'digits'\?\)"):
+        open_dataset("digit")
+
+
+def test_a_users_own_adapter(tmp_path, monkeypatch) -> None:
+    (tmp_path / "my_data.py").write_text(
+        "from PIL import Image\n"
+        "class Plates:\n"
+        "    domains, classes = ('scan', 'photo'), ('a', 'b')\n"
+        "    def load(self, domain, split):\n"
+        "        return [(Image.new('L', (9, 7), 10 * i), i % 2) for i in range(6)]\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    task = build_task(load_recipe("digits", ["dataset=my_data:Plates", "task=scan:photo", "train.batch.source=4"]), CPU)
+    assert task.batch(0, ("weak",)).source.weak.shape == (4, 3, 28, 28)
+
+
+def test_a_source_without_labels_is_refused(tmp_path, monkeypatch) -> None:
+    (tmp_path / "bare_data.py").write_text(
+        "from PIL import Image\n"
+        "class Bare:\n"
+        "    domains, classes = ('scan', 'photo'), ('a', 'b')\n"
+        "    def load(self, domain, split):\n"
+        "        return [(Image.new('L', (9, 7)), -1)] * 3\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match="'scan'.*label"):
+        build_task(load_recipe("digits", ["dataset=bare_data:Bare", "task=scan:photo"]), CPU)
+
+
+def test_images_move_together() -> None:
+    images = Images(torch.zeros(2, 3, 4, 4, dtype=torch.uint8), torch.zeros(2))
+    assert images.to(CPU).pixels.device == images.to(CPU).labels.device == CPU

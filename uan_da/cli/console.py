@@ -1,0 +1,138 @@
+"""What the commands print: a header, progress, a row an epoch, and the tables at the end."""
+
+import sys
+from types import TracebackType
+from typing import Any, Self
+
+from rich.console import Console as RichConsole
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+from rich.table import Table
+
+from uan_da.training.run import Run
+from uan_da.training.training import Training
+
+WIDTH = 9
+
+
+class Console:
+    """Tells a training on the terminal; where there is none, in plain lines without a progress bar."""
+
+    def __init__(self) -> None:
+        plain = not sys.stdout.isatty()
+        self.rich = RichConsole(highlight=False, soft_wrap=plain, width=120 if plain else None)
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("steps"))
+        self.progress = Progress(
+            *columns,
+            TimeElapsedColumn(),
+            TimeRemainingColumn(),
+            console=self.rich,
+            disable=plain,
+            transient=True,
+        )
+        self.bar = self.progress.add_task("training", total=None)
+        self.names: list[str] = []
+
+    def __enter__(self) -> Self:
+        self.progress.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.progress.stop()
+
+    def say(self, text: str) -> None:
+        """One line, unwrapped."""
+        self.rich.print(text, markup=False, soft_wrap=True)
+
+    def fail(self, text: str) -> None:
+        """One line to standard error."""
+        self.progress.stop()
+        print(f"error: {text}", file=sys.stderr)
+
+    def start(self, training: Training, run: Run) -> None:
+        """The header, and the head of the epochs' table."""
+        recipe, task = training.recipe, training.task
+        parts = {key: getattr(recipe, key).name for key in ("backbone", "norm", "method")}
+        self.say(f"{recipe.dataset} {'+'.join(recipe.task.sources)}→{recipe.task.target}  " + _pairs(parts))
+        counts = {d.name: f"{len(d.train)} train, {len(d.test)} test" for d in task.domains}
+        self.say(f"{_pairs(counts)}  {len(task.classes)} classes")
+        facts = {
+            "device": training.device,
+            "steps": training.total_steps,
+            "seed": recipe.seed,
+            "run": run.folder,
+        }
+        self.say(_pairs(facts))
+        self.names = [domain.name for domain in task.domains]
+        heads = ["epoch", "loss", *self.names, recipe.selection.validator.name]
+        self.say("  ".join(head.rjust(WIDTH) for head in heads))
+        self.progress.reset(self.bar, total=training.total_steps, description=recipe.method.name)
+
+    def step(self, training: Training) -> None:
+        """Move the bar."""
+        self.progress.update(self.bar, completed=training.step)
+
+    def epoch(self, row: dict[str, Any]) -> None:
+        """A row of the table."""
+        cells = [str(row["epoch"]), f"{row['train']['loss']:.3f}"]
+        cells += [percent(row["domains"][name]).rjust(len(name)) for name in self.names]
+        self.say("  ".join(cell.rjust(WIDTH) for cell in [*cells, f"{row['score']:.3f}"]))
+
+    def results(self, run: Run) -> None:
+        """The table of the last epoch, what adaptation gained, and what to do next."""
+        self.progress.stop()
+        results = run.results
+        last, selected = results["selections"]["last"], results["selections"]["selected"]
+        self.rich.print(domains_table(last["domains"], f"epoch {last['epoch']} (last)"))
+        target = next(name for name, numbers in selected["domains"].items() if numbers["role"] == "target")
+        self.say(
+            f"selected by {selected['validator']} (no target label): epoch {selected['epoch']}, "
+            f"{target} {percent(selected['domains'][target]['accuracy'])}"
+        )
+        if "gain" in results["baseline"]:
+            self.say(verdict(results, target))
+        self.say(f"run: {run.folder}   next: uan-da evaluate {run.folder}")
+
+
+def verdict(results: dict[str, Any], target: str) -> str:
+    """Whether adaptation helped, in one line."""
+    gain = results["baseline"]["gain"]
+    low, high = gain["interval"]
+    word = "helped" if low > 0 else "HURT (negative transfer)" if high < 0 else "made no clear difference"
+    baseline = results["baseline"]["selections"]["last"]["domains"][target]["accuracy"]
+    adapted = results["selections"]["last"]["domains"][target]["accuracy"]
+    return (
+        f"adaptation {word}: {target} {percent(baseline)} (source_only) → {percent(adapted)} ({results['method']}), "
+        f"{100 * gain['gain']:+.1f} points [{100 * low:+.1f}, {100 * high:+.1f}] on the same {gain['n']} images"
+    )
+
+
+def domains_table(domains: dict[str, dict[str, Any]], title: str) -> Table:
+    """Accuracy with its interval, precision, recall and F1 of every domain, in percent."""
+    table = Table(title=title, title_justify="left")
+    table.add_column("domain")
+    for head in ("role", "n", "accuracy", "95 % interval", "precision", "recall", "F1"):
+        table.add_column(head, justify="left" if head == "role" else "right")
+    for name, numbers in domains.items():
+        interval = numbers["interval"]
+        span = f"{percent(interval[0])} to {percent(interval[1])}" if interval else "-"
+        figures = [percent(numbers[key]) for key in ("precision", "recall", "f1")]
+        table.add_row(name, numbers["role"], str(numbers["n"]), percent(numbers["accuracy"]), span, *figures)
+    return table
+
+
+def percent(share: float | None) -> str:
+    """``0.853`` as ``85.3``; ``-`` where there is no number."""
+    return "-" if share is None else f"{100 * share:.1f}"
+
+
+def _pairs(facts: dict[str, Any]) -> str:
+    return "  ".join(f"{key}: {value}" for key, value in facts.items())

@@ -1,0 +1,49 @@
+"""``uan-da recipe show | copy | check``."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(help="Show, copy and check recipes.", no_args_is_help=True)
+
+Name = Annotated[str, typer.Argument(help="A shipped recipe's name, or a YAML file.")]
+Overrides = Annotated[list[str] | None, typer.Argument(help="Changes: norm=bn train.epochs=2")]
+
+
+@app.command()
+def show(recipe: Name, overrides: Overrides = None) -> None:
+    """Print a recipe as it would be trained, every default spelled out."""
+    from uan_da.recipe import load_recipe
+    from uan_da.recipe.source import dump_yaml
+
+    typer.echo(dump_yaml(load_recipe(recipe, overrides or []).to_dict()), nl=False)
+
+
+@app.command()
+def copy(
+    recipe: Name,
+    file: Annotated[Path, typer.Argument(help="Where to: a new file.")],
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace FILE if it exists.")] = False,
+) -> None:
+    """Copy a recipe, comments and all, to a file of your own."""
+    from uan_da.errors import UserError
+    from uan_da.recipe import find_recipe
+
+    text = find_recipe(recipe).read_text(encoding="utf-8")
+    if file.exists() and not overwrite:
+        raise UserError(f"{file}: exists already. Replace it: --overwrite")
+    try:
+        file.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise UserError(f"{file}: cannot be written: {error.strerror}") from error
+    typer.echo(f"{file}   next: uan-da train {file}")
+
+
+@app.command()
+def check(recipe: Name, overrides: Overrides = None) -> None:
+    """Say everything that is wrong with a recipe, one FILE:LINE: KEY: PROBLEM a line."""
+    from uan_da.recipe import load_recipe
+
+    load_recipe(recipe, overrides or [])
+    typer.echo(f"{recipe}: ok")

@@ -1,0 +1,55 @@
+"""``uan-da train``."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+
+def train(
+    recipe: Annotated[str, typer.Argument(help="A shipped recipe's name, or a YAML file.")],
+    overrides: Annotated[
+        list[str] | None, typer.Argument(help="Changes to the recipe: norm=bn train.epochs=2 seed=3")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="The run folder.  [default: runs/RECIPE/TIME-seedN]")] = None,
+    with_baseline: Annotated[
+        bool,
+        typer.Option("--with-baseline", help="Also train source_only, and say whether adaptation helped."),
+    ] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the unfinished run in --out.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the run in --out.")] = False,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps")] = "auto",
+) -> None:
+    """Train a recipe, evaluate it on every domain, and write the run folder."""
+    from uan_da.cli.console import Console
+    from uan_da.errors import UserError
+    from uan_da.recipe import load_recipe
+    from uan_da.training.interrupt import Interrupted
+    from uan_da.training.train import train as run_training
+    from uan_da.training.training import NonFiniteLoss
+
+    if resume and overwrite:
+        raise UserError("--resume goes on with a run, --overwrite replaces it: give one of the two")
+    if resume and out is None:
+        raise UserError("--resume needs --out: the folder of the run to go on with")
+    resolved = load_recipe(recipe, overrides or [])
+    folder = out or _default_folder(recipe, resolved.seed)
+    options: dict[str, Any] = {"overwrite": overwrite, "resume": resume, "with_baseline": with_baseline}
+    with Console() as console:
+        try:
+            run = run_training(resolved, folder, device=device, monitor=console, **options)
+        except Interrupted as stop:
+            console.say(
+                f"{stop}; go on with: uan-da train {recipe} {' '.join(overrides or [])} --out {folder} --resume"
+            )
+            raise typer.Exit(stop.exit_code) from None
+        except NonFiniteLoss as error:
+            console.fail(str(error))
+            raise typer.Exit(1) from None
+        console.results(run)
+
+
+def _default_folder(recipe: str, seed: int) -> Path:
+    from datetime import datetime
+
+    return Path("runs") / Path(recipe).stem / f"{datetime.now():%Y%m%d-%H%M%S}-seed{seed}"

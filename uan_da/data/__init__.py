@@ -1,0 +1,1 @@
+"""Data sets, their domains, and batches of them."""

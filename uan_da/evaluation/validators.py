@@ -1,0 +1,24 @@
+"""Scores of a checkpoint that need no target label; higher is better.
+
+A validator is a function of the predictions on the target's training images, whose labels are masked.
+"""
+
+from torch import Tensor
+
+from uan_da.evaluation.predict import Predictions
+
+
+def entropy(target: Predictions) -> float:
+    """−mean H(p) on the target: confident is better (Morerio et al., ICLR 2018, arXiv:1711.10288)."""
+    return -float(_entropy(target.probabilities).mean())
+
+
+def information_maximization(target: Predictions) -> float:
+    """H(mean p) − mean H(p) on the target: confident and diverse (Shi & Sha, ICML 2012, arXiv:1206.6438)."""
+    mean = target.probabilities.mean(0, keepdim=True)
+    return float(_entropy(mean)) - float(_entropy(target.probabilities).mean())
+
+
+def _entropy(probabilities: Tensor) -> Tensor:
+    """Entropy in nats of each row, ``(N,)``; 0·log 0 is 0."""
+    return -(probabilities * probabilities.clamp_min(1e-30).log()).sum(1)

@@ -1,0 +1,1 @@
+"""The training of a recipe: steps, epochs, checkpoints, the run folder."""

@@ -1,0 +1,21 @@
+"""The device that a training runs on."""
+
+import torch
+
+from uan_da.errors import UserError
+
+
+def choose_device(name: str = "auto") -> torch.device:
+    """``auto`` is CUDA, else Apple's MPS, else the CPU; any other name is PyTorch's own.
+
+    Raises:
+        UserError: PyTorch does not know the device, or does not find it here.
+    """
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise UserError(f"device {name!r} cannot be used: {str(error).splitlines()[0]}") from error
+    return device
