@@ -10,7 +10,11 @@ from uan_da.recipe.source import Source
 def changed(*overrides: str) -> dict[str, object]:
     source = Source(
         "r.yaml",
-        {"norm": {"name": "uan", "num_clusters": 5}, "method": "dann", "train": {"epochs": 3, "optimizer": {"lr": 0.1}}},
+        {
+            "norm": {"name": "uan", "num_clusters": 5},
+            "method": "dann",
+            "train": {"epochs": 3, "optimizer": {"lr": 0.1}},
+        },
     )
     apply_overrides(source, overrides)
     return source.data

@@ -76,7 +76,9 @@ def _plain(node: Any, path: KeyPath, origin: str, places: dict[KeyPath, str]) ->
     """ruamel's tree as plain Python values; fills ``places`` on the way."""
     tag = getattr(getattr(node, "tag", None), "value", None)
     if tag is not None:
-        raise UserError(f"{places.get(path, origin)}: {'.'.join(map(str, path))}: a YAML tag ({tag}) has no meaning here")
+        raise UserError(
+            f"{places.get(path, origin)}: {'.'.join(map(str, path))}: a YAML tag ({tag}) has no meaning here"
+        )
     if isinstance(node, CommentedMap):
         for key in node:
             places[*path, key] = f"{origin}:{node.lc.key(key)[0] + 1}"
