@@ -1,0 +1,208 @@
+"""Whole trainings on a few of the digits."""
+
+import json
+import os
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from uan_da.errors import UserError
+from uan_da.recipe import Recipe, load_recipe
+from uan_da.training import training as training_module
+from uan_da.training.interrupt import Interrupted
+from uan_da.training.monitor import Silent
+from uan_da.training.run import Run
+from uan_da.training.train import train
+from uan_da.training.training import NonFiniteLoss, Training
+
+
+def recipe(*overrides: str) -> Recipe:
+    short = ["train.epochs=null", "train.steps=5", "train.steps_per_epoch=2", "train.batch.source=8", "train.batch.target=8"]
+    return load_recipe("digits", [*short, *overrides])
+
+
+class Stopper(Silent):
+    """Sends a signal to this process after a step."""
+
+    def __init__(self, after: int, number: int) -> None:
+        self.after, self.number = after, number
+
+    def step(self, training: Training) -> None:
+        if training.step == self.after:
+            os.kill(os.getpid(), self.number)
+
+
+def state(run: Run) -> dict[str, Any]:
+    saved: dict[str, Any] = torch.load(run.checkpoint("last"), weights_only=True)
+    return saved
+
+
+def assert_same(one: Any, two: Any, path: str = "") -> None:
+    assert type(one) is type(two), path
+    if isinstance(one, dict):
+        assert one.keys() == two.keys(), path
+        for key in one:
+            assert_same(one[key], two[key], f"{path}.{key}")
+    elif isinstance(one, list | tuple):
+        assert len(one) == len(two), path
+        for index, (a, b) in enumerate(zip(one, two, strict=True)):
+            assert_same(a, b, f"{path}.{index}")
+    elif isinstance(one, torch.Tensor):
+        assert torch.equal(one, two), path
+    else:
+        assert one == two, path
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    return train(recipe(), tmp_path_factory.mktemp("runs") / "plain")
+
+
+def test_the_folder_has_what_it_should(finished: Run) -> None:
+    names = {path.relative_to(finished.folder).as_posix() for path in finished.folder.rglob("*") if path.is_file()}
+    assert {
+        "recipe.yaml", "environment.json", "metrics.jsonl", "results.json", "timing.json", "model.safetensors",
+        "checkpoints/last.pt", "checkpoints/selected.pt", "done",
+    } <= names  # fmt: skip
+    assert not [name for name in names if name.endswith(".partial")]
+    assert finished.done
+    assert finished.recipe == recipe()
+
+
+def test_results_have_the_stable_schema(finished: Run) -> None:
+    results = finished.results
+    assert results["schema"] == 1
+    assert (results["task"], results["method"], results["norm"]) == ("optdigits:optdigits_m", "adamatch", "uan")
+    last = results["selections"]["last"]
+    assert last["epoch"] == 3
+    target = last["domains"]["optdigits_m"]
+    assert (target["role"], target["split"], target["n"]) == ("target", "test", 360)
+    assert target["interval"][0] < target["accuracy"] < target["interval"][1]
+    assert results["baseline"] == {"method": "source_only", "selections": {}}
+
+
+def test_metrics_have_a_row_an_epoch(finished: Run) -> None:
+    rows = finished.metrics()
+    assert [(row["epoch"], row["step"]) for row in rows] == [(1, 2), (2, 4), (3, 5)]
+    for row in rows:
+        assert row["train"]["loss"] == pytest.approx(row["train"]["source"] + row["train"]["target"], rel=1e-5)
+
+
+def test_the_same_seed_gives_the_same_results_with_and_without_a_baseline(finished: Run, tmp_path: Path) -> None:
+    again = train(recipe(), tmp_path / "again")
+    beside = train(recipe(), tmp_path / "beside", with_baseline=True)
+    assert (again.folder / "results.json").read_bytes() == (finished.folder / "results.json").read_bytes()
+    assert {**beside.results, "baseline": 0} == {**finished.results, "baseline": 0}
+    assert beside.results["baseline"]["gain"]["n"] == 360
+    assert_same(state(beside), state(finished))
+    other = train(recipe("seed=1"), tmp_path / "other")
+    assert other.metrics() != finished.metrics()
+
+
+def test_the_callers_random_numbers_are_left_alone(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    expected = torch.rand(3)
+    torch.manual_seed(0)
+    train(recipe("train.steps=1", "method=source_only", "norm=bn"), tmp_path / "r")
+    assert torch.equal(torch.rand(3), expected)
+
+
+@pytest.mark.parametrize("after", [1, 2, 3, 4])
+def test_an_interrupted_run_goes_on_to_the_same_bits(finished: Run, tmp_path: Path, after: int) -> None:
+    with pytest.raises(Interrupted) as caught:
+        train(recipe(), tmp_path / "r", monitor=Stopper(after, signal.SIGINT))
+    assert caught.value.exit_code == 130
+    assert state(Run(tmp_path / "r"))["step"] == after
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    run = train(recipe(), tmp_path / "r", resume=True)
+    assert_same(state(run), state(finished))
+    assert run.metrics() == finished.metrics()
+    assert run.results == finished.results
+
+
+def test_sigterm_is_143(tmp_path: Path) -> None:
+    with pytest.raises(Interrupted) as caught:
+        train(recipe(), tmp_path / "r", monitor=Stopper(1, signal.SIGTERM))
+    assert caught.value.exit_code == 143
+
+
+def test_a_crash_after_an_epochs_row_was_written_is_mended_by_resuming(finished: Run, tmp_path: Path) -> None:
+    with pytest.raises(Interrupted):
+        train(recipe(), tmp_path / "r", monitor=Stopper(3, signal.SIGINT))
+    run = Run(tmp_path / "r")
+    run.append_metrics(finished.metrics()[1])  # epoch 2's row, whose checkpoint was never written
+    assert train(recipe(), run.folder, resume=True).metrics() == finished.metrics()
+
+
+def test_resuming_another_recipe_lists_what_differs(finished: Run) -> None:
+    with pytest.raises(UserError, match=r"seed \(was 0, is 4\)") as caught:
+        train(recipe("seed=4", "method.threshold=0.5"), finished.folder, resume=True)
+    assert "method.threshold (was 0.9, is 0.5)" in str(caught.value)
+
+
+def test_resuming_what_is_not_there_or_damaged(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="holds no run"):
+        train(recipe(), tmp_path / "none", resume=True)
+    with pytest.raises(Interrupted):
+        train(recipe(), tmp_path / "r", monitor=Stopper(1, signal.SIGINT))
+    Run(tmp_path / "r").checkpoint("last").write_bytes(b"not a checkpoint")
+    with pytest.raises(UserError, match="damaged"):
+        train(recipe(), tmp_path / "r", resume=True)
+
+
+def test_a_folder_in_use_is_refused_and_overwritten_only_when_it_is_a_run(finished: Run, tmp_path: Path) -> None:
+    before = (finished.folder / "results.json").read_bytes()
+    with pytest.raises(UserError, match=r"--resume.*--overwrite.*--out"):
+        train(recipe(), finished.folder)
+    assert (finished.folder / "results.json").read_bytes() == before
+    (tmp_path / "thesis.tex").write_text("all my work")
+    with pytest.raises(UserError, match="something else than a run"):
+        train(recipe(), tmp_path, overwrite=True)
+    assert (tmp_path / "thesis.tex").read_text() == "all my work"
+    short = recipe("train.steps=1", "method=source_only", "norm=bn")
+    train(short, tmp_path / "r")
+    (tmp_path / "r" / "stale").touch()
+    assert not (train(short, tmp_path / "r", overwrite=True).folder / "stale").exists()
+
+
+def test_a_nan_stops_before_the_step_names_it_and_keeps_the_last_good_checkpoint(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = training_module.Training.advance
+
+    def poisoned(self: Training) -> Any:
+        if self.step == 3:
+            with torch.no_grad():
+                self.model.head.weight[0, 0] = float("nan")
+        return real(self)
+
+    monkeypatch.setattr(training_module.Training, "advance", poisoned)
+    with pytest.raises(NonFiniteLoss, match=r"step 4: the loss term 'source' is nan") as caught:
+        train(recipe(), tmp_path / "r")
+    run = Run(tmp_path / "r")
+    assert str(run.checkpoint("last")) in str(caught.value)
+    assert state(run)["step"] == 2
+    assert all(bool(value.isfinite().all()) for value in state(run)["model"].values())
+    assert not run.done
+
+
+def test_weights_alone_are_the_last_epochs(finished: Run) -> None:
+    model = Training.build(recipe(), torch.device("cpu")).model
+    finished.load_model(model)
+    for name, value in state(finished)["model"].items():
+        assert torch.equal(model.state_dict()[name], value)
+
+
+def test_environment_is_recorded(finished: Run) -> None:
+    environment = json.loads((finished.folder / "environment.json").read_text())
+    assert environment["packages"]["torch"] == torch.__version__.partition("+")[0]
+    assert environment["threads"] == torch.get_num_threads()
+
+
+def test_the_selected_checkpoint_is_the_best_by_the_score(finished: Run) -> None:
+    best = max(finished.metrics(), key=lambda row: row["score"])
+    assert torch.load(finished.checkpoint("selected"), weights_only=True)["step"] == best["step"]
+    assert finished.results["selections"]["selected"]["epoch"] == best["epoch"]
