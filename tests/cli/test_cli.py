@@ -1,4 +1,4 @@
-"""The command line as a user meets it: in a process of its own."""
+"""The command line as a user meets it."""
 
 import json
 import signal
@@ -6,21 +6,55 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import NamedTuple, Protocol
 
 import pytest
+
+from uan_da.cli.app import main
 
 SHORT = ["norm=bn", "train.epochs=null", "train.steps=2", "train.batch.source=8", "train.batch.target=8"]
 
 
-def uan_da(*arguments: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-c", "from uan_da.cli.app import main; main()", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, cwd=cwd, timeout=120)
+COMMAND = [sys.executable, "-c", "from uan_da.cli.app import main; main()"]
+
+
+class Done(NamedTuple):
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+class Command(Protocol):
+    def __call__(self, *arguments: str, cwd: Path | None = None) -> Done: ...
+
+
+def in_a_process(*arguments: str, cwd: Path | None = None) -> Done:
+    done = subprocess.run([*COMMAND, *arguments], capture_output=True, text=True, cwd=cwd, timeout=120)
+    return Done(done.returncode, done.stdout, done.stderr)
+
+
+@pytest.fixture
+def uan_da(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
+    """The command in this process, which spares each test the seconds that importing torch takes."""
+
+    def run(*arguments: str, cwd: Path | None = None) -> Done:
+        monkeypatch.setattr(sys, "argv", ["uan-da", *arguments])
+        if cwd is not None:
+            monkeypatch.chdir(cwd)
+        code = 0
+        try:
+            main()
+        except SystemExit as end:
+            code = end.code if isinstance(end.code, int) else int(end.code is not None)
+        return Done(code, *capsys.readouterr())
+
+    return run
 
 
 @pytest.fixture(scope="module")
 def run_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("cli")
-    done = uan_da("train", "digits", *SHORT, "--with-baseline", cwd=folder)
+    done = in_a_process("train", "digits", *SHORT, "--with-baseline", cwd=folder)
     assert done.returncode == 0, done.stderr
     (folder / "stdout").write_text(done.stdout)
     return folder
@@ -38,7 +72,7 @@ def test_training_prints_header_rows_table_verdict_and_the_next_command(run_fold
     assert lines[-1] == f"run: {relative}   next: uan-da evaluate {relative}"
 
 
-def test_evaluate(run_folder: Path) -> None:
+def test_evaluate(uan_da: Command, run_folder: Path) -> None:
     (folder,) = (run_folder / "runs" / "digits").iterdir()
     done = uan_da("evaluate", str(folder))
     assert done.returncode == 0, done.stderr
@@ -53,8 +87,16 @@ def test_evaluate(run_folder: Path) -> None:
         assert "Traceback" not in failed.stderr
 
 
-def test_a_recipe_with_several_mistakes_gets_one_line_each(tmp_path: Path) -> None:
-    (tmp_path / "r.yaml").write_text("dataset: digits\ntask: a\nbackbone: small_cn\nnorm: {name: uan, k: 3}\ntrain: {epochs: x}\n")
+def test_a_mistake_ends_the_process_with_2_and_no_traceback(tmp_path: Path) -> None:
+    done = in_a_process("train", "digit", cwd=tmp_path)
+    assert done.returncode == 2
+    assert done.stderr == "error: unknown recipe 'digit' (did you mean 'digits'?)\n"
+
+
+def test_a_recipe_with_several_mistakes_gets_one_line_each(uan_da: Command, tmp_path: Path) -> None:
+    (tmp_path / "r.yaml").write_text(
+        "dataset: digits\ntask: a\nbackbone: small_cn\nnorm: {name: uan, k: 3}\ntrain: {epochs: x}\n"
+    )
     for command in (["train", "r.yaml"], ["recipe", "check", "r.yaml"]):
         done = uan_da(*command, cwd=tmp_path)
         assert done.returncode == 2
@@ -82,7 +124,9 @@ def test_a_recipe_with_several_mistakes_gets_one_line_each(tmp_path: Path) -> No
         (["list", "norm"], "norm"),
     ],
 )  # fmt: skip
-def test_wrong_usage_is_exit_code_2_without_a_traceback(tmp_path: Path, arguments: list[str], message: str) -> None:
+def test_wrong_usage_is_exit_code_2_without_a_traceback(
+    uan_da: Command, tmp_path: Path, arguments: list[str], message: str
+) -> None:
     done = uan_da(*arguments, cwd=tmp_path)
     assert done.returncode == 2, done.stderr
     assert message in done.stderr
@@ -90,7 +134,7 @@ def test_wrong_usage_is_exit_code_2_without_a_traceback(tmp_path: Path, argument
     assert not list(tmp_path.iterdir())
 
 
-def test_a_folder_in_use_names_both_ways_out(tmp_path: Path) -> None:
+def test_a_folder_in_use_names_both_ways_out(uan_da: Command, tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "file").touch()
     done = uan_da("train", "digits", *SHORT, "--out", "out", cwd=tmp_path)
@@ -99,7 +143,7 @@ def test_a_folder_in_use_names_both_ways_out(tmp_path: Path) -> None:
     assert "--overwrite" in done.stderr
 
 
-def test_recipe_show_copy_check(tmp_path: Path) -> None:
+def test_recipe_show_copy_check(uan_da: Command, tmp_path: Path) -> None:
     shown = uan_da("recipe", "show", "digits", "norm=bn", "seed=3").stdout
     assert "name: bn" in shown
     assert "seed: 3" in shown
@@ -112,7 +156,7 @@ def test_recipe_show_copy_check(tmp_path: Path) -> None:
     assert "exists already" in again.stderr
 
 
-def test_list_has_everything() -> None:
+def test_list_has_everything(uan_da: Command) -> None:
     printed = uan_da("list").stdout
     for name in ("recipes:", "digits", "adamatch", "uan", "small_cnn", "information_maximization"):
         assert name in printed
@@ -122,9 +166,11 @@ def test_list_has_everything() -> None:
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_an_interrupted_training_leaves_a_usable_folder(tmp_path: Path, number: signal.Signals, code: int) -> None:
+def test_an_interrupted_training_leaves_a_usable_folder(
+    uan_da: Command, tmp_path: Path, number: signal.Signals, code: int
+) -> None:
     endless = ["norm=bn", "train.epochs=null", "train.steps=100000", "train.batch.source=8", "train.batch.target=8"]
-    command = [sys.executable, "-c", "from uan_da.cli.app import main; main()", "train", "digits", *endless, "--out", "r"]
+    command = [*COMMAND, "train", "digits", *endless, "--out", "r"]
     with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         deadline = time.monotonic() + 60
         while not (tmp_path / "r" / "checkpoints" / "last.pt").is_file() and time.monotonic() < deadline:
@@ -140,8 +186,10 @@ def test_an_interrupted_training_leaves_a_usable_folder(tmp_path: Path, number: 
     assert json.loads((tmp_path / "r" / "evaluation" / "last.json").read_text())["step"] > 0
 
 
-def test_a_nan_is_exit_code_1_and_names_the_step(tmp_path: Path) -> None:
-    done = uan_da("train", "digits", *SHORT, "train.steps=30", "train.optimizer=sgd", "train.optimizer.lr=1e30", cwd=tmp_path)
+def test_a_nan_is_exit_code_1_and_names_the_step(uan_da: Command, tmp_path: Path) -> None:
+    done = uan_da(
+        "train", "digits", *SHORT, "train.steps=30", "train.optimizer=sgd", "train.optimizer.lr=1e30", cwd=tmp_path
+    )
     assert done.returncode == 1
     assert "step " in done.stderr
     assert "the loss term 'source' is" in done.stderr
@@ -149,7 +197,7 @@ def test_a_nan_is_exit_code_1_and_names_the_step(tmp_path: Path) -> None:
     assert "Traceback" not in done.stderr
 
 
-def test_version_and_help() -> None:
+def test_version_and_help(uan_da: Command) -> None:
     assert uan_da("--version").stdout.strip()
     assert "train" in uan_da("--help").stdout
     assert uan_da().returncode in (0, 2)

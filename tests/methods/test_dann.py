@@ -46,7 +46,9 @@ def test_loss_equals_the_formula(model: Classifier, batch: DomainBatch, progress
     assert float(loss.metrics["reversal"]) == pytest.approx(2 / (1 + math.exp(-10 * progress)) - 1)
 
 
-def test_the_discriminator_learns_the_domains_and_the_features_forget_them(model: Classifier, batch: DomainBatch) -> None:
+def test_the_discriminator_learns_the_domains_and_the_features_forget_them(
+    model: Classifier, batch: DomainBatch
+) -> None:
     method = DANN(model, 3).double()
     domain = method.loss(model, batch, 1.0).terms["domain"]
     features, discriminator = list(model.backbone.parameters()), list(method.discriminator.parameters())

@@ -11,7 +11,9 @@ def test_mixture_parameters_do_not_decay() -> None:
     model = nn.Sequential(nn.Conv2d(3, 4, 3), UAN2d(4, shrink=0.5))
     decayed, kept = parameter_groups([model], 0.1)
     norm = model[1]
-    assert {id(p) for p in kept["params"]} == {id(p) for p in (norm.mean, norm.log_var, norm.prior_logits, norm.shrink_logit)}  # type: ignore[attr-defined]
+    assert {id(p) for p in kept["params"]} == {
+        id(p) for p in (norm.mean, norm.log_var, norm.prior_logits, norm.shrink_logit)
+    }  # type: ignore[attr-defined]
     assert kept["weight_decay"] == 0.0
     assert decayed["weight_decay"] == 0.1
     assert len(decayed["params"]) + len(kept["params"]) == len(list(model.parameters()))  # type: ignore[arg-type]

@@ -20,7 +20,13 @@ from uan_da.training.training import NonFiniteLoss, Training
 
 
 def recipe(*overrides: str) -> Recipe:
-    short = ["train.epochs=null", "train.steps=5", "train.steps_per_epoch=2", "train.batch.source=8", "train.batch.target=8"]
+    short = [
+        "train.epochs=null",
+        "train.steps=5",
+        "train.steps_per_epoch=2",
+        "train.batch.source=8",
+        "train.batch.target=8",
+    ]
     return load_recipe("digits", [*short, *overrides])
 
 
