@@ -97,7 +97,13 @@ AUGMENTATIONS = Names(
     "augmentation",
     {
         "crop": "uan_da.data.augment:Crop",
+        "resized_crop": "uan_da.data.augment:ResizedCrop",
         "flip": "uan_da.data.augment:Flip",
+        "affine": "uan_da.data.augment:Affine",
+        "color_jitter": "uan_da.data.augment:ColorJitter",
+        "grayscale": "uan_da.data.augment:Grayscale",
+        "blur": "uan_da.data.augment:Blur",
+        "invert": "uan_da.data.augment:Invert",
         "rand_augment": "uan_da.data.augment:RandAugment",
         "cutout": "uan_da.data.augment:Cutout",
     },
@@ -106,8 +112,18 @@ AUGMENTATIONS = Names(
 VALIDATORS = Names(
     "validator",
     {
-        "information_maximization": "uan_da.evaluation.validators:information_maximization",
-        "entropy": "uan_da.evaluation.validators:entropy",
+        "information_maximization": "uan_da.evaluation.validators.confidence:information_maximization",
+        "entropy": "uan_da.evaluation.validators.confidence:entropy",
+        "diversity": "uan_da.evaluation.validators.confidence:diversity",
+        "bnm": "uan_da.evaluation.validators.nuclear_norm:bnm",
+        "snd": "uan_da.evaluation.validators.neighborhood_density:snd",
+        "class_clustering": "uan_da.evaluation.validators.class_clustering:class_clustering",
+        "class_ami": "uan_da.evaluation.validators.class_clustering:class_ami",
+        "mano": "uan_da.evaluation.validators.mano:mano",
+        "rankme": "uan_da.evaluation.validators.rankme:rankme",
+        "source_accuracy": "uan_da.evaluation.validators.source_risk:source_accuracy",
+        "importance_weighted": "uan_da.evaluation.validators.source_risk:importance_weighted",
+        "dev": "uan_da.evaluation.validators.source_risk:dev",
     },
 )
 
@@ -115,6 +131,19 @@ ADAPTERS = Names(
     "adapter",
     {
         "digits": "uan_da.data.digits:Digits",
+        "mnist_m": "uan_da.data.mnist_m:MnistM",
+        "synthetic": "uan_da.data.synthetic:Synthetic",
+        "folder": "uan_da.data.adapters.folder:Folder",
+        "list_file": "uan_da.data.adapters.list_file:ListFile",
+        "csv_table": "uan_da.data.adapters.csv_table:CsvTable",
+        "npz": "uan_da.data.adapters.npz:Npz",
+        "idx": "uan_da.data.adapters.idx:Idx",
+        "svhn_mat": "uan_da.data.adapters.svhn_mat:SvhnMat",
+        "usps": "uan_da.data.adapters.usps:Usps",
+        "cifar": "uan_da.data.adapters.cifar:Cifar",
+        "cifar_c": "uan_da.data.adapters.cifar_c:CifarC",
+        "torch_dataset": "uan_da.data.adapters.torch_dataset:TorchDataset",
+        "hugging_face": "uan_da.data.adapters.hugging_face:HuggingFace",
     },
 )
 
@@ -124,6 +153,15 @@ OPTIMIZERS = Names(
         "adam": "uan_da.training.optimizer:adam",
         "adamw": "uan_da.training.optimizer:adamw",
         "sgd": "uan_da.training.optimizer:sgd",
+    },
+)
+
+LOGGERS = Names(
+    "logger",
+    {
+        "tensorboard": "uan_da.training.loggers.tensorboard:TensorBoard",
+        "wandb": "uan_da.training.loggers.wandb:WandB",
+        "mlflow": "uan_da.training.loggers.mlflow:MLflow",
     },
 )
 

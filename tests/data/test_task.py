@@ -1,12 +1,13 @@
 import pytest
 import torch
 
-from uan_da.data.card import open_dataset
 from uan_da.data.images import Images
-from uan_da.data.task import build_task, standardize
-from uan_da.errors import UserError
+from uan_da.data.open_dataset import open_dataset
+from uan_da.data.streamed import Streamed
+from uan_da.data.task import batch_sizes, build_task, standardize
+from uan_da.errors import DataWarning, UserError
 from uan_da.recipe import load_recipe
-from uan_da.recipe.schema import Input
+from uan_da.recipe.schema import Batch, Input
 
 CPU = torch.device("cpu")
 
@@ -91,3 +92,64 @@ def test_a_source_without_labels_is_refused(tmp_path, monkeypatch) -> None:
 def test_images_move_together() -> None:
     images = Images(torch.zeros(2, 3, 4, 4, dtype=torch.uint8), torch.zeros(2))
     assert images.to(CPU).pixels.device == images.to(CPU).labels.device == CPU
+
+
+def test_several_sources_share_a_batch_by_their_sizes() -> None:
+    assert batch_sizes([100, 300], Batch(source=10)) == [10, 10]
+    proportional = Batch(source=10, sources="proportional")
+    assert batch_sizes([100, 300], proportional) == [5, 15]
+    assert batch_sizes([1, 1, 1], Batch(source=1, sources="proportional")) == [1, 1, 1]
+    assert batch_sizes([1, 10_000], proportional) == [1, 19]  # none goes without
+    assert sum(batch_sizes([7, 11, 13], proportional)) == 30
+
+
+def test_balanced_classes_of_the_source(tmp_path, monkeypatch) -> None:
+    (tmp_path / "uneven_data.py").write_text(
+        "from PIL import Image\n"
+        "class Uneven:\n"
+        "    domains, classes = ('scan', 'photo'), ('a', 'b')\n"
+        "    def load(self, domain, split):\n"
+        "        return [(Image.new('L', (8, 8)), 0)] * 30 + [(Image.new('L', (8, 8)), 1)] * 2\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    changes = ["dataset=uneven_data:Uneven", "task=scan:photo", "train.batch.balance=class"]
+    task = build_task(load_recipe("digits", changes), CPU)
+    for step in range(3):
+        assert task.batch(step, ("weak",)).source.labels.bincount().tolist() == [32, 32]
+
+
+def test_a_damaged_image_is_one_clear_error(plates) -> None:
+    (plates / "scan" / "ant" / "003.jpg").write_bytes(b"broken")
+    with pytest.raises(UserError, match=r"003\.jpg: not an image\nall that is wrong .*uan-da datasets check"):
+        build_task(load_recipe("digits", [f"dataset={plates}", "task=scan:photo"]), CPU)
+
+
+def test_a_split_without_images_is_refused(plates) -> None:
+    for path in (plates / "photo" / "ant").iterdir():
+        path.unlink()
+    for path in sorted((plates / "photo" / "bee").iterdir())[1:]:
+        path.unlink()
+    with pytest.raises(UserError, match=r"domain 'photo': the (train|test) split has no images"):
+        build_task(load_recipe("digits", [f"dataset={plates}", "task=scan:photo"]), CPU)
+
+
+def test_classes_that_one_side_lacks(make, tmp_path) -> None:
+    plates = make(tmp_path / "p", {"scan": ("ant", "bee", "cat"), "photo": ("ant", "bee")})
+    with pytest.warns(DataWarning, match="target has no image of the class 'cat'"):
+        build_task(load_recipe("digits", [f"dataset={plates}", "task=scan:photo"]), CPU)
+    with pytest.raises(UserError, match="source has no training image of the class 'cat'"):
+        build_task(load_recipe("digits", [f"dataset={plates}", "task=photo:scan"]), CPU)
+
+
+def test_streaming_gives_the_batches_that_memory_gives(plates, monkeypatch) -> None:
+    changes = [f"dataset={plates}", "task=scan:photo", "train.batch.source=8", "train.batch.target=12"]
+    held = build_task(load_recipe("digits", changes), CPU)
+    monkeypatch.setattr("uan_da.data.storage.MEMORY", 1)
+    monkeypatch.setenv("UAN_DA_CACHE", "off")
+    streamed = build_task(load_recipe("digits", changes), CPU)
+    assert isinstance(streamed.target.train, Streamed)
+    for step in (0, 1, 5):
+        one, other = (task.batch(step, ("weak", "strong")) for task in (held, streamed))
+        for side in ("source", "target"):
+            assert torch.equal(getattr(one, side).strong, getattr(other, side).strong)
+            assert torch.equal(getattr(one, side).labels, getattr(other, side).labels)

@@ -129,6 +129,28 @@ def test_an_interrupted_run_goes_on_to_the_same_bits(finished: Run, tmp_path: Pa
     assert run.results == finished.results
 
 
+def test_an_interrupted_baseline_goes_on_too(finished: Run, tmp_path: Path) -> None:
+    """The signal comes in step 5 + 2: the second of the baseline."""
+
+    class Late(Stopper):
+        seen = 0
+
+        def step(self, training: Training) -> None:
+            self.seen += 1
+            if self.seen == self.after:
+                os.kill(os.getpid(), self.number)
+
+    with pytest.raises(Interrupted):
+        train(recipe(), tmp_path / "r", with_baseline=True, monitor=Late(7, signal.SIGINT))
+    assert not Run(tmp_path / "r").done
+    run = train(recipe(), tmp_path / "r", with_baseline=True, resume=True)
+    whole = train(recipe(), tmp_path / "whole", with_baseline=True)
+    assert run.results == whole.results
+    log = (run.folder / "train.log").read_text()
+    assert "from step 5 of 5" in log
+    assert "done" in log
+
+
 def test_sigterm_is_143(tmp_path: Path) -> None:
     with pytest.raises(Interrupted) as caught:
         train(recipe(), tmp_path / "r", monitor=Stopper(1, signal.SIGTERM))

@@ -1,12 +1,13 @@
 """``uan-da``: its commands, and how a run of one ends."""
 
 import sys
-from typing import Annotated
+import warnings
+from typing import Annotated, TextIO
 
 import typer
 
-from uan_da.cli import evaluate, listing, recipe, train
-from uan_da.errors import UserError
+from uan_da.cli import bench, datasets, evaluate, listing, recipe, report, train, validators
+from uan_da.errors import DataWarning, UserError
 
 app = typer.Typer(
     help="Unsupervised domain adaptation whose normalisation layer adapts too.",
@@ -16,8 +17,12 @@ app = typer.Typer(
 )
 app.command("train")(train.train)
 app.command("evaluate")(evaluate.evaluate)
+app.command("validators")(validators.validators)
+app.command("report")(report.report)
 app.command("list")(listing.list_names)
 app.add_typer(recipe.app, name="recipe")
+app.add_typer(datasets.app, name="datasets")
+app.add_typer(bench.app, name="bench")
 
 
 def _version(wanted: bool) -> None:
@@ -37,8 +42,24 @@ def _options(
     pass
 
 
+def _show_warning(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: TextIO | None = None,
+    line: str | None = None,
+) -> None:
+    """One line for what concerns the user's data; the rest as Python has it."""
+    if issubclass(category, DataWarning):
+        print(f"warning: {message}", file=sys.stderr)
+    else:
+        print(warnings.formatwarning(message, category, filename, lineno, line), file=file or sys.stderr, end="")
+
+
 def main() -> None:
     """Run a command; a user's mistake is one message and exit code 2, never a traceback."""
+    warnings.showwarning = _show_warning
     try:
         app()
     except UserError as error:

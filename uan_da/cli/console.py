@@ -15,6 +15,7 @@ from rich.progress import (
 )
 from rich.table import Table
 
+from uan_da.evaluation.verdict import source_cost, verdict
 from uan_da.training.run import Run
 from uan_da.training.training import Training
 
@@ -84,7 +85,8 @@ class Console:
         """A row of the table."""
         cells = [str(row["epoch"]), f"{row['train']['loss']:.3f}"]
         cells += [percent(row["domains"][name]).rjust(len(name)) for name in self.names]
-        self.say("  ".join(cell.rjust(WIDTH) for cell in [*cells, f"{row['score']:.3f}"]))
+        score = "-" if row["score"] is None else f"{row['score']:.3f}"
+        self.say("  ".join(cell.rjust(WIDTH) for cell in [*cells, score]))
 
     def results(self, run: Run) -> None:
         """The table of the last epoch, what adaptation gained, and what to do next."""
@@ -97,22 +99,14 @@ class Console:
             f"selected by {selected['validator']} (no target label): epoch {selected['epoch']}, "
             f"{target} {percent(selected['domains'][target]['accuracy'])}"
         )
+        if oracle := results["selections"]["oracle"]:
+            accuracy = percent(oracle["domains"][target]["accuracy"])
+            self.say(f"oracle (reads target labels, selects nothing): epoch {oracle['epoch']}, {target} {accuracy}")
         if "gain" in results["baseline"]:
-            self.say(verdict(results, target))
+            for line in [verdict(results, target), *source_cost(results)]:
+                self.say(line)
+        self.say(f"report: {run.folder / 'report.html'}")
         self.say(f"run: {run.folder}   next: uan-da evaluate {run.folder}")
-
-
-def verdict(results: dict[str, Any], target: str) -> str:
-    """Whether adaptation helped, in one line."""
-    gain = results["baseline"]["gain"]
-    low, high = gain["interval"]
-    word = "helped" if low > 0 else "HURT (negative transfer)" if high < 0 else "made no clear difference"
-    baseline = results["baseline"]["selections"]["last"]["domains"][target]["accuracy"]
-    adapted = results["selections"]["last"]["domains"][target]["accuracy"]
-    return (
-        f"adaptation {word}: {target} {percent(baseline)} (source_only) → {percent(adapted)} ({results['method']}), "
-        f"{100 * gain['gain']:+.1f} points [{100 * low:+.1f}, {100 * high:+.1f}] on the same {gain['n']} images"
-    )
 
 
 def domains_table(domains: dict[str, dict[str, Any]], title: str) -> Table:

@@ -2,9 +2,14 @@
 
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+from uan_da.cli.data_root import DataRoot
+
+if TYPE_CHECKING:
+    from rich.table import Table
 
 
 class Checkpoint(StrEnum):
@@ -12,23 +17,92 @@ class Checkpoint(StrEnum):
 
     last = "last"
     selected = "selected"
+    oracle = "oracle"
+
+
+class Split(StrEnum):
+    """Which images of a domain."""
+
+    test = "test"
+    train = "train"
+
+
+class Recalibrate(StrEnum):
+    """Whose statistics the norms use."""
+
+    none = "none"
+    target = "target"
 
 
 def evaluate(
     run: Annotated[Path, typer.Argument(help="A run folder.")],
     checkpoint: Annotated[
-        Checkpoint, typer.Option(help="The last epoch's, or the validator's choice.")
+        Checkpoint, typer.Option(help="The last epoch's, the validator's choice, or the best by target labels.")
     ] = Checkpoint.last,
-    domain: Annotated[list[str] | None, typer.Option(help="Only this domain; may be repeated.")] = None,
+    domain: Annotated[
+        list[str] | None,
+        typer.Option(help="Only this domain of the data set, or DATASET:DOMAIN of another; may be repeated."),
+    ] = None,
+    split: Annotated[Split, typer.Option(help="Whose images.")] = Split.test,
+    recalibrate: Annotated[
+        Recalibrate | None,
+        typer.Option(help="target: statistics from the domain's own training images.  [default: the recipe's]"),
+    ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps")] = "auto",
+    data_root: DataRoot = None,
 ) -> None:
-    """Accuracy, precision, recall and F1 of a run on every domain of its task."""
+    """Accuracy, precision, recall, F1 and calibration of a run on every domain; writes its predictions."""
     from uan_da.cli.console import Console, domains_table
     from uan_da.training.evaluate_run import evaluate_run
     from uan_da.training.run import Run
 
     with Console() as console:
         opened = Run.open(run)
-        report = evaluate_run(opened, checkpoint.value, domain or [], device)
-        console.rich.print(domains_table(report["domains"], f"{checkpoint.value}, step {report['step']}"))
-        console.say(f"written: {run / 'evaluation' / checkpoint.value}.json")
+        report = evaluate_run(
+            opened,
+            checkpoint.value,
+            domain or [],
+            device,
+            split=split.value,
+            recalibrate=recalibrate.value if recalibrate else None,
+        )
+        title = f"{checkpoint.value}, step {report['step']}, {split.value} images"
+        console.rich.print(domains_table(report["domains"], title))
+        console.rich.print(calibration_table(report["domains"]))
+        for line in findings(report):
+            console.say(line)
+        console.say(f"written: {report['file']}, and its .csv of every prediction")
+
+
+def calibration_table(domains: dict[str, dict[str, Any]]) -> "Table":
+    """Negative log-likelihood, calibration error, AUROC of the confidence, and the worst class."""
+    from rich.table import Table
+
+    from uan_da.cli.console import percent
+
+    table = Table("domain", title="confidence", title_justify="left")
+    for head in ("NLL", "ECE", "AUROC", "worst class"):
+        table.add_column(head, justify="right")
+    for name, numbers in domains.items():
+        nll = "-" if numbers["nll"] is None else f"{numbers['nll']:.3f}"
+        worst = min((share for share in numbers["per_class"] or [] if share is not None), default=None)
+        table.add_row(name, nll, percent(numbers["ece"]), percent(numbers["auroc"]), percent(worst))
+    return table
+
+
+def findings(report: dict[str, Any]) -> list[str]:
+    """What else an evaluation of the whole task has to say, a line each."""
+    from uan_da.cli.console import percent
+
+    if "h_score" not in report:
+        return []
+    distance = report["a_distance"]
+    lines = [f"H-score (harmonic mean of source and target accuracy): {percent(report['h_score'])}"]
+    if distance is not None:
+        lines.append(f"proxy A-distance of the features: {distance:.2f} (0: alike, 2: always told apart)")
+    aligned = [ratio < 1 for ratio in report["class_alignment"] if ratio is not None]
+    if aligned:
+        lines.append(
+            f"classes whose target mean is nearest to the same class of the source: {sum(aligned)} of {len(aligned)}"
+        )
+    return lines + [f"clusters of {layer['layer']}: {layer['statement']}" for layer in report["clusters"]]

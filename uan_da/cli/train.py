@@ -1,9 +1,12 @@
 """``uan-da train``."""
 
+import shlex
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+
+from uan_da.cli.data_root import DataRoot
 
 
 def train(
@@ -19,12 +22,20 @@ def train(
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the unfinished run in --out.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the run in --out.")] = False,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps")] = "auto",
+    log: Annotated[
+        list[str] | None,
+        typer.Option(help="Also log to tensorboard, wandb or mlflow (optional extras); may be repeated."),
+    ] = None,
+    data_root: DataRoot = None,
 ) -> None:
     """Train a recipe, evaluate it on every domain, and write the run folder."""
     from uan_da.cli.console import Console
+    from uan_da.cli.report import write_report
     from uan_da.errors import UserError
+    from uan_da.names import LOGGERS
     from uan_da.recipe import load_recipe
     from uan_da.training.interrupt import Interrupted
+    from uan_da.training.monitor import Several
     from uan_da.training.train import train as run_training
     from uan_da.training.training import NonFiniteLoss
 
@@ -35,17 +46,18 @@ def train(
     resolved = load_recipe(recipe, overrides or [])
     folder = out or _default_folder(recipe, resolved.seed)
     options: dict[str, Any] = {"overwrite": overwrite, "resume": resume, "with_baseline": with_baseline}
+    loggers = [LOGGERS.load(name)() for name in log or []]
     with Console() as console:
         try:
-            run = run_training(resolved, folder, device=device, monitor=console, **options)
+            run = run_training(resolved, folder, device=device, monitor=Several(console, *loggers), **options)
         except Interrupted as stop:
-            console.say(
-                f"{stop}; go on with: uan-da train {recipe} {' '.join(overrides or [])} --out {folder} --resume"
-            )
+            again = [recipe, *(overrides or []), "--out", str(folder), *(["--with-baseline"] if with_baseline else [])]
+            console.say(f"{stop}; go on with: uan-da train {shlex.join(again)} --resume")
             raise typer.Exit(stop.exit_code) from None
         except NonFiniteLoss as error:
             console.fail(str(error))
             raise typer.Exit(1) from None
+        write_report(run.folder, device)
         console.results(run)
 
 

@@ -1,13 +1,21 @@
 """The protocol by which a data set serves its domains."""
 
 from collections.abc import Sequence
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
+import torch
 from PIL.Image import Image
+from torch import Tensor
+
+from uan_da.errors import UserError
 
 Split = Literal["train", "test"]
 UNKNOWN = -1
 """The label of an image whose class is masked or not known."""
+
+
+class MissingData(UserError):
+    """A file or folder of a data set is not there."""
 
 
 class Examples(Protocol):
@@ -30,3 +38,11 @@ class Adapter(Protocol):
 
     def load(self, domain: str, split: Split) -> Examples:
         """The examples of one domain and split."""
+
+
+def labels_of(examples: Examples) -> Tensor:
+    """All labels ``(N,)``, int64; without opening an image where the examples have them as ``labels``."""
+    known: Any = getattr(examples, "labels", None)
+    if known is None:
+        known = [examples[index][1] for index in range(len(examples))]
+    return torch.as_tensor(known, dtype=torch.int64)

@@ -1,10 +1,10 @@
 """Cards: the YAML files that describe data sets."""
 
-from typing import Any
+from pathlib import Path
+from typing import Annotated, Any, Self
 
-from pydantic import Field, ValidationError
+from pydantic import AfterValidator, Field, NonNegativeInt, ValidationError, model_validator
 
-from uan_da.data.adapter import Adapter
 from uan_da.errors import UserError
 from uan_da.names import ADAPTERS, unknown
 from uan_da.recipe.block import Strict, block
@@ -13,25 +13,67 @@ from uan_da.recipe.source import read_yaml
 from uan_da.shipped import shipped
 
 
+def _digest(length: int) -> Any:
+    def check(text: str) -> str:
+        if text != "unknown" and (len(text) != length or set(text) - set("0123456789abcdef")):
+            raise ValueError(f"expected 'unknown' or {length} hexadecimal digits, but got {text!r}")
+        return text
+
+    return Annotated[str, AfterValidator(check)]
+
+
+class Download(Strict):
+    """A file of the official source, and where it goes."""
+
+    url: str
+    to: str
+    """The file, or with ``unpack`` the folder, that it becomes; relative to the data set's folder."""
+    unpack: bool = False
+    sha256: _digest(64) = "unknown"  # type: ignore[valid-type]
+    md5: _digest(32) = "unknown"  # type: ignore[valid-type]
+    """For files whose SHA-256 is not public knowledge."""
+    size: NonNegativeInt | None = None
+    """Bytes."""
+
+
 class DomainCard(Strict):
     """One domain: what its images are, how many, and what they may be used for."""
 
-    description: str
-    train: int | None = None
-    test: int | None = None
+    description: str = ""
+    train: NonNegativeInt | None = None
+    test: NonNegativeInt | None = None
+    image_size: str = "unknown"
     licence: str = "unknown"
     source: str = "unknown"
+    path: str | None = None
+    """What the adapter gets for the domain's name: its folder or file, where that is called otherwise."""
+    adapter: block(ADAPTERS) | None = None  # type: ignore[valid-type]
+    """Where the domain is stored otherwise than the rest."""
 
 
 class Card(Strict):
     """A data set: its domains, the code that serves them, and what a user must know before using them."""
 
     version: int = Field(default=1, alias="schema")
-    description: str
-    adapter: block(ADAPTERS)  # type: ignore[valid-type]
+    description: str = ""
+    adapter: block(ADAPTERS) | None = None  # type: ignore[valid-type]
     domains: dict[str, DomainCard]
-    classes: tuple[str, ...]
+    classes: Annotated[tuple[str, ...], Field(min_length=1)]
+    folder: str | None = None
+    """Where the data lie; relative to the card's file. Default: the card's name, in the data root."""
+    downloads: tuple[Download, ...] = ()
+    manual: str = ""
+    """How to get the data where no download can be automatic; ``{folder}`` is where it should lie."""
     citation: str = "unknown"
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if len(set(self.classes)) < len(self.classes):
+            raise ValueError("a class stands twice in 'classes'")
+        bare = [name for name, domain in self.domains.items() if (domain.adapter or self.adapter) is None]
+        if bare:
+            raise ValueError(f"no adapter for the domain {bare[0]!r}: neither 'adapter' nor its own 'adapter' is given")
+        return self
 
 
 def load_card(name: str) -> Card:
@@ -43,20 +85,17 @@ def load_card(name: str) -> Card:
     cards = shipped("datasets")
     if name not in cards:
         raise UserError(unknown("dataset", name, cards))
-    source = read_yaml(cards[name])
+    return read_card(cards[name])
+
+
+def read_card(path: Path) -> Card:
+    """The card in a file.
+
+    Raises:
+        UserError: it is no card (all its mistakes, ``FILE:LINE: KEY: PROBLEM``).
+    """
+    source = read_yaml(path)
     try:
         return Card.model_validate(source.data)
     except ValidationError as error:
         raise UserError(describe_problems(source, error)) from None
-
-
-def open_dataset(name: str) -> Adapter:
-    """The data set that a recipe's ``dataset`` names: a shipped card, or ``module:Class`` of the user's own.
-
-    Raises:
-        UserError: it does not exist, or the adapter refuses its options.
-    """
-    if ":" in name:
-        adapter: Any = ADAPTERS.load(name)()
-        return adapter  # type: ignore[no-any-return]
-    return load_card(name).adapter()  # type: ignore[no-any-return]

@@ -6,24 +6,24 @@ arXiv:1409.7495):
 
     image = |crop of a photograph − digit|, per colour channel
 
-with the two photographs that scikit-learn bundles.
+with the two photographs that scikit-learn bundles, or those of any folder.
 """
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
-from sklearn.datasets import load_digits, load_sample_images
+from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 
 from uan_da.data.adapter import Examples, Split
+from uan_da.data.arrays import Arrays, Pixels
+from uan_da.data.blend import blend, load_photos
 
-Pixels = NDArray[np.uint8]
-SIZE, MARGIN = 28, 4
-TRAIN_WIDTH = 0.6
-"""The part of each photograph, from its left edge, that training images are cut from; test images get the rest."""
+SIZE, MARGIN = 28, 2
 
 Domain = Literal["optdigits", "optdigits_m"]
 PARTS: Sequence[tuple[Domain, Split, int]] = (
@@ -35,28 +35,18 @@ PARTS: Sequence[tuple[Domain, Split, int]] = (
 """No digit is in two of these; together they are the 1797 that there are."""
 
 
-class Arrays:
-    """Examples from an array of images ``(N, H, W)`` or ``(N, H, W, 3)`` and labels ``(N,)``."""
-
-    def __init__(self, images: Pixels, labels: NDArray[np.int64]) -> None:
-        self.images, self.labels = images, labels
-
-    def __len__(self) -> int:
-        return len(self.labels)
-
-    def __getitem__(self, index: int) -> tuple[Image.Image, int]:
-        return Image.fromarray(self.images[index]), int(self.labels[index])
-
-
 class Digits:
     """Handwritten digits, plain (``optdigits``) and blended into photographs (``optdigits_m``)."""
 
     domains = ("optdigits", "optdigits_m")
     classes = tuple("0123456789")
 
-    def __init__(self, *, seed: int = 0) -> None:
-        """``seed`` decides the parts and the crops: it is the data's own, so that all runs share one test set."""
-        self.seed = seed
+    def __init__(self, *, seed: int = 0, photos: Path | None = None) -> None:
+        """``seed`` decides the parts and the crops: it is the data's own, so that all runs share one test set.
+
+        ``photos``: a folder of photographs to blend into; scikit-learn's without.
+        """
+        self.seed, self.photos = seed, photos
 
     def load(self, domain: str, split: Split) -> Examples:
         """The examples of one domain and split."""
@@ -81,28 +71,13 @@ class Digits:
     def _blend(self, digits: Pixels, split: Split) -> Pixels:
         """MNIST-M's recipe on ``digits`` ``(N, H, W)``: ``(N, H, W, 3)``."""
         random = np.random.default_rng([self.seed, {"train": 0, "test": 1}[split]])
-        photos = [_region(photo, split) for photo in load_sample_images().images]
-        crops = np.stack([_random_crop(photos, random) for _ in digits]).astype(np.int16)
-        blended: Pixels = np.abs(crops - digits[..., None]).astype(np.uint8)
-        return blended
+        return blend(digits, load_photos(self.photos, split), random)
 
 
 def _enlarge(digits: NDArray[Any]) -> Pixels:
-    """8×8 digits of 0…16 to MNIST's layout: 20×20 of 0…255, within a margin of 4."""
+    """8×8 digits of 0…16 enlarged to 24×24 of 0…255, within a margin of 2."""
     inner = SIZE - 2 * MARGIN
     pixels = (digits * (255 / 16)).round().astype(np.uint8)
     large = [np.asarray(Image.fromarray(d).resize((inner, inner), Image.Resampling.BICUBIC)) for d in pixels]
     padded: Pixels = np.pad(np.stack(large), ((0, 0), (MARGIN, MARGIN), (MARGIN, MARGIN)))
     return padded
-
-
-def _region(photo: Pixels, split: Split) -> Pixels:
-    border = round(photo.shape[1] * TRAIN_WIDTH)
-    return photo[:, :border] if split == "train" else photo[:, border:]
-
-
-def _random_crop(photos: Sequence[Pixels], random: np.random.Generator) -> Pixels:
-    photo = photos[int(random.integers(len(photos)))]
-    top, left = (int(random.integers(length - SIZE + 1)) for length in photo.shape[:2])
-    crop: Pixels = photo[top : top + SIZE, left : left + SIZE]
-    return crop

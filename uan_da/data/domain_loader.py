@@ -1,29 +1,42 @@
 """Which images of a domain a step sees."""
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from itertools import count
 
 import torch
 from torch import Tensor
 
-from uan_da.data.images import Images
-from uan_da.seeding import generator
+from uan_da.data.images import Images, ImageSet
+from uan_da.data.order import Balance, ClassBalanced, Order, Shuffled
 
 
-@dataclass(frozen=True)
 class DomainLoader:
     """An endless, reshuffled stream of one domain's images, cut into batches.
 
-    The stream is one random permutation of the domain after another; step t has its places t·B … (t+1)·B, so that a
-    domain smaller than its batch wraps around. The permutation is a function of (seed, domain, pass): any step can be
-    asked for, and no position needs to be saved.
+    Step t has the places t·B … (t+1)·B of the domain's order, so that a domain smaller than its batch wraps around. The
+    order is a function of (seed, domain): any step can be asked for, and no position needs to be saved. Steps that are
+    asked for one after the other are prepared ahead where images are decoded on the way.
     """
 
-    domain: str
-    index: int
-    """The domain's place in the task: sources from 0 on, then the target."""
-    images: Images
-    batch_size: int
-    seed: int
+    def __init__(
+        self,
+        domain: str,
+        index: int,
+        images: ImageSet,
+        batch_size: int,
+        seed: int,
+        balance: Balance = "none",
+        device: torch.device | None = None,
+    ) -> None:
+        """``index`` is the domain's place in the task: sources from 0 on, then the target."""
+        self.domain, self.index, self.images, self.batch_size, self.device = domain, index, images, batch_size, device
+        self.order: Order = (
+            ClassBalanced(images.labels, seed, "order", domain)
+            if balance == "class"
+            else Shuffled(len(images), seed, "order", domain)
+        )
+        self._next = -1
+        self._stream: Iterator[Images] = iter(())
 
     @property
     def steps_per_pass(self) -> int:
@@ -32,14 +45,13 @@ class DomainLoader:
 
     def batch(self, step: int) -> Images:
         """The images of ``step``, counted from 0."""
-        chosen = self._places(step * self.batch_size, self.batch_size).to(self.images.labels.device)
-        return Images(self.images.pixels[chosen], self.images.labels[chosen])
+        if step != self._next:
+            self._stream = self.images.stream(_batches(self.order, self.batch_size, step))
+        images = next(self._stream)
+        self._next = step + 1
+        return images if self.device is None else images.to(self.device)
 
-    def _places(self, start: int, count: int) -> Tensor:
-        n = len(self.images)
-        first, last = start // n, (start + count - 1) // n
-        stream = torch.cat([self._permutation(number) for number in range(first, last + 1)])
-        return stream[start - first * n : start - first * n + count]
 
-    def _permutation(self, number: int) -> Tensor:
-        return torch.randperm(len(self.images), generator=generator(self.seed, "order", self.domain, number))
+def _batches(order: Order, size: int, step: int) -> Iterator[Tensor]:
+    """The places of ``step`` and all later ones; it knows nothing of the loader, so that both go when one does."""
+    return (order.places(t * size, size) for t in count(step))

@@ -1,16 +1,39 @@
-"""A domain's images, decoded once into one uint8 tensor."""
+"""A domain's images as the network's side sees them: uint8 of one size, by places."""
 
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Self
+from os import cpu_count
+from typing import Protocol, Self
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 from torchvision.transforms.v2 import functional as F
 
-from uan_da.data.adapter import Examples
+from uan_da.data.adapter import UNKNOWN, Examples
 from uan_da.recipe.schema import Input
+
+
+class ImageSet(Protocol):
+    """Images by places, wherever they are kept: in memory, in a file, or still encoded."""
+
+    @property
+    def labels(self) -> Tensor:
+        """int64 ``(N,)``, −1 where unknown."""
+
+    def __len__(self) -> int: ...
+
+    def unlabelled(self) -> "ImageSet":
+        """The same without labels."""
+
+    def stream(self, places: Iterable[Tensor]) -> Iterator["Images"]:
+        """The images of each of ``places``, int64 ``(B,)``, in this order."""
+
+    def batches(self, size: int) -> Iterator["Images"]:
+        """All images in their order, ``size`` at a time."""
 
 
 @dataclass(frozen=True)
@@ -25,17 +48,51 @@ class Images:
 
     def to(self, device: torch.device) -> Self:
         """The same on ``device``."""
-        return type(self)(self.pixels.to(device), self.labels.to(device))
+        return type(self)(self.pixels.to(device, non_blocking=True), self.labels.to(device, non_blocking=True))
+
+    def unlabelled(self) -> Self:
+        """The same without labels."""
+        return type(self)(self.pixels, torch.full_like(self.labels, UNKNOWN))
+
+    def take(self, places: Tensor) -> Self:
+        """The images at ``places``, int64 ``(B,)``."""
+        places = places.to(self.labels.device)
+        return type(self)(self.pixels[places], self.labels[places])
+
+    def stream(self, places: Iterable[Tensor]) -> Iterator[Self]:
+        """The images of each of ``places``, in this order."""
+        return map(self.take, places)
+
+    def batches(self, size: int) -> Iterator[Self]:
+        """All images in their order, ``size`` at a time."""
+        return map(type(self), torch.split(self.pixels, size), torch.split(self.labels, size))
 
 
 def decode(examples: Examples, layout: Input) -> Images:
     """All examples as tensors of the size and channels that ``layout`` says."""
-    decoded = [examples[index] for index in range(len(examples))]
-    size = [layout.size, layout.size]
+    pixels = np.empty((len(examples), layout.channels, layout.size, layout.size), dtype=np.uint8)
+    labels = decode_into(pixels, examples, layout)
+    return Images(torch.from_numpy(pixels), labels)
+
+
+def decode_into(pixels: NDArray[np.uint8], examples: Examples, layout: Input) -> Tensor:
+    """Fill ``pixels`` ``(N, C, H, W)`` from the examples, on all cores; returns their labels."""
+
+    def fill(index: int) -> int:
+        image, label = examples[index]
+        pixels[index] = to_pixels(image, layout).numpy()
+        return label
+
+    with ThreadPoolExecutor(cpu_count()) as pool:
+        return torch.tensor(list(pool.map(fill, range(len(examples)))), dtype=torch.int64)
+
+
+def to_pixels(image: Image.Image, layout: Input) -> Tensor:
+    """An image of any size and mode as uint8 ``(C, size, size)``, resized bilinearly with antialiasing."""
     mode = "RGB" if layout.channels == 3 else "L"
-    pixels = [F.resize(F.pil_to_tensor(_eight_bit(image).convert(mode)), size, antialias=True) for image, _ in decoded]
-    labels = torch.tensor([label for _, label in decoded], dtype=torch.int64)
-    return Images(torch.stack(pixels), labels)
+    pixels: Tensor = F.pil_to_tensor(_eight_bit(image).convert(mode))
+    resized: Tensor = F.resize(pixels, [layout.size, layout.size], antialias=True)
+    return resized
 
 
 def _eight_bit(image: Image.Image) -> Image.Image:

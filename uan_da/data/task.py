@@ -1,36 +1,46 @@
 """A task: the domains of a recipe, ready to give batches to a method and test images to the evaluator."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 import torch
 from torch import Tensor
 
-from uan_da.data.adapter import UNKNOWN, Adapter
+from uan_da.data.adapter import UNKNOWN, Adapter, Examples, Split
 from uan_da.data.augment import Augmentation
 from uan_da.data.batch import DomainBatch, DomainImages, View
-from uan_da.data.card import open_dataset
+from uan_da.data.classes import check_classes
 from uan_da.data.domain_loader import DomainLoader
-from uan_da.data.images import Images, decode
+from uan_da.data.holdout import hold_out
+from uan_da.data.image_files import DamagedImage
+from uan_da.data.images import ImageSet
+from uan_da.data.open_dataset import open_dataset
+from uan_da.data.storage import store
 from uan_da.errors import UserError
 from uan_da.names import unknown
 from uan_da.recipe import Recipe
-from uan_da.recipe.schema import Input
+from uan_da.recipe.schema import Batch, Input
 from uan_da.seeding import generator
 
-Role = Literal["source", "target"]
+Role = Literal["source", "target", "unseen"]
+SPLITS: tuple[Split, Split] = ("train", "test")
 
 
 @dataclass(frozen=True)
 class Domain:
-    """One domain of a task: its training and test images, labels included; what leaves a task is masked."""
+    """One domain of a task: its training and test images, labels included; what leaves a task is masked.
+
+    An ``unseen`` domain is none of the task's: the model is only evaluated on it.
+    """
 
     name: str
     role: Role
     index: int
-    train: Images
-    test: Images
+    train: ImageSet
+    test: ImageSet
+    validation: ImageSet | None = None
+    """A source's images that were held out of ``train``, where the recipe's ``selection.holdout`` asks for it."""
 
 
 @dataclass(frozen=True)
@@ -51,6 +61,11 @@ class Task:
         return self.domains[-1]
 
     @property
+    def sources(self) -> Sequence[Domain]:
+        """The domains that the model learns the classes from."""
+        return self.domains[:-1]
+
+    @property
     def steps_per_epoch(self) -> int:
         """Steps in one pass over the source: over the largest, where there are several."""
         return max(loader.steps_per_pass for loader in self.loaders[:-1])
@@ -62,13 +77,13 @@ class Task:
         masked = DomainImages(target.views, torch.full_like(target.labels, UNKNOWN), target.domain)
         return DomainBatch(DomainImages.cat(parts[:-1]), masked)
 
-    def unlabelled(self, domain: Domain) -> Images:
+    def unlabelled(self, domain: Domain) -> ImageSet:
         """The training images of a domain, without their labels."""
-        return Images(domain.train.pixels, torch.full_like(domain.train.labels, UNKNOWN))
+        return domain.train.unlabelled()
 
-    def unlabelled_batches(self, domain: Domain, size: int) -> list[Tensor]:
+    def unlabelled_batches(self, domain: Domain, size: int) -> Iterator[Tensor]:
         """The same, in batches ``(N, C, H, W)`` as the network sees them in evaluation."""
-        return [standardize(pixels.float() / 255, self.layout) for pixels in torch.split(domain.train.pixels, size)]
+        return (standardize(images.pixels.float().div_(255), self.layout) for images in domain.train.batches(size))
 
     def _part(self, loader: DomainLoader, step: int, views: Sequence[View]) -> DomainImages:
         images = loader.batch(step)
@@ -77,7 +92,7 @@ class Task:
         return DomainImages(made, images.labels, torch.full_like(images.labels, loader.index))
 
     def _view(self, pixels: Tensor, view: View, random: torch.Generator) -> Tensor:
-        images = pixels.float() / 255
+        images = pixels.float().div_(255)
         for augmentation in self.augmentations[view]:
             images = augmentation(images, random)
         return standardize(images, self.layout)
@@ -100,21 +115,84 @@ def build_task(recipe: Recipe, device: torch.device) -> Task:
     for name in names:
         if name not in adapter.domains:
             raise UserError(f"task {recipe.task}: {unknown('domain', name, adapter.domains)}")
-    domains = [_domain(adapter, name, index, recipe, device) for index, name in enumerate(names)]
-    loaders = [
-        DomainLoader(domain.name, domain.index, domain.train, getattr(recipe.train.batch, domain.role), recipe.seed)
-        for domain in domains
+    splits = _store(adapter, names, recipe, device)
+    domains = [
+        _domain(name, index, train, test, recipe)
+        for index, (name, train, test) in enumerate(zip(names, splits[::2], splits[1::2], strict=True))
     ]
+    *sources, target = domains
+    check_classes(adapter.classes, [d.train.labels for d in sources], [target.train.labels, target.test.labels])
     augmentations: dict[View, Sequence[Augmentation]] = {
         "weak": [augmentation() for augmentation in recipe.augment.weak],
         "strong": [augmentation() for augmentation in recipe.augment.strong],
     }
+    loaders = _loaders(domains, recipe, device)
     return Task(domains, tuple(adapter.classes), recipe.input, augmentations, loaders, recipe.seed)
 
 
-def _domain(adapter: Adapter, name: str, index: int, recipe: Recipe, device: torch.device) -> Domain:
+def load_unseen(task: Task, recipe: Recipe, spec: str, device: torch.device) -> Domain:
+    """A domain beside the task's own: ``DOMAIN`` of the recipe's data set, or ``DATASET:DOMAIN``.
+
+    Raises:
+        UserError: there is no such domain, or its data set has other classes than the task.
+    """
+    dataset, _, name = spec.rpartition(":")
+    adapter = open_dataset(dataset or recipe.dataset)
+    if name not in adapter.domains:
+        raise UserError(f"{spec}: {unknown('domain', name, adapter.domains)}")
+    if tuple(adapter.classes) != tuple(task.classes):
+        raise UserError(f"{spec}: its classes are not those of the task, {', '.join(task.classes)}")
+    train, test = _store(adapter, [name], recipe, device)
+    return Domain(spec, "unseen", task.target.index, train, test)
+
+
+def _store(adapter: Adapter, names: Sequence[str], recipe: Recipe, device: torch.device) -> list[ImageSet]:
+    """Train and test images of each domain, one after the other."""
+    try:
+        return store([_load(adapter, name, split) for name in names for split in SPLITS], recipe.input, device)
+    except DamagedImage as error:
+        raise UserError(f"{error}\nall that is wrong with the data: uan-da datasets check {recipe.dataset}") from None
+
+
+def _load(adapter: Adapter, name: str, split: Split) -> Examples:
+    examples = adapter.load(name, split)
+    if not len(examples):
+        raise UserError(f"domain {name!r}: the {split} split has no images")
+    return examples
+
+
+def _domain(name: str, index: int, train: ImageSet, test: ImageSet, recipe: Recipe) -> Domain:
     role: Role = "target" if name == recipe.task.target else "source"
-    train, test = (decode(adapter.load(name, split), recipe.input).to(device) for split in ("train", "test"))
     if role == "source" and bool((train.labels == UNKNOWN).any()):
         raise UserError(f"domain {name!r}: a source needs a label for every training image")
-    return Domain(name, role, index, train, test)
+    if role == "target" or not recipe.selection.holdout:
+        return Domain(name, role, index, train, test)
+    train, validation = hold_out(train, recipe.selection.holdout, name)
+    return Domain(name, role, index, train, test, validation)
+
+
+def _loaders(domains: Sequence[Domain], recipe: Recipe, device: torch.device) -> list[DomainLoader]:
+    """A loader for each domain; the classes of the target cannot be balanced, for its labels are not known."""
+    *sources, target = domains
+    sizes = batch_sizes([len(domain.train) for domain in sources], recipe.train.batch)
+    balance = recipe.train.batch.balance
+    return [
+        DomainLoader(domain.name, domain.index, domain.train, size, recipe.seed, balance, device)
+        for domain, size in zip(sources, sizes, strict=True)
+    ] + [DomainLoader(target.name, target.index, target.train, recipe.train.batch.target, recipe.seed, device=device)]
+
+
+def batch_sizes(images: Sequence[int], batch: Batch) -> list[int]:
+    """Images per step of each source that has ``images``; in all ``batch.source`` times the number of sources.
+
+    ``proportional`` shares are rounded by largest remainders, and none is below one.
+    """
+    if batch.sources == "balanced":
+        return [batch.source] * len(images)
+    total = batch.source * len(images)
+    exact = [max(1.0, total * count / sum(images)) for count in images]
+    sizes = [int(share) for share in exact]
+    by_remainder = sorted(range(len(images)), key=lambda index: sizes[index] - exact[index])
+    for index in by_remainder[: max(0, total - sum(sizes))]:
+        sizes[index] += 1
+    return sizes

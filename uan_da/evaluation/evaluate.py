@@ -3,8 +3,9 @@
 import copy
 from typing import Any
 
+from uan_da.data.adapter import Split
 from uan_da.data.task import Domain, Task
-from uan_da.evaluation.metrics import domain_metrics
+from uan_da.evaluation.metrics import domain_metrics, h_score
 from uan_da.evaluation.predict import BATCH, Predictions, predict
 from uan_da.models.classifier import Classifier
 from uan_da.norms import recalibrate
@@ -13,14 +14,24 @@ from uan_da.recipe.schema import Evaluation
 
 def test_predictions(model: Classifier, task: Task, options: Evaluation) -> dict[str, Predictions]:
     """Predictions on the test images of every domain, ``name → predictions``; the model is left as it was."""
-    return {domain.name: _predict_test(model, task, domain, options) for domain in task.domains}
+    return {domain.name: predict_domain(model, task, domain, options) for domain in task.domains}
 
 
-def _predict_test(model: Classifier, task: Task, domain: Domain, options: Evaluation) -> Predictions:
-    if domain.role == "target" and options.recalibrate == "target":
-        model = copy.deepcopy(model)
-        recalibrate(model, task.unlabelled_batches(domain, BATCH), domain=domain.index)
-    return predict(model, domain.test, task.layout, domain.index)
+def predict_domain(
+    model: Classifier, task: Task, domain: Domain, options: Evaluation, split: Split = "test"
+) -> Predictions:
+    """Predictions on one domain, whose norms are recalibrated where the options ask for it; sources keep their own."""
+    images = domain.test if split == "test" else domain.train
+    return predict(prepared(model, task, domain, options), images, task.layout, domain.index)
+
+
+def prepared(model: Classifier, task: Task, domain: Domain, options: Evaluation) -> Classifier:
+    """``model`` as it is used on ``domain``: itself, or a copy with statistics of the domain's training images."""
+    if domain.role == "source" or options.recalibrate == "none":
+        return model
+    model = copy.deepcopy(model)
+    recalibrate(model, task.unlabelled_batches(domain, BATCH), domain=domain.index)
+    return model
 
 
 def summarize(predictions: dict[str, Predictions], task: Task) -> dict[str, dict[str, Any]]:
@@ -29,3 +40,11 @@ def summarize(predictions: dict[str, Predictions], task: Task) -> dict[str, dict
     return {
         name: {"role": roles[name], "split": "test", **domain_metrics(answers)} for name, answers in predictions.items()
     }
+
+
+def domains_h_score(domains: dict[str, dict[str, Any]]) -> float | None:
+    """The H-score of a ``domains`` block: harmonic mean of source and target accuracy."""
+    by_role: dict[str, list[float | None]] = {"source": [], "target": []}
+    for numbers in domains.values():
+        by_role[numbers["role"]].append(numbers["accuracy"])
+    return h_score(by_role["source"], by_role["target"][0])

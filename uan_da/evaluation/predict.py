@@ -1,11 +1,14 @@
 """A model's answers on a set of images."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from typing import Self
 
 import torch
 from torch import Tensor
 
-from uan_da.data.images import Images
+from uan_da.data.images import ImageSet
 from uan_da.data.task import standardize
 from uan_da.models.classifier import Classifier
 from uan_da.norms import domain_context
@@ -16,29 +19,43 @@ BATCH = 256
 
 @dataclass(frozen=True)
 class Predictions:
-    """``features`` ``(N, F)``, class ``probabilities`` ``(N, classes)`` and ``labels`` ``(N,)``, on the CPU."""
+    """``features`` ``(N, F)``, ``logits`` ``(N, classes)`` and ``labels`` ``(N,)``, on the CPU."""
 
     features: Tensor
-    probabilities: Tensor
+    logits: Tensor
     labels: Tensor
 
-    @property
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    @classmethod
+    def cat(cls, parts: Sequence[Self]) -> Self:
+        """Several sets as one, in their order."""
+        columns = [torch.cat([getattr(part, name) for part in parts]) for name in ("features", "logits", "labels")]
+        return cls(*columns)
+
+    @cached_property
+    def probabilities(self) -> Tensor:
+        """Softmax of the logits, ``(N, classes)``."""
+        return self.logits.softmax(1)
+
+    @cached_property
     def classes(self) -> Tensor:
         """The predicted classes ``(N,)``."""
-        return self.probabilities.argmax(1)
+        return self.logits.argmax(1)
 
 
 @torch.no_grad()
-def predict(model: Classifier, images: Images, layout: Input, domain: int) -> Predictions:
+def predict(model: Classifier, images: ImageSet, layout: Input, domain: int) -> Predictions:
     """Run ``model`` in evaluation mode over ``images`` of the domain with that index; its mode is restored."""
-    training = model.training
+    training, device = model.training, next(model.parameters()).device
     model.eval()
-    features, probabilities = [], []
+    features, logits = [], []
     with domain_context(model, domain):
-        for pixels in torch.split(images.pixels, BATCH):
-            x = standardize(pixels.float() / 255, layout).contiguous(memory_format=torch.channels_last)
+        for batch in images.batches(BATCH):
+            x = standardize(batch.pixels.to(device).float() / 255, layout).contiguous(memory_format=torch.channels_last)
             output = model(x)
             features.append(output.features.float().cpu())
-            probabilities.append(output.logits.float().softmax(1).cpu())
+            logits.append(output.logits.float().cpu())
     model.train(training)
-    return Predictions(torch.cat(features), torch.cat(probabilities), images.labels.cpu())
+    return Predictions(torch.cat(features), torch.cat(logits), images.labels.cpu())

@@ -23,7 +23,8 @@ class TaskName(Strict):
         return (*self.sources, self.target)
 
 
-def _parse_task(text: Any) -> TaskName:
+def parse_task(text: Any) -> TaskName:
+    """``A:B``, ``A→B`` or ``A+B:C`` as a task; ValueError where it is none."""
     if isinstance(text, TaskName):
         return text
     if not isinstance(text, str):
@@ -70,7 +71,12 @@ class Batch(Strict):
     """Images per step; a domain smaller than its batch wraps around."""
 
     source: PositiveInt = 64
+    """Of each source domain."""
     target: PositiveInt = 64
+    balance: Literal["none", "class"] = "none"
+    """``class``: each class of a source is equally frequent in its batches."""
+    sources: Literal["balanced", "proportional"] = "balanced"
+    """``proportional``: several sources share the same total by their sizes."""
 
 
 class Train(Strict):
@@ -96,6 +102,12 @@ class Selection(Strict):
     """Which checkpoint, beside the last, is kept: the best by a score that needs no target label."""
 
     validator: block(VALIDATORS) = Field(default="information_maximization", validate_default=True)  # type: ignore[valid-type]
+    holdout: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Part of each source's training images, class by class, that is not trained on but kept for the validators that
+    read labelled source images; at 0 those read the training images themselves, and are too hopeful."""
+    oracle: bool = False
+    """Also keep the checkpoint with the best accuracy on the target's test images: an upper bound that reads target
+    labels, and no way to select."""
 
 
 class Evaluation(Strict):
@@ -112,7 +124,7 @@ class Recipe(Strict):
     version: Literal[1] = Field(default=1, alias="schema")
     description: str = ""
     dataset: str
-    task: Annotated[TaskName, BeforeValidator(_parse_task), PlainSerializer(str)]
+    task: Annotated[TaskName, BeforeValidator(parse_task), PlainSerializer(str)]
     input: Input = Input()
     backbone: block(BACKBONES)  # type: ignore[valid-type]
     norm: block(NORMS, NormKeys) = Field(default="bn", validate_default=True)  # type: ignore[valid-type]

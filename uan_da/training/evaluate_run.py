@@ -1,35 +1,79 @@
 """A finished or interrupted run, evaluated from its folder."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
-from uan_da.data.task import build_task
-from uan_da.errors import UserError
-from uan_da.evaluation.evaluate import summarize, test_predictions
+import torch
+
+from uan_da.data.adapter import Split
+from uan_da.data.task import Domain, Task, build_task, load_unseen
+from uan_da.evaluation.diagnose import diagnose
+from uan_da.evaluation.evaluate import domains_h_score, predict_domain
+from uan_da.evaluation.metrics import domain_metrics
+from uan_da.evaluation.record import predictions_table, save_arrays
 from uan_da.models.classifier import build_model
-from uan_da.names import unknown
+from uan_da.recipe import Recipe
+from uan_da.recipe.schema import Evaluation
 from uan_da.training.device import choose_device
 from uan_da.training.run import Run
 
 
-def evaluate_run(run: Run, checkpoint: str, domains: Sequence[str], device_name: str) -> dict[str, Any]:
-    """The numbers of a checkpoint on the task's domains (all of them where ``domains`` is empty).
+def evaluate_run(
+    run: Run,
+    checkpoint: str = "last",
+    domains: Sequence[str] = (),
+    device_name: str = "auto",
+    *,
+    split: Split = "test",
+    recalibrate: Literal["none", "target"] | None = None,
+) -> dict[str, Any]:
+    """The numbers of a checkpoint, and the predictions behind them.
 
-    Returns ``{"checkpoint", "step", "domains"}`` and writes it to ``evaluation/CHECKPOINT.json`` in the run folder.
+    Args:
+        run: its folder.
+        checkpoint: ``last``, ``selected``, or ``oracle`` where the recipe kept it.
+        domains: names of the data set's domains, or ``DATASET:DOMAIN``; those that the run never saw are routed as
+            its target. All of the task's where there is none.
+        device_name: ``auto``, or a name of PyTorch's.
+        split: whose images.
+        recalibrate: in place of the recipe's ``evaluation.recalibrate``.
+
+    Returns:
+        ``checkpoint``, ``step``, ``split``, ``recalibrate``, ``classes``, ``domains``; and, of the test images of the
+        whole task, ``h_score`` and what :func:`uan_da.evaluation.diagnose.diagnose` says. It is written to
+        ``evaluation/NAME.json``, every prediction to ``NAME.csv`` and features and images to ``NAME.npz``; NAME is the
+        checkpoint and whatever departs from the defaults.
 
     Raises:
-        UserError: the run lacks the checkpoint, or a domain is not of its task.
+        UserError: the run lacks the checkpoint, or there is no such domain.
     """
     device, recipe = choose_device(device_name), run.recipe
-    for name in domains:
-        if name not in recipe.task.domains:
-            raise UserError(f"{run.folder}: {unknown('domain', name, recipe.task.domains)}")
+    options = Evaluation(recalibrate=recalibrate or recipe.evaluation.recalibrate)
     task = build_task(recipe, device)
+    chosen = _domains(task, recipe, domains, device)
     model = build_model(recipe, len(task.classes)).to(device)
     step = run.load_weights(model, checkpoint, device)
-    numbers = summarize(test_predictions(model, task, recipe.evaluation), task)
-    chosen = {name: numbers[name] for name in domains} if domains else numbers
-    report = {"checkpoint": checkpoint, "step": step, "domains": chosen}
-    (run.folder / "evaluation").mkdir(exist_ok=True)
-    run.write_json(f"evaluation/{checkpoint}.json", report)
-    return report
+    answers = {domain.name: predict_domain(model, task, domain, options, split) for domain in chosen}
+    report: dict[str, Any] = {"checkpoint": checkpoint, "step": step, "split": split, **options.model_dump()}
+    report["classes"] = list(task.classes)
+    report["domains"] = {
+        domain.name: {"role": domain.role, "split": split, **domain_metrics(answers[domain.name])} for domain in chosen
+    }
+    differs = [*domains, split if split == "train" else "", f"recalibrate={recalibrate}" if recalibrate else ""]
+    name = "-".join([checkpoint, *filter(None, differs)]).replace("/", "_").replace(":", "_")
+    folder = run.folder / "evaluation"
+    folder.mkdir(exist_ok=True)
+    if not domains and split == "test":
+        report |= {"h_score": domains_h_score(report["domains"]), **diagnose(model, task, options, answers)}
+        shown = [image for layer in report["clusters"] for own in layer["examples"] for image in own]
+        save_arrays(folder / f"{name}.npz", answers, chosen, [*shown, *report["mistakes"]])
+    predictions_table(answers, chosen, task.classes, split).to_csv(folder / f"{name}.csv", index=False)
+    run.write_json(f"evaluation/{name}.json", report)
+    return report | {"file": str(folder / f"{name}.json")}
+
+
+def _domains(task: Task, recipe: Recipe, names: Sequence[str], device: torch.device) -> list[Domain]:
+    known = {domain.name: domain for domain in task.domains}
+    if not names:
+        return list(known.values())
+    return [known[name] if name in known else load_unseen(task, recipe, name, device) for name in names]

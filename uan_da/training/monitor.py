@@ -19,6 +19,28 @@ class Monitor(Protocol):
         """After each epoch, with its row of ``metrics.jsonl``."""
 
 
+class Several:
+    """Tells each of ``monitors`` in turn."""
+
+    def __init__(self, *monitors: Monitor) -> None:
+        self.monitors = monitors
+
+    def start(self, training: Training, run: Run) -> None:
+        """To each."""
+        for monitor in self.monitors:
+            monitor.start(training, run)
+
+    def step(self, training: Training) -> None:
+        """To each."""
+        for monitor in self.monitors:
+            monitor.step(training)
+
+    def epoch(self, row: dict[str, Any]) -> None:
+        """To each."""
+        for monitor in self.monitors:
+            monitor.epoch(row)
+
+
 class Silent:
     """Tells nobody."""
 

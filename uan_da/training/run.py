@@ -6,6 +6,7 @@ import platform
 import shutil
 import subprocess
 from collections.abc import Mapping
+from datetime import datetime
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -101,6 +102,11 @@ class Run:
         partial = self.folder / f"{name}.partial"
         partial.write_text(json.dumps(content, indent=1, allow_nan=False) + "\n", encoding="utf-8")
         partial.replace(self.folder / name)
+
+    def log(self, text: str) -> None:
+        """Add a line, with the time, to ``train.log``."""
+        with (self.folder / "train.log").open("a", encoding="utf-8") as file:
+            file.write(f"{datetime.now():%Y-%m-%d %H:%M:%S}  {text}\n")
 
     def append_metrics(self, row: Mapping[str, Any]) -> None:
         """Add one epoch to ``metrics.jsonl``."""

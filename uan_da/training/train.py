@@ -7,9 +7,10 @@ from typing import Any
 import torch
 
 from uan_da.errors import UserError
-from uan_da.evaluation.evaluate import summarize, test_predictions
-from uan_da.evaluation.metrics import paired_gain
-from uan_da.evaluation.predict import Predictions, predict
+from uan_da.evaluation.evaluate import domains_h_score, summarize, test_predictions
+from uan_da.evaluation.evidence import Evidence, all_scores
+from uan_da.evaluation.metrics import correct_answers, paired_gain
+from uan_da.evaluation.predict import Predictions
 from uan_da.recipe import Recipe
 from uan_da.training.checkpoint import load_checkpoint, save_checkpoint
 from uan_da.training.device import choose_device
@@ -51,6 +52,7 @@ def train(
         else:
             run.create(recipe, overwrite)
             save_checkpoint(run.checkpoint("last"), training.state_dict())
+        run.log(f"{recipe.task} {recipe.method.name} {recipe.norm.name}: from step {training.step} of {training.total_steps}")
         monitor.start(training, run)
         started = time.perf_counter()
         _fit(training, run, monitor)
@@ -58,11 +60,12 @@ def train(
         results, answers = _results(training, run)
     baseline: dict[str, Any] = {"method": "source_only", "selections": {}}
     if with_baseline:
-        baseline |= _baseline(recipe, run, device, overwrite, monitor, answers)
+        baseline |= _baseline(recipe, run, device, resume, monitor, answers)
     run.save_model(training.model)
     run.write_json("timing.json", {"train_seconds": seconds, "steps": training.total_steps})
     run.write_json("results.json", results | {"baseline": baseline, "schema": 1})
     (run.folder / "done").touch()
+    run.log(f"done, {seconds:.0f} s of training")
     return run
 
 
@@ -91,60 +94,75 @@ def _fit(training: Training, run: Run, monitor: Monitor) -> None:
             try:
                 training.advance()
             except NonFiniteLoss as error:
+                run.log(str(error))
                 raise NonFiniteLoss(f"{error}; the last good checkpoint is {run.checkpoint('last')}") from None
             monitor.step(training)
             if training.at_epoch_end:
                 monitor.epoch(_finish_epoch(training, run))
             if stop.number is not None and training.step < training.total_steps:
                 save_checkpoint(run.checkpoint("last"), training.state_dict())
+                run.log(f"stopped by a signal after step {training.step}")
                 raise Interrupted(stop.number)
 
 
 def _finish_epoch(training: Training, run: Run) -> dict[str, Any]:
     """Evaluate, score without target labels, log, and save: ``last``, and ``selected`` where the score is the best."""
     task, recipe = training.task, training.recipe
-    earlier = [row["score"] for row in run.metrics()]
-    target = predict(training.model, task.unlabelled(task.target), task.layout, task.target.index)
-    score = recipe.selection.validator(target)
+    earlier = run.metrics()
+    scores = all_scores(Evidence(training.model, task), recipe.selection.validator)
     domains = summarize(test_predictions(training.model, task, recipe.evaluation), task)
-    row = {"epoch": training.epoch, "step": training.step, "train": training.take_averages(), "score": score}
+    row: dict[str, Any] = {"epoch": training.epoch, "step": training.step, "train": training.take_averages()}
+    row |= {"score": scores[recipe.selection.validator.name], "validators": scores}
     row["domains"] = {name: numbers["accuracy"] for name, numbers in domains.items()}
     run.append_metrics(row)
+    run.log(f"epoch {row['epoch']}: loss {row['train']['loss']:.4f}, accuracy {row['domains']}, score {row['score']}")
     state = training.state_dict()
-    if score > max(earlier, default=float("-inf")):
+    if _is_best(row["score"], [before["score"] for before in earlier]):
         save_checkpoint(run.checkpoint("selected"), state)
+    if recipe.selection.oracle:
+        target = task.target.name
+        if _is_best(row["domains"][target], [before["domains"][target] for before in earlier]):
+            save_checkpoint(run.checkpoint("oracle"), state)
     save_checkpoint(run.checkpoint("last"), state)
     return row
+
+
+def _is_best(value: float | None, earlier: list[float | None]) -> bool:
+    """Whether ``value`` is the first of all, or above all; one that is None (not a number) is below any other."""
+    known = [before for before in earlier if before is not None]
+    return not earlier or (value is not None and value > max(known, default=float("-inf")))
 
 
 def _results(training: Training, run: Run) -> tuple[dict[str, Any], dict[str, Predictions]]:
     """``results.json`` without its baseline, and the last epoch's predictions; the model ends at its last epoch."""
     recipe, task, model = training.recipe, training.task, training.model
     selections: dict[str, Any] = {"last": {}, "selected": {}, "oracle": {}}
-    for name in ("selected", "last"):
+    for name in [*(["oracle"] if recipe.selection.oracle else []), "selected", "last"]:
         step = run.load_weights(model, name, training.device)
         answers = test_predictions(model, task, recipe.evaluation)
-        epoch = -(-step // training.steps_per_epoch)
-        selections[name] = {"epoch": epoch, "domains": summarize(answers, task)}
+        epoch, domains = -(-step // training.steps_per_epoch), summarize(answers, task)
+        selections[name] = {"epoch": epoch, "domains": domains, "h_score": domains_h_score(domains)}
     selections["selected"]["validator"] = recipe.selection.validator.name
     names = {key: getattr(recipe, key).name for key in ("method", "norm", "backbone")}
     return {"task": str(recipe.task), **names, "seed": recipe.seed, "selections": selections}, answers
 
 
 def _baseline(
-    recipe: Recipe, run: Run, device: str, overwrite: bool, monitor: Monitor, answers: dict[str, Predictions]
+    recipe: Recipe, run: Run, device: str, resume: bool, monitor: Monitor, answers: dict[str, Predictions]
 ) -> dict[str, Any]:
     """Train ``source_only`` in the same way; its selections, and what adaptation gained on the target's test images."""
-    plain = train(
-        recipe.with_method("source_only"),
-        run.folder / "baseline",
-        device=device,
-        overwrite=overwrite,
-        monitor=monitor,
-    )
+    folder = run.folder / "baseline"
+    goes_on = resume and Run(folder).recipe_file.is_file()
+    plain = train(recipe.with_method("source_only"), folder, device=device, resume=goes_on, monitor=monitor)
     training = Training.build(plain.recipe, choose_device(device))
     plain.load_weights(training.model, "last", training.device)
     target = training.task.target.name
-    other = test_predictions(training.model, training.task, recipe.evaluation)[target]
-    correct, baseline = (p.classes.eq(p.labels).numpy() for p in (answers[target], other))
-    return {"selections": plain.results["selections"], "gain": paired_gain(correct, baseline)}
+    others = test_predictions(training.model, training.task, recipe.evaluation)
+    gains = {name: _gain(answers[name], others[name]) for name in answers}
+    source_gain = {name: gain for name, gain in gains.items() if name != target}
+    return {"selections": plain.results["selections"], "gain": gains[target], "source_gain": source_gain}
+
+
+def _gain(adapted: Predictions, plain: Predictions) -> dict[str, Any]:
+    """What adapting gained on the labelled images of one domain; below 0 is a loss."""
+    return paired_gain(correct_answers(adapted), correct_answers(plain))

@@ -12,12 +12,14 @@ from uan_da.data.augment import (
     Cutout,
     Flip,
     Grayscale,
+    Invert,
     RandAugment,
     ResizedCrop,
 )
 
 AUGMENTATIONS = [
     Flip(),
+    Invert(),
     Crop(padding=3),
     ResizedCrop(size=11),
     Affine(degrees=20, translate=0.2, scale=(0.7, 1.4), shear=15),
@@ -36,9 +38,7 @@ def seeded(seed: int) -> torch.Generator:
 
 
 @every
-@pytest.mark.parametrize(
-    "shape", [(16, 3, 12, 12), (16, 1, 9, 20), (1, 3, 20, 9), (0, 3, 8, 8), (5, 3, 1, 1)]
-)
+@pytest.mark.parametrize("shape", [(16, 3, 12, 12), (16, 1, 9, 20), (1, 3, 20, 9), (0, 3, 8, 8), (5, 3, 1, 1)])
 @pytest.mark.parametrize("fill", ["random", "black", "white"])
 def test_returns_the_same_kind_of_images(augmentation, shape, fill):
     images = {"random": torch.rand(shape), "black": torch.zeros(shape), "white": torch.ones(shape)}[fill]

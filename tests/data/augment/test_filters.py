@@ -20,7 +20,6 @@ def test_sharpness_leaves_an_image_that_is_all_border():
 def test_gaussian_blur_equals_torchvision(images, radius):
     sigma = torch.tensor([0.1, 0.3, 0.5, 0.8, 1.0, 1.4, 2.0, 3.0])
     expected = [
-        reference.gaussian_blur(x, [2 * radius + 1] * 2, [s, s])
-        for x, s in zip(images, sigma.tolist(), strict=True)
+        reference.gaussian_blur(x, [2 * radius + 1] * 2, [s, s]) for x, s in zip(images, sigma.tolist(), strict=True)
     ]
     torch.testing.assert_close(gaussian_blur(images, sigma, radius), torch.stack(expected), atol=1e-5, rtol=0)

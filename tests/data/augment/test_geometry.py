@@ -26,9 +26,7 @@ def test_affine_equals_torchvision(images):
     }
     expected = [
         reference.affine(image, a, [tx, ty], s, [sx, sy], interpolation=InterpolationMode.BILINEAR)
-        for image, a, tx, ty, s, sx, sy in zip(
-            images, *(v.tolist() for v in parameters.values()), strict=True
-        )
+        for image, a, tx, ty, s, sx, sy in zip(images, *(v.tolist() for v in parameters.values()), strict=True)
     ]
     result = geometry.affine(images, geometry.affine_matrix(**parameters))
     torch.testing.assert_close(result, torch.stack(expected), atol=1e-4, rtol=0)

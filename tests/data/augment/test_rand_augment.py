@@ -10,9 +10,7 @@ from uan_da.data.augment.rand_augment import OPERATIONS, apply_operations
 
 
 def affine(image, angle=0.0, translate=(0.0, 0.0), shear=(0.0, 0.0)):
-    return reference.affine(
-        image, angle, list(translate), 1.0, list(shear), interpolation=InterpolationMode.BILINEAR
-    )
+    return reference.affine(image, angle, list(translate), 1.0, list(shear), interpolation=InterpolationMode.BILINEAR)
 
 
 def on_uint8(operation, image, *parameters):
@@ -74,9 +72,7 @@ def test_the_list_is_fixmatchs():
 def test_operations_are_uniform_and_levels_up_to_the_magnitude():
     # Here brightness is the only operation that scales both grey values alike: it shows its level.
     image = torch.tensor([0.25, 0.5]).view(1, 1, 1, 2).repeat(1, 3, 2, 1)
-    result = RandAugment(num_ops=1, magnitude=0.4)(
-        image.expand(14000, -1, -1, -1), torch.Generator().manual_seed(0)
-    )
+    result = RandAugment(num_ops=1, magnitude=0.4)(image.expand(14000, -1, -1, -1), torch.Generator().manual_seed(0))
     ratio = result / image
     scaled = (ratio.amax((1, 2, 3)) - ratio.amin((1, 2, 3)) < 1e-5) & (ratio[:, 0, 0, 0] < 0.9501)
     assert abs(scaled.sum().item() - 1000) < 4 * math.sqrt(14000 / 14)
@@ -88,9 +84,7 @@ def test_operations_are_uniform_and_levels_up_to_the_magnitude():
 
 def test_each_image_draws_its_own_operations():
     image = torch.rand(1, 3, 8, 8, generator=torch.Generator().manual_seed(0))
-    result = RandAugment(num_ops=2, magnitude=1.0)(
-        image.expand(200, -1, -1, -1), torch.Generator().manual_seed(0)
-    )
+    result = RandAugment(num_ops=2, magnitude=1.0)(image.expand(200, -1, -1, -1), torch.Generator().manual_seed(0))
     assert len(result.unique(dim=0)) > 150
 
 

@@ -42,8 +42,7 @@ def per_image(name: str, values: Tensor, images: Tensor) -> Tensor:
     """``values`` (N,), one for each of the ``images``, as (N, 1, 1, 1), to broadcast over pixels."""
     if values.shape != images.shape[:1]:
         raise ValueError(
-            f"Expected `{name}` to have one value per image, shape ({len(images)},), "
-            f"but got {tuple(values.shape)}"
+            f"Expected `{name}` to have one value per image, shape ({len(images)},), but got {tuple(values.shape)}"
         )
     return values.view(-1, 1, 1, 1)
 

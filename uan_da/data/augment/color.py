@@ -93,11 +93,23 @@ def equalize(images: Tensor) -> Tensor:
     """
     if not len(images):
         return images
-    values = images.flatten(2).mul(255).round_().long()
-    histogram = values.new_zeros(*values.shape[:2], 256).scatter_add_(2, values, torch.ones_like(values))
-    highest = values.amax(dim=2, keepdim=True)
-    step = (values.shape[2] - histogram.gather(2, highest)) // 255
-    below = histogram.cumsum(dim=2) - histogram
+    channels, size = images.shape[0] * images.shape[1], images.shape[2] * images.shape[3]
+    start = 256 * torch.arange(channels, dtype=torch.int32, device=images.device)[:, None]
+    values = images.reshape(channels, size).mul(255).round_().to(torch.int32).add_(start).view(-1)
+    histogram = _count(values, 256 * channels).view(channels, 256)
+    highest = 255 - (histogram > 0).int().flip(1).argmax(dim=1, keepdim=True)
+    step = (size - histogram.gather(1, highest)) // 255
+    below = (histogram.cumsum(dim=1) - histogram).float()
     # Exact, and faster than integer division: quotients of integers below 2²⁴ never round up to an integer.
-    table = (below + step // 2).div(step.clamp(min=1)).floor_().clamp_(max=255).div_(255)
-    return torch.where(step[..., None] > 0, table.gather(2, values).view_as(images), images)
+    table = below.add_(step // 2).div_(step.clamp(min=1)).floor_().clamp_(max=255).div_(255)
+    flattened = table.view(-1).index_select(0, values).view(images.shape)
+    return torch.where(step.view(*images.shape[:2], 1, 1) > 0, flattened, images)
+
+
+def _count(values: Tensor, bins: int) -> Tensor:
+    """How often each of 0 … ``bins`` − 1 stands in ``values`` (V,): (bins,), int64."""
+    if values.device.type == "cpu":
+        return torch.bincount(values, minlength=bins)
+    # bincount would wait for the device, to look for values beyond the last bin
+    ones = torch.ones_like(values, dtype=torch.int64)
+    return values.new_zeros(bins, dtype=torch.int64).scatter_add_(0, values.long(), ones)

@@ -62,7 +62,5 @@ class ColorJitter:
         ]
 
 
-def _apply(
-    function: Callable[[Tensor, Tensor], Tensor], values: Tensor, images: Tensor, place: Tensor
-) -> Tensor:
+def _apply(function: Callable[[Tensor, Tensor], Tensor], values: Tensor, images: Tensor, place: Tensor) -> Tensor:
     return function(images, values[place])

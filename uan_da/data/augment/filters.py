@@ -20,11 +20,13 @@ def sharpness(images: Tensor, factor: Tensor) -> Tensor:
     """
     if min(images.shape[2:]) <= 2:
         return images
-    rows = images[..., :-2] + images[..., 1:-1] + images[..., 2:]
-    box = rows[..., :-2, :] + rows[..., 1:-1, :] + rows[..., 2:, :]
-    smooth = images.clone()
-    smooth[..., 1:-1, 1:-1].mul_(4).add_(box).div_(13)
-    return blend(images, smooth, factor)
+    inside = images[..., 1:-1, 1:-1]
+    rows = (images[..., :-2] + images[..., 1:-1]).add_(images[..., 2:])
+    box = (rows[..., :-2, :] + rows[..., 1:-1, :]).add_(rows[..., 2:, :])
+    smooth = box.add_(inside, alpha=4).div_(13)
+    result = images.clone()
+    result[..., 1:-1, 1:-1] = blend(inside, smooth, factor)
+    return result
 
 
 def gaussian_blur(images: Tensor, sigma: Tensor, radius: int) -> Tensor:

@@ -35,9 +35,7 @@ class ResizedCrop:
         """(N, C, H, W) to (N, C, size, size)."""
         check_images(images)
         height, width = images.shape[2:]
-        return resized_crop(
-            images, self.boxes(len(images), height, width, generator).to(images.device), self.size
-        )
+        return resized_crop(images, self.boxes(len(images), height, width, generator).to(images.device), self.size)
 
     def boxes(self, num_images: int, height: int, width: int, generator: torch.Generator | None) -> Tensor:
         """Draws a box for each of ``num_images`` images of ``height`` × ``width`` pixels.
@@ -55,9 +53,7 @@ class ResizedCrop:
         places = (torch.stack((y, x), dim=-1) * (limits - sides + 1)).floor()
         first = fits.int().argmax(dim=1)
         drawn = torch.cat((places, sides), dim=-1)[torch.arange(num_images, device=first.device), first]
-        return torch.where(
-            fits.any(dim=1, keepdim=True), drawn, drawn.new_tensor(self._centred(height, width))
-        ).long()
+        return torch.where(fits.any(dim=1, keepdim=True), drawn, drawn.new_tensor(self._centred(height, width))).long()
 
     def _centred(self, height: int, width: int) -> tuple[int, int, int, int]:
         box_height = max(1, min(height, round(width / self.ratio[0])))

@@ -1,7 +1,4 @@
-"""Scores of a checkpoint that need no target label; higher is better.
-
-A validator is a function of the predictions on the target's training images, whose labels are masked.
-"""
+"""Validators that read how sure the answers on the target are, and how evenly they use the classes."""
 
 from torch import Tensor
 
@@ -13,10 +10,14 @@ def entropy(target: Predictions) -> float:
     return -float(_entropy(target.probabilities).mean())
 
 
+def diversity(target: Predictions) -> float:
+    """H(mean p) on the target: classes used evenly are better (the first term of information maximisation)."""
+    return float(_entropy(target.probabilities.mean(0, keepdim=True)))
+
+
 def information_maximization(target: Predictions) -> float:
     """H(mean p) − mean H(p) on the target: confident and diverse (Shi & Sha, ICML 2012, arXiv:1206.6438)."""
-    mean = target.probabilities.mean(0, keepdim=True)
-    return float(_entropy(mean)) - float(_entropy(target.probabilities).mean())
+    return diversity(target) + entropy(target)
 
 
 def _entropy(probabilities: Tensor) -> Tensor:

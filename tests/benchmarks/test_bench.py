@@ -1,0 +1,70 @@
+import json
+
+import pytest
+import torch
+from torch import nn
+from typer.testing import CliRunner
+
+from uan_da.benchmarks.measure import Spread, interleaved, ratios, saved_bytes
+from uan_da.benchmarks.wide_resnet import wide_resnet_28_2
+from uan_da.cli.bench import app
+
+
+def test_ratios_are_taken_round_by_round() -> None:
+    seconds = {"bn": [1.0, 2.0, 4.0], "uan": [3.0, 2.0, 8.0]}
+    assert ratios(seconds, "bn")["uan"] == Spread(median=2.0, low=1.0, high=3.0)
+
+
+def test_every_round_runs_every_step_once() -> None:
+    runs: list[str] = []
+    steps = {name: (lambda name=name: runs.append(name)) for name in "ab"}
+    seconds = interleaved(steps, torch.device("cpu"), rounds=2)
+    assert runs == ["a", "b"] * 5
+    assert [len(values) for values in seconds.values()] == [2, 2]
+
+
+def test_saved_bytes_of_batch_norm_are_x_and_small_tensors() -> None:
+    x = torch.randn(4, 3, 8, 8, requires_grad=True)
+    small = saved_bytes(nn.BatchNorm2d(3), x) - 4 * x.numel()
+    assert 0 < small < 200
+    assert saved_bytes(nn.Identity(), x) == 0
+
+
+def test_wide_resnet_is_wrn_28_2() -> None:
+    network = wide_resnet_28_2(10)
+    assert sum(parameter.numel() for parameter in network.parameters()) == pytest.approx(1.467e6, rel=1e-3)
+    convolutions = [m for m in network.modules() if isinstance(m, nn.Conv2d) and m.kernel_size == (3, 3)]
+    assert len(convolutions) == 28 - 3  # and three 1×1 shortcuts are not counted, nor is the classifier but as one
+    assert network(torch.randn(2, 3, 32, 32)).shape == (2, 10)
+
+
+def test_bench_norms_prints_json() -> None:
+    arguments = ["norms", "--shape", "2,3,4,4", "--clusters", "2", "--rounds", "1", "--device", "cpu", "--json"]
+    result = CliRunner().invoke(app, arguments)
+    assert result.exit_code == 0, result.output
+    rows = [json.loads(line) for line in result.output.splitlines()]
+    assert [row["norm"] for row in rows] == ["bn", "uan sample K=2", "uan element K=2"]
+    assert rows[0]["time"] == {"median": 1.0, "low": 1.0, "high": 1.0}
+    assert rows[0]["bandwidth"] is None
+
+
+def test_bench_train_prints_a_table() -> None:
+    arguments = ["train", "--network", "wrn28_2", "--batch", "2", "--rounds", "1", "--device", "cpu"]
+    result = CliRunner().invoke(app, arguments)
+    assert result.exit_code == 0, result.output
+    assert [line.split()[:2] for line in result.output.splitlines()[2:]] == [["wrn28_2", "bn"], ["wrn28_2", "uan"]]
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["norms", "--shape", "4,4"],
+        ["norms", "--dtype", "int8"],
+        ["norms", "--backend", "best"],
+        ["train", "--network", "vgg"],
+    ],
+)
+def test_mistakes_are_named(arguments: list[str]) -> None:
+    result = CliRunner().invoke(app, arguments)
+    assert result.exit_code == 2
+    assert arguments[1] in result.output

@@ -1,0 +1,184 @@
+"""Every validator against its paper's formula, written another way, and on degenerate inputs."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from scipy.stats import entropy as scipy_entropy
+from sklearn.metrics import pairwise_distances, silhouette_samples
+
+from uan_da.evaluation.evidence import READS, reads
+from uan_da.evaluation.predict import Predictions
+from uan_da.evaluation.validators.class_clustering import class_ami, class_clustering
+from uan_da.evaluation.validators.confidence import diversity, entropy, information_maximization
+from uan_da.evaluation.validators.mano import mano
+from uan_da.evaluation.validators.neighborhood_density import snd
+from uan_da.evaluation.validators.nuclear_norm import bnm
+from uan_da.evaluation.validators.rankme import rankme
+from uan_da.evaluation.validators.source_risk import dev, importance_weighted, source_accuracy
+from uan_da.names import VALIDATORS
+
+ON_TARGET = [entropy, diversity, information_maximization, bnm, snd, class_clustering, class_ami, mano, rankme]
+
+
+def test_all_say_what_they_read():
+    for name in VALIDATORS.targets:
+        assert set(reads(VALIDATORS.load(name))) <= set(READS)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_entropies_are_scipys(make, seed):
+    target = make(seed=seed)
+    p = target.probabilities.numpy()
+    assert entropy(target) == pytest.approx(-scipy_entropy(p, axis=1).mean(), rel=1e-5)
+    assert diversity(target) == pytest.approx(scipy_entropy(p.mean(0)), rel=1e-5)
+    mutual = np.mean([scipy_entropy(row, p.mean(0)) for row in p])  # IM is the mean divergence from the mean
+    assert information_maximization(target) == pytest.approx(mutual, rel=1e-4)
+
+
+def test_bnm_is_the_sum_of_singular_values(make):
+    target = make()
+    values = np.linalg.svd(target.probabilities.numpy(), compute_uv=False)
+    assert bnm(target) == pytest.approx(values.sum() / 60, rel=1e-5)
+
+
+def test_bnm_is_largest_where_sure_and_even(make):
+    even, one_sided = torch.eye(4).repeat(5, 1), torch.eye(4)[[0]].repeat(20, 1)
+    features, labels = torch.zeros(20, 2), torch.zeros(20, dtype=torch.long)
+    sure = [Predictions(features, 50 * p, labels) for p in (even, one_sided)]
+    assert bnm(sure[0]) == pytest.approx(math.sqrt(20 * 4) / 20, rel=1e-4)
+    assert bnm(sure[0]) > bnm(sure[1]) == pytest.approx(math.sqrt(20) / 20, rel=1e-4)
+
+
+def test_snd_is_the_plain_loop(make):
+    target = make(n=20)
+    p = target.probabilities.double().numpy()
+    p /= np.linalg.norm(p, axis=1, keepdims=True)
+    entropies = []
+    for i in range(20):
+        similarity = np.array([p[i] @ p[j] for j in range(20) if j != i]) / 0.05
+        q = np.exp(similarity - similarity.max())
+        entropies.append(scipy_entropy(q / q.sum()))
+    assert snd(target) == pytest.approx(np.mean(entropies), rel=1e-4)
+
+
+def test_snd_of_two_sure_groups_is_the_log_of_their_other_members():
+    logits = 100 * torch.eye(2).repeat_interleave(5, 0)
+    target = Predictions(torch.zeros(10, 2), logits, torch.full((10,), -1))
+    assert snd(target) == pytest.approx(math.log(4), rel=1e-4)
+
+
+def test_class_clustering_is_the_silhouette_by_hand(make):
+    target = make(n=40, classes=3)
+    x = torch.nn.functional.normalize(target.features, dim=1).double().numpy()
+    classes, distances, scores = target.classes.numpy(), pairwise_distances(x), []
+    for i in range(40):
+        same = (classes == classes[i]) & (np.arange(40) != i)
+        a = distances[i][same].mean() if same.any() else None
+        b = min(distances[i][classes == c].mean() for c in np.unique(classes) if c != classes[i])
+        scores.append((b - a) / max(a, b) if a is not None else 0.0)
+    assert class_clustering(target) == pytest.approx(np.mean(scores), rel=1e-4)
+    assert silhouette_samples(x, classes) == pytest.approx(scores, abs=1e-6)
+
+
+def test_class_ami_is_one_where_features_cluster_by_predicted_class():
+    classes = torch.arange(3).repeat_interleave(10)
+    features = 10 * torch.eye(3)[classes] + 0.1 * torch.randn(30, 3, generator=torch.Generator().manual_seed(0))
+    target = Predictions(features, 5 * torch.eye(3)[classes], torch.full((30,), -1))
+    assert class_ami(target) == pytest.approx(1.0)
+    mixed = Predictions(features, 5 * torch.eye(3)[classes.view(3, 10).T.flatten()], target.labels)
+    assert abs(class_ami(mixed)) < 0.2
+
+
+def test_mano_takes_the_taylor_series_where_unsure_and_the_softmax_where_sure():
+    unsure = torch.tensor([[1.0, -1.0], [0.5, 0.0]], dtype=torch.float64)
+    v = 1 + unsure.numpy() + unsure.numpy() ** 2 / 2
+    q = v / v.sum(1, keepdims=True)
+    expected = ((q**4).sum() / 4) ** 0.25
+    labels = torch.full((2,), -1)
+    assert mano(Predictions(unsure, unsure, labels)) == pytest.approx(expected)
+    sure = 40 * unsure
+    p = sure.softmax(1).numpy()
+    assert mano(Predictions(sure, sure, labels)) == pytest.approx(((p**4).sum() / 4) ** 0.25)
+
+
+def test_rankme_is_the_exponential_of_the_spectrums_entropy(make):
+    target = make(features=6)
+    p = np.linalg.svd(target.features.double().numpy(), compute_uv=False)
+    p = p / p.sum() + 1e-7
+    assert rankme(target) == pytest.approx(math.exp(-(p * np.log(p)).sum()), rel=1e-6)
+    flat = Predictions(torch.eye(5).repeat(4, 1), target.logits[:20], target.labels[:20])
+    assert rankme(flat) == pytest.approx(5.0, rel=1e-4)
+
+
+def dev_risk(weights, losses):
+    """The published estimate, in NumPy."""
+    weighted = weights * losses
+    covariance = np.cov(np.stack([weighted, weights]), ddof=1)[0][1]
+    eta = -covariance / np.var(weights, ddof=1)
+    return weighted.mean() + eta * weights.mean() - eta
+
+
+def test_weighted_risks_are_the_published_estimates(make):
+    source = make(n=50)
+    weights = torch.rand(50, generator=torch.Generator().manual_seed(1), dtype=torch.float64) * 2
+    losses = -source.logits.double().log_softmax(1)[torch.arange(50), source.labels].numpy()
+    assert dev(source, weights) == pytest.approx(-dev_risk(weights.numpy(), losses))
+    errors = (source.logits.argmax(1) != source.labels).double().numpy()
+    assert importance_weighted(source, weights) == pytest.approx(-(weights.numpy() * errors).mean())
+    assert source_accuracy(source) == pytest.approx(1 - errors.mean())
+
+
+def test_control_variate_has_less_variance_than_importance_weighting():
+    random = np.random.default_rng(0)
+    plain, controlled = [], []
+    for _ in range(300):
+        weights = torch.tensor(random.exponential(1.0, 100))
+        logits = torch.tensor(random.normal(size=(100, 2)))
+        source = Predictions(logits, logits, torch.zeros(100, dtype=torch.long))
+        loss = torch.nn.functional.cross_entropy(logits, source.labels, reduction="none")
+        plain.append(float((weights * loss).mean()))
+        controlled.append(-dev(source, weights))
+    assert np.mean(controlled) == pytest.approx(np.mean(plain), abs=0.02)
+    assert np.var(controlled) < 0.6 * np.var(plain)
+
+
+def test_equal_weights_are_the_plain_loss(make):
+    source = make()
+    loss = torch.nn.functional.cross_entropy(source.logits.double(), source.labels)
+    assert dev(source, torch.ones(60, dtype=torch.float64)) == pytest.approx(-float(loss))
+
+
+@pytest.mark.parametrize("validator", ON_TARGET, ids=lambda validator: validator.__name__)
+@pytest.mark.parametrize(
+    "case", ["one image", "one class", "uniform", "equal features", "huge logits", "one class in all"]
+)
+def test_degenerate_targets_have_a_finite_score(make, validator, case):
+    target = make(n=1) if case == "one image" else make(n=30)
+    features, logits = target.features, target.logits
+    if case == "one class":
+        logits = torch.tensor([[9.0, 0.0, 0.0, 0.0]]).repeat(30, 1)
+    if case == "uniform":
+        logits = torch.zeros(30, 4)
+    if case == "equal features":
+        features = torch.zeros(30, 8)
+    if case == "huge logits":
+        logits = 1e4 * logits
+    if case == "one class in all":
+        logits = torch.zeros(30, 1)
+    masked = Predictions(features, logits, torch.full((len(logits),), -1))
+    assert math.isfinite(validator(masked))
+
+
+@pytest.mark.parametrize("validator", [source_accuracy, importance_weighted, dev])
+@pytest.mark.parametrize("n", [1, 2, 30])
+def test_few_source_images_have_a_finite_score(make, validator, n):
+    source = make(n=n)
+    given = {"source_validation": source, "importance": torch.ones(n, dtype=torch.float64)}
+    assert math.isfinite(validator(*(given[name] for name in reads(validator))))
+
+
+def test_a_collapsed_classifier_is_the_worst_clustering(make):
+    logits = torch.tensor([[9.0, 0.0]]).repeat(30, 1)
+    assert class_clustering(Predictions(torch.randn(30, 4), logits, torch.full((30,), -1))) == -1.0

@@ -1,0 +1,248 @@
+"""The fused passes, uncompiled, against the plain layer."""
+
+import copy
+import gc
+import weakref
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from torch import Tensor, nn
+
+from uan_da.norms import UAN, UAN2d
+from uan_da.norms.fused import element_passes, sample_passes
+from uan_da.norms.fused.backend import is_fused
+
+Make = Callable[..., UAN]
+Run = Callable[[UAN, Tensor, Tensor, str], dict[str, Tensor]]
+AssertEqual = Callable[..., None]
+
+BOTH = pytest.mark.parametrize("assignment", ["sample", "element"])
+OPTIONS: list[dict[str, Any]] = [
+    {"assignment": assignment, **options}
+    for assignment in ("sample", "element")
+    for options in (
+        {},
+        {"scale": "prior"},
+        {"scale": "unit", "temperature": 3.0},
+        {"moments": "learned"},
+        {"affine": False},
+        {"bias": False},
+        {"track_running_stats": False, "em_rate": 0.0},
+    )
+] + [{"shrink": 0.5}, {"shrink": 0.3, "learn_shrink": False, "shrink_groups": 2}]
+
+
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("options", OPTIONS, ids=str)
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_float64(
+    options: dict[str, Any],
+    training: bool,
+    layout: torch.memory_format,
+    trained: Make,
+    assert_equal: AssertEqual,
+) -> None:
+    torch.manual_seed(0)
+    layer = trained(UAN2d(6, num_clusters=3, dtype=torch.float64, **options), 5, 6, 3, 4).train(training)
+    x = (torch.randn(5, 6, 3, 4, dtype=torch.float64) * 2 + 1).contiguous(memory_format=layout)
+    assert_equal(layer, x, torch.randn_like(x), 1e-10)
+
+
+@BOTH
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    shape=st.tuples(st.integers(2, 6), st.integers(1, 6), st.integers(2, 9), st.integers(1, 9)),
+    clusters=st.integers(1, 8),
+    training=st.booleans(),
+    seed=st.integers(0, 1000),
+)
+def test_float32(
+    assignment: Any,
+    shape: tuple[int, ...],
+    clusters: int,
+    training: bool,
+    seed: int,
+    trained: Make,
+    assert_equal: AssertEqual,
+) -> None:
+    torch.manual_seed(seed)
+    layer = UAN2d(shape[1], num_clusters=clusters, temperature=5.0, eps=1e-3, assignment=assignment)
+    layer = trained(layer, 8, shape[1], 4, 4)
+    assert_equal(layer.train(training), torch.randn(shape) * 2 + 1, torch.randn(shape), 1e-5)
+
+
+@BOTH
+@pytest.mark.parametrize("shape", [(4, 3, 6), (4, 3, 6, 2, 2), (1, 3, 6)])
+def test_other_ranks(assignment: Any, shape: tuple[int, ...], trained: Make, assert_equal: AssertEqual) -> None:
+    torch.manual_seed(0)
+    layer = trained(UAN(3, dtype=torch.float64, assignment=assignment), *shape)
+    x, g = torch.randn(2, *shape, dtype=torch.float64)
+    assert_equal(layer, x, g, 1e-10)
+
+
+@BOTH
+def test_odd_strides(assignment: Any, trained: Make, assert_equal: AssertEqual) -> None:
+    torch.manual_seed(0)
+    layer = trained(UAN2d(3, dtype=torch.float64, assignment=assignment), 5, 3, 4, 4)
+    x, g = torch.randn(2, 5, 6, 8, 4, dtype=torch.float64)[:, :, ::2, 2:-2].transpose(3, 4)
+    assert_equal(layer, x, g[..., :1].expand_as(g), 1e-10)
+
+
+@BOTH
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_half_precision_is_float32_inside(
+    assignment: Any, dtype: torch.dtype, trained: Make, assert_equal: AssertEqual
+) -> None:
+    torch.manual_seed(0)
+    layer = trained(UAN2d(4, assignment=assignment), 8, 4, 5, 5)
+    x, g = torch.randn(2, 8, 4, 5, 5).to(dtype)
+    assert_equal(layer, x, g, 2 * torch.finfo(dtype).eps)
+
+
+@BOTH
+def test_blocks_of_any_size_are_one_pass(
+    assignment: Any, trained: Make, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    torch.manual_seed(0)
+    layer = trained(UAN2d(3, dtype=torch.float64, assignment=assignment), 7, 3, 4, 4)
+    x, g = torch.randn(2, 7, 3, 4, 4, dtype=torch.float64)
+    whole = run(layer, x, g, "auto")
+    for module in (sample_passes, element_passes):
+        monkeypatch.setattr(module, "BLOCK", 2 * x[0].numel() // torch.get_num_threads() + 1)
+    for name, value in run(layer, x, g, "auto").items():
+        torch.testing.assert_close(value, whole[name], atol=1e-12, rtol=1e-12)
+
+
+@BOTH
+@pytest.mark.parametrize("offset", [1e3, 1e4])
+def test_float32_keeps_its_digits_at_an_offset(assignment: Any, offset: float) -> None:
+    torch.manual_seed(0)
+    layer = UAN2d(3, num_clusters=2, assignment=assignment)
+    x = torch.randn(16, 3, 8, 8) + offset
+    layer(x)
+    exact = copy.deepcopy(layer).double()
+    assert layer.running_var is not None
+    assert exact.running_var is not None
+    assert (layer(x) - exact(x.double())).abs().max() < 1e-3  # x itself is spaced by 1e-3 at 1e4
+    torch.testing.assert_close(layer.running_var, exact.running_var.float(), rtol=1e-5, atol=0)
+
+
+def test_an_outlier_far_from_every_cluster() -> None:
+    """Both logits are below float32's exp, and one cluster still wins."""
+    logits = [torch.tensor([value]) for value in (-1e30, -1e6, -2e6, -1e6 - 1)]
+    expected = torch.stack(logits).softmax(0)
+    for softmax in (element_passes.responsibilities, element_passes.selecting_softmax):
+        torch.testing.assert_close(torch.stack(softmax(logits)), expected)
+        torch.testing.assert_close(torch.stack(softmax(logits[::-1])), expected.flip(0))
+        torch.testing.assert_close(softmax(logits[:1]), [torch.ones(1)])
+
+
+@BOTH
+def test_one_cluster_is_batch_norm(assignment: Any, trained: Make) -> None:
+    torch.manual_seed(0)
+    layer = trained(UAN2d(3, num_clusters=1, dtype=torch.float64, assignment=assignment), 6, 3, 4, 4)
+    batch_norm = nn.BatchNorm2d(3, dtype=torch.float64)
+    batch_norm.load_state_dict({k: v for k, v in layer.state_dict().items() if k in ("weight", "bias")}, False)
+    x, g = torch.randn(2, 6, 3, 4, 4, dtype=torch.float64)
+    x.requires_grad_()
+    y, expected = layer(x), batch_norm(x)
+    torch.testing.assert_close(y, expected)
+    torch.testing.assert_close(*(torch.autograd.grad(out, x, g)[0] for out in (y, expected)))
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"shrink": 0.5},
+        {"moments": "learned"},
+        {"assignment": "element", "num_clusters": 3},
+        {"assignment": "element", "moments": "learned"},
+    ],
+    ids=str,
+)
+def test_gradient_and_second_gradient(options: dict[str, Any], trained: Make) -> None:
+    torch.manual_seed(0)
+    layer = trained(UAN2d(2, dtype=torch.float64, temperature=2.0, **options), 4, 2, 2, 2)
+    layer.updates_statistics = False
+    x = torch.randn(3, 2, 2, 2, dtype=torch.float64, requires_grad=True)
+    names = [name for name, _ in layer.named_parameters()]
+
+    def forward(x: Tensor, *values: Tensor) -> Tensor:
+        assert is_fused(layer.backend, x)
+        out: Tensor = torch.func.functional_call(layer, dict(zip(names, values, strict=True)), (x,))
+        return out
+
+    assert torch.autograd.gradcheck(forward, (x, *layer.parameters()))
+    assert torch.autograd.gradgradcheck(forward, (x, *layer.parameters()))
+
+
+@BOTH
+def test_backward_twice_and_without_a_gradient_for_x(assignment: Any) -> None:
+    torch.manual_seed(0)
+    layer = UAN2d(2, dtype=torch.float64, assignment=assignment)
+    x = torch.randn(3, 2, 2, 2, dtype=torch.float64, requires_grad=True)
+    y = layer(x).square().sum()
+    first, second = (torch.autograd.grad(y, [x, layer.mean], retain_graph=True) for _ in range(2))
+    torch.testing.assert_close(first, second, rtol=0, atol=0)
+    alone = copy.deepcopy(layer)
+    alone(x.detach()).square().sum().backward()
+    assert alone.mean.grad is not None
+
+
+@BOTH
+def test_x_is_the_only_large_tensor_that_is_saved(assignment: Any) -> None:
+    layer = UAN2d(8, assignment=assignment)
+    saved: list[Tensor] = []
+    x = torch.randn(16, 8, 32, 32, requires_grad=True)
+
+    def pack(tensor: Tensor) -> Tensor:
+        saved.append(tensor)
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        layer(x)
+    large = [tensor for tensor in saved if tensor.numel() >= x.numel()]
+    assert [tensor.data_ptr() for tensor in large] == [x.data_ptr()]
+    assert sum(tensor.numel() for tensor in saved) < 1.1 * x.numel()
+
+
+@BOTH
+@pytest.mark.parametrize("then", ["nothing", "backward", "weight", "second"])
+def test_nothing_outlives_a_step(assignment: Any, then: str) -> None:
+    layer = UAN2d(2, assignment=assignment)
+    gc.disable()
+    try:
+        leaf = torch.randn(3, 2, 2, 2, requires_grad=True)
+        x = leaf * 1
+        alive = weakref.ref(x)
+        y = layer(x)
+        if then == "backward":
+            y.sum().backward()
+        elif then == "weight":
+            torch.autograd.grad(y.sum(), layer.weight)
+        elif then == "second":
+            torch.autograd.grad(y.square().sum(), leaf, create_graph=True)[0].sum().backward()
+        del x, y
+        assert alive() is None
+    finally:
+        gc.enable()
+
+
+@BOTH
+def test_what_has_to_see_plain_operations_gets_the_reference(assignment: Any) -> None:
+    torch.manual_seed(0)
+    layer = UAN2d(2, assignment=assignment)
+    x = torch.randn(5, 2, 3, 3)
+    layer(x)
+    layer.eval()
+    torch.testing.assert_close(torch.func.vmap(lambda one: layer(one[None])[0])(x), layer(x))
+    compiled = torch.compile(layer, backend="eager", fullgraph=True)
+    torch.testing.assert_close(compiled(x), layer(x))
+    assert not is_fused("auto", torch.randn(5, 2))
+    assert not is_fused("auto", torch.randn(0, 2, 3))
+    assert is_fused("auto", x)

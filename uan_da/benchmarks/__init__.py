@@ -1,0 +1,1 @@
+"""What the norms cost, as ratios to BatchNorm."""

@@ -1,0 +1,95 @@
+"""Time and memory of alternatives to one another, measured side by side."""
+
+import statistics
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+Step = Callable[[], object]
+
+
+@dataclass(frozen=True)
+class Spread:
+    """Median, least and greatest of some measurements."""
+
+    median: float
+    low: float
+    high: float
+
+    @classmethod
+    def of(cls, values: list[float]) -> "Spread":
+        """The spread of at least one value."""
+        return cls(statistics.median(values), min(values), max(values))
+
+
+def interleaved(steps: Mapping[str, Step], device: torch.device, rounds: int) -> dict[str, list[float]]:
+    """Seconds of each step in each of ``rounds`` rounds, after three to warm up.
+
+    A round runs every step once, so that whatever else the machine does meets all of them alike."""
+    seconds: dict[str, list[float]] = {name: [] for name in steps}
+    for turn in range(rounds + 3):
+        for name, step in steps.items():
+            synchronize(device)
+            start = time.perf_counter()
+            step()
+            synchronize(device)
+            if turn >= 3:
+                seconds[name].append(time.perf_counter() - start)
+    return seconds
+
+
+def ratios(seconds: Mapping[str, list[float]], baseline: str) -> dict[str, Spread]:
+    """Of each name to ``baseline``, round by round."""
+    base = seconds[baseline]
+    return {
+        name: Spread.of([own / other for own, other in zip(values, base, strict=True)])
+        for name, values in seconds.items()
+    }
+
+
+def saved_bytes(layer: nn.Module, x: Tensor) -> int:
+    """Memory that ``layer(x)`` keeps for its backward: every storage once."""
+    storages: dict[int, int] = {}
+
+    def pack(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        storages[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        layer(x)
+    return sum(storages.values())
+
+
+def peak_bytes(step: Step, device: torch.device) -> int | None:
+    """The most memory that ``step`` allocates beyond what there is; None where the device does not count."""
+    if device.type != "cuda":
+        return None
+    before = torch.cuda.memory_allocated(device)
+    torch.cuda.reset_peak_memory_stats(device)
+    step()
+    return torch.cuda.max_memory_allocated(device) - before
+
+
+def copy_bandwidth(device: torch.device, nbytes: int = 1 << 30) -> float:
+    """Bytes a second, read and written, of a copy on ``device``."""
+    source = torch.empty(nbytes, dtype=torch.uint8, device=device)
+    target = torch.empty_like(source)
+    seconds = interleaved({"copy": lambda: target.copy_(source)}, device, 20)["copy"]
+    return 2 * nbytes / statistics.median(seconds)
+
+
+def synchronize(device: torch.device) -> None:
+    """Wait for ``device``."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def device_name(device: torch.device) -> str:
+    """What the figures were measured on."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return f"CPU, {torch.get_num_threads()} threads"

@@ -1,0 +1,195 @@
+"""``uan-da datasets show | check | fetch | init | preview``."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from uan_da.cli.data_root import DataRoot
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from uan_da.data.adapter import Adapter
+    from uan_da.data.card_dataset import CardDataset
+    from uan_da.data.check import Report
+
+app = typer.Typer(help="Show, check, fetch and preview data sets.", no_args_is_help=True)
+
+Dataset = Annotated[str, typer.Argument(help="A name, a card (./plates.yaml), a folder, or module:Class.")]
+
+
+@app.command()
+def show(dataset: Dataset, data_root: DataRoot = None) -> None:
+    """Domains, classes, counts and licences, and where the data is found or how to get it."""
+    from uan_da.data.card_dataset import CardDataset
+    from uan_da.data.open_dataset import open_dataset
+
+    adapter = open_dataset(dataset)
+    card = adapter.card if isinstance(adapter, CardDataset) else None
+    if card and card.description:
+        typer.echo(card.description)
+    typer.echo(f"{len(adapter.classes)} classes: {', '.join(adapter.classes)}")
+    table, missing = _domains(adapter)
+    _print(table)
+    if not isinstance(adapter, CardDataset):
+        return
+    for name, domain in adapter.card.domains.items():
+        typer.echo(f"{name}: {domain.description or 'images'}; licence: {domain.licence}; source: {domain.source}")
+    typer.echo(f"citation: {adapter.card.citation}")
+    typer.echo(f"not here:\n{adapter.how_to_get()}" if missing else _where(adapter))
+
+
+def _where(adapter: "CardDataset") -> str:
+    return f"found at: {adapter.folder}" if adapter.folder.exists() else "made here: no data to get"
+
+
+def _domains(adapter: "Adapter") -> tuple["Table", bool]:
+    """The domains and their counts, the card's where the data is not here, and whether any is not."""
+    from rich.table import Table
+
+    from uan_da.data.adapter import MissingData
+    from uan_da.data.card_dataset import CardDataset
+
+    table, missing = Table(), False
+    for head in ("domain", "train", "test", "image size", "here"):
+        table.add_column(head, justify="right" if head in {"train", "test"} else "left")
+    for name in adapter.domains:
+        card = adapter.card.domains[name] if isinstance(adapter, CardDataset) else None
+        try:
+            counts = [str(len(adapter.load(name, split))) for split in ("train", "test")]
+            here = "yes"
+        except MissingData:
+            said = (card.train, card.test) if card else (None, None)
+            counts, here, missing = ["unknown" if count is None else str(count) for count in said], "no", True
+        table.add_row(name, *counts, card.image_size if card else "unknown", here)
+    return table, missing
+
+
+@app.command()
+def check(
+    dataset: Dataset,
+    task: Annotated[str | None, typer.Option(help="Only this task's domains: SOURCE:TARGET")] = None,
+    data_root: DataRoot = None,
+) -> None:
+    """Open every image, and say all that is wrong; exits with 2 on what a training would refuse."""
+    from uan_da.data.check import check_dataset
+    from uan_da.data.open_dataset import open_dataset
+    from uan_da.errors import UserError
+    from uan_da.names import unknown
+    from uan_da.recipe.schema import parse_task
+
+    adapter = open_dataset(dataset)
+    try:
+        parsed = parse_task(task) if task else None
+    except ValueError as error:
+        raise UserError(f"--task: {error}") from None
+    for name in parsed.domains if parsed else ():
+        if name not in adapter.domains:
+            raise UserError(f"--task: {unknown('domain', name, adapter.domains)}")
+    report = check_dataset(adapter, parsed)
+    _print(_counts(report, adapter.classes))
+    for finding in report.findings:
+        typer.echo(f"{finding.severity}: {finding.domain}: {finding.message}")
+    warnings = len(report.findings) - report.defects
+    typer.echo(f"{dataset}: {report.defects} defect(s), {warnings} warning(s)")
+    if report.defects:
+        raise typer.Exit(2)
+
+
+def _counts(report: "Report", classes: Sequence[str]) -> "Table":
+    from rich.table import Table
+
+    table = Table()
+    for head in ("domain", "split", "images", "unreadable", "unlabelled", "images a class"):
+        table.add_column(head, justify="left" if head in {"domain", "split"} else "right")
+    for (domain, split), images in report.images.items():
+        labels = [image.label for image in images if image.label >= 0]
+        sizes = [labels.count(label) for label in range(len(classes))]
+        spread = f"{min(sizes)} to {max(sizes)}" if labels else "-"
+        unreadable = sum(bool(image.problem) for image in images)
+        table.add_row(domain, split, str(len(images)), str(unreadable), str(len(images) - len(labels)), spread)
+    return table
+
+
+@app.command()
+def fetch(dataset: Dataset, data_root: DataRoot = None) -> None:
+    """Download, verify and unpack; goes on where it stopped."""
+    from uan_da.data.card_dataset import CardDataset
+    from uan_da.data.fetch import fetch as fetch_files
+    from uan_da.data.open_dataset import open_dataset
+    from uan_da.errors import UserError
+
+    adapter = open_dataset(dataset)
+    if not isinstance(adapter, CardDataset):
+        raise UserError(f"dataset {dataset!r} has no card, and so nothing to fetch")
+    fetched = fetch_files(adapter, _progress_bar)
+    for path in fetched:
+        typer.echo(str(path))
+    if not fetched:
+        typer.echo(f"all of it is here: {adapter.folder}")
+    typer.echo(f"next: uan-da datasets check {dataset}")
+
+
+def _progress_bar(name: str) -> Callable[[int, int | None], None]:
+    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
+    bar = Progress(*columns, TimeRemainingColumn())
+    task = bar.add_task(name, total=None)
+
+    def show_progress(done: int, total: int | None) -> None:
+        bar.start()
+        bar.update(task, completed=done, total=total)
+        if done == total:
+            bar.stop()
+
+    return show_progress
+
+
+@app.command()
+def init(
+    folder: Annotated[Path, typer.Argument(help="<domain>/<class>/*.jpg")],
+    card: Annotated[Path | None, typer.Option(help="Where to.  [default: FOLDER's name + .yaml, here]")] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the card if it exists.")] = False,
+) -> None:
+    """Write a card for a folder of images."""
+    from uan_da.data.folder_card import write_card
+    from uan_da.errors import UserError
+
+    if not folder.is_dir():
+        raise UserError(f"{folder}: no such folder")
+    path = card or Path(f"{folder.resolve().name}.yaml")
+    if path.exists() and not overwrite:
+        raise UserError(f"{path}: exists already. Replace it: --overwrite")
+    write_card(folder, path)
+    typer.echo(f"{path}   next: uan-da datasets check ./{path}" if not path.is_absolute() else str(path))
+
+
+@app.command()
+def preview(
+    dataset: Dataset,
+    out: Annotated[Path, typer.Option(help="The folder for the pictures.")] = Path("previews"),
+    domain: Annotated[list[str] | None, typer.Option(help="Only this domain; may be repeated.")] = None,
+    size: Annotated[int, typer.Option(min=8, max=512, help="Side of an image, in pixels.")] = 32,
+    data_root: DataRoot = None,
+) -> None:
+    """Write a picture of each domain, and of its weak and strong views."""
+    from uan_da.data.open_dataset import open_dataset
+    from uan_da.data.preview import write_previews
+    from uan_da.errors import UserError
+    from uan_da.names import unknown
+
+    adapter = open_dataset(dataset)
+    for name in domain or []:
+        if name not in adapter.domains:
+            raise UserError(f"{dataset}: {unknown('domain', name, adapter.domains)}")
+    for path in write_previews(adapter, domain or adapter.domains, out, size):
+        typer.echo(str(path))
+
+
+def _print(table: "Table") -> None:
+    from rich.console import Console
+
+    Console(highlight=False, soft_wrap=True).print(table)

@@ -1,0 +1,38 @@
+"""``uan-da report``."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from uan_da.cli.data_root import DataRoot
+
+
+def report(
+    folder: Annotated[Path, typer.Argument(help="A run, or a folder of runs: a sweep.")],
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps")] = "auto",
+    data_root: DataRoot = None,
+) -> None:
+    """Write report.html: one file with figures and tables, that needs nothing else and asks nothing of the network."""
+    typer.echo(write_report(folder, device))
+
+
+def write_report(folder: Path, device: str) -> Path:
+    """Write and return ``report.html`` of a run, evaluated first where it has not been, or of a folder of runs."""
+    from uan_da.cli.validators import runs_in
+    from uan_da.evaluation.report import run_report, sweep_report
+    from uan_da.training.evaluate_run import evaluate_run
+    from uan_da.training.run import Run
+
+    if not (folder / "recipe.yaml").is_file():
+        return sweep_report(folder, runs_in(folder))
+    for run in (folder, folder / "baseline"):
+        if (run / "done").is_file() and _is_stale(run):
+            evaluate_run(Run.open(run), "last", device_name=device)
+    return run_report(folder)
+
+
+def _is_stale(run: Path) -> bool:
+    """Whether the checkpoint is newer than its evaluation."""
+    made = run / "evaluation" / "last.json"
+    return not made.is_file() or made.stat().st_mtime < (run / "checkpoints" / "last.pt").stat().st_mtime

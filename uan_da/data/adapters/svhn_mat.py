@@ -1,0 +1,29 @@
+"""SVHN's cropped digits, MATLAB files (Netzer et al., 2011, http://ufldl.stanford.edu/housenumbers/)."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from scipy.io import loadmat
+
+from uan_da.data.adapter import Split
+from uan_da.data.adapters.find_file import find_file
+from uan_da.data.arrays import Arrays
+from uan_da.errors import UserError
+
+
+class SvhnMat:
+    """SVHN's ``train_32x32.mat`` and ``test_32x32.mat``; its class 10 is the digit 0."""
+
+    def __init__(self, folder: Path, classes: Sequence[str]) -> None:
+        self.folder, self.classes = folder, classes
+
+    def load(self, domain: str, split: Split) -> Arrays:
+        """Images ``(N, 32, 32, 3)`` from the file's ``X`` ``(32, 32, 3, N)`` and ``y`` ``(N, 1)``."""
+        path = find_file(self.folder / domain, f"{split}_32x32.mat")
+        try:
+            content = loadmat(path)
+            images, labels = content["X"], content["y"]
+        except (ValueError, KeyError, OSError, NotImplementedError) as error:
+            raise UserError(f"{path}: not a MATLAB file of SVHN ({error})") from None
+        return Arrays(np.ascontiguousarray(images.transpose(3, 0, 1, 2)), labels.reshape(-1).astype(np.int64) % 10)

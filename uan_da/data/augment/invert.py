@@ -1,0 +1,25 @@
+"""Random inversion of brightness."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from uan_da.data.augment.checks import check_images, check_number, per_image
+from uan_da.data.augment.draws import uniform
+
+
+@dataclass(frozen=True, kw_only=True)
+class Invert:
+    """Turns each image x into its negative 1 − x with probability ``p``; one of CTAugment's operations."""
+
+    p: float = 0.5
+
+    def __post_init__(self) -> None:
+        check_number("p", self.p, 0, 1)
+
+    def __call__(self, images: Tensor, generator: torch.Generator | None) -> Tensor:
+        """(N, C, H, W) to (N, C, H, W)."""
+        check_images(images)
+        inverted = uniform(len(images), generator=generator, device=images.device) < self.p
+        return torch.where(per_image("inverted", inverted, images), 1 - images, images)

@@ -1,0 +1,60 @@
+"""The recipe of MNIST-M: digits blended into photographs.
+
+Ganin & Lempitsky, "Unsupervised Domain Adaptation by Backpropagation", ICML 2015, arXiv:1409.7495:
+
+    image = |crop of a photograph − digit|, per colour channel
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from sklearn.datasets import load_sample_images
+
+from uan_da.data.adapter import Split
+from uan_da.data.arrays import Pixels
+from uan_da.data.image_files import list_images, open_image
+from uan_da.errors import UserError
+
+TRAIN_WIDTH = 0.6
+"""The part of each photograph, from its left edge, that training images are cut from; test images get the rest."""
+
+
+def blend(digits: Pixels, photos: Sequence[Pixels], random: np.random.Generator) -> Pixels:
+    """|random crop of a random photograph − digit| for ``digits`` ``(N, H, W)``: ``(N, H, W, 3)``."""
+    size = digits.shape[1:]
+    blended = np.empty((*digits.shape, 3), dtype=np.uint8)
+    for index, digit in enumerate(digits):
+        crop = random_crop(photos, (size[0], size[1]), random).astype(np.int16)
+        blended[index] = np.abs(crop - digit[..., None])
+    return blended
+
+
+def load_photos(folder: Path | None, split: Split) -> list[Pixels]:
+    """The split's part of each photograph ``(H, W, 3)`` in ``folder``, or of the two that scikit-learn bundles.
+
+    Raises:
+        UserError: the folder holds no photographs.
+    """
+    if folder is None:
+        photos = list(load_sample_images().images)
+    else:
+        photos = [np.asarray(open_image(path).convert("RGB")) for path in list_images(folder.expanduser())]
+        if not photos:
+            raise UserError(f"{folder}: holds no photographs to blend into")
+    return [_region(photo, split) for photo in photos]
+
+
+def random_crop(photos: Sequence[Pixels], size: tuple[int, int], random: np.random.Generator) -> Pixels:
+    """A crop of ``size`` (height, width) from one of the ``photos``."""
+    photo = photos[int(random.integers(len(photos)))]
+    if photo.shape[0] < size[0] or photo.shape[1] < size[1]:
+        raise UserError(f"a photograph's part of {photo.shape[1]}×{photo.shape[0]} pixels is smaller than a digit")
+    top, left = (int(random.integers(length - side + 1)) for length, side in zip(photo.shape[:2], size, strict=True))
+    crop: Pixels = photo[top : top + size[0], left : left + size[1]]
+    return crop
+
+
+def _region(photo: Pixels, split: Split) -> Pixels:
+    border = round(photo.shape[1] * TRAIN_WIDTH)
+    return photo[:, :border] if split == "train" else photo[:, border:]

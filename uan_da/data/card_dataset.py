@@ -1,0 +1,68 @@
+"""A card and its data as one adapter."""
+
+import inspect
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from uan_da.data.adapter import Examples, MissingData, Split
+from uan_da.data.card import Card
+from uan_da.recipe.block import Block
+
+
+@dataclass(frozen=True)
+class CardDataset:
+    """The domains of a card, each served by the adapter that the card names for it."""
+
+    name: str
+    """As a recipe's ``dataset`` spells it."""
+    card: Card
+    folder: Path
+    """Where the data lie, or should."""
+
+    @cached_property
+    def domains(self) -> Sequence[str]:
+        """The names of the domains."""
+        return tuple(self.card.domains)
+
+    @property
+    def classes(self) -> Sequence[str]:
+        """The names of the classes, in the order of the labels."""
+        return self.card.classes
+
+    def load(self, domain: str, split: Split) -> Examples:
+        """The examples of one domain and split.
+
+        Raises:
+            MissingData: they are not on this machine; says how to get them.
+            UserError: they are not what the card says.
+        """
+        described = self.card.domains[domain]
+        block = described.adapter or self.card.adapter
+        assert block is not None, "the card's own validation"
+        adapter = self._build(block)
+        try:
+            examples: Examples = adapter.load(described.path or domain, split)
+        except MissingData as error:
+            raise MissingData(f"domain {domain!r} is not here: {error}\n{self.how_to_get()}") from None
+        return examples
+
+    def how_to_get(self) -> str:
+        """What a user without the data does."""
+        here = f"have it already? put it, or a link to it, at {self.folder}"
+        if self.card.folder is None:
+            here += ", or name the folder above it by --data-root or UAN_DA_DATA"
+        ways = [here]
+        if self.card.downloads:
+            ways.insert(0, f"get it: uan-da datasets fetch {self.name}")
+        if self.card.manual:
+            ways.insert(0, self.card.manual.strip().replace("{folder}", str(self.folder)))
+        return "\n".join(ways)
+
+    def _build(self, block: Block) -> Any:
+        """Adapters that read files take the folder and the classes; those that need neither take options alone."""
+        parameters = inspect.signature(block.target).parameters.values()
+        wanted = sum(parameter.kind is parameter.POSITIONAL_OR_KEYWORD for parameter in parameters)
+        return block(*(self.folder, self.classes)[:wanted])

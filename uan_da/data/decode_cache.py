@@ -1,0 +1,83 @@
+"""Decoded image files, kept on disk between trainings and mapped into memory.
+
+``UAN_DA_CACHE`` says where (default: ``decoded`` in the user's cache of uan-da); ``off`` keeps nothing.
+"""
+
+import hashlib
+import os
+import shutil
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from uan_da.data.data_root import user_cache
+from uan_da.data.image_files import ImageFiles
+from uan_da.data.images import Images, decode_into
+from uan_da.errors import UserError
+from uan_da.recipe.schema import Input
+
+VARIABLE = "UAN_DA_CACHE"
+FORMAT = "1"
+"""Changes when the way from a file to its pixels does."""
+
+
+def cache_folder() -> Path | None:
+    """Where decoded images are kept, or None."""
+    given = os.environ.get(VARIABLE)
+    if given == "off":
+        return None
+    return Path(given).expanduser() if given else user_cache() / "decoded"
+
+
+def cached(examples: ImageFiles, layout: Input) -> Images | None:
+    """The examples' pixels, mapped from the cache; decoded into it where they are not there yet.
+
+    The key is the content of all files, in their order, and the layout: a changed image is decoded anew.
+
+    Returns:
+        None where no cache is wanted, or it would take more than half of the disk's free space.
+    """
+    folder = cache_folder()
+    if folder is None or not len(examples):
+        return None
+    shape = (len(examples), layout.channels, layout.size, layout.size)
+    size = int(np.prod(shape))
+    path = folder / f"{_key(examples, layout)}.u8"
+    if not path.is_file() or path.stat().st_size != size:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            if size > shutil.disk_usage(folder).free / 2:
+                return None
+            _fill(path, shape, examples, layout)
+        except OSError:  # a disk that is full or read-only costs the cache, not the training
+            return None
+    pixels = np.memmap(path, dtype=np.uint8, mode="c", shape=shape)
+    return Images(torch.from_numpy(pixels), torch.tensor(examples.labels, dtype=torch.int64))
+
+
+def _fill(path: Path, shape: tuple[int, ...], examples: ImageFiles, layout: Input) -> None:
+    partial = path.with_suffix(f".partial-{os.getpid()}")
+    try:
+        pixels = np.memmap(partial, dtype=np.uint8, mode="w+", shape=shape)
+        decode_into(pixels, examples, layout)
+        pixels.flush()
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def _key(examples: ImageFiles, layout: Input) -> str:
+    key = hashlib.blake2b(f"{FORMAT} {layout.size} {layout.channels}".encode(), digest_size=16)
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        for digest in pool.map(_digest, examples.paths):
+            key.update(digest)
+    return key.hexdigest()
+
+
+def _digest(path: Path) -> bytes:
+    try:
+        return hashlib.blake2b(path.read_bytes(), digest_size=16).digest()
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror})") from None

@@ -1,0 +1,58 @@
+"""A validation part, held out of a domain's training images."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from uan_da.data.images import Images, ImageSet
+from uan_da.errors import UserError
+from uan_da.seeding import generator
+
+
+@dataclass(frozen=True)
+class Part:
+    """Some images of a set, by their places in it, int64 ``(N,)``."""
+
+    whole: ImageSet
+    places: Tensor
+
+    @property
+    def labels(self) -> Tensor:
+        """int64 ``(N,)``, −1 where unknown."""
+        return self.whole.labels[self.places.to(self.whole.labels.device)]
+
+    def __len__(self) -> int:
+        return len(self.places)
+
+    def unlabelled(self) -> "Part":
+        """The same without labels."""
+        return Part(self.whole.unlabelled(), self.places)
+
+    def stream(self, places: Iterable[Tensor]) -> Iterator[Images]:
+        """The images of each of ``places``, in this order."""
+        return self.whole.stream(self.places[chosen.to(self.places.device)] for chosen in places)
+
+    def batches(self, size: int) -> Iterator[Images]:
+        """All images in their order, ``size`` at a time."""
+        return self.whole.stream(torch.split(self.places, size))
+
+
+def hold_out(images: ImageSet, part: float, name: str) -> tuple[Part, Part]:
+    """Split ``images`` into the rest and ``part`` of each class, rounded; both keep their order.
+
+    The choice is a function of the domain's ``name``, so that runs of any seed share one validation part.
+
+    Raises:
+        UserError: one of the two would be empty.
+    """
+    labels = images.labels.cpu()
+    order = torch.randperm(len(images), generator=generator(0, "holdout", name))
+    held = torch.zeros_like(labels, dtype=torch.bool)
+    for label in torch.unique(labels):
+        of_class = order[labels[order] == label]
+        held[of_class[: round(part * len(of_class))]] = True
+    if not held.any() or held.all():
+        raise UserError(f"domain {name!r}: selection.holdout {part} of {len(images)} images leaves one part empty")
+    return Part(images, (~held).nonzero().flatten()), Part(images, held.nonzero().flatten())

@@ -1,0 +1,84 @@
+"""What a recipe's ``dataset`` names."""
+
+import os
+from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
+from typing import Any
+
+from uan_da.data.adapter import Adapter
+from uan_da.data.card import Card, load_card, read_card
+from uan_da.data.card_dataset import CardDataset
+from uan_da.data.data_root import data_root
+from uan_da.data.folder_card import card_of_folder
+from uan_da.errors import UserError
+from uan_da.names import ADAPTERS, unknown
+from uan_da.shipped import shipped
+
+GROUP = "uan_da.datasets"
+"""The entry points by which an installed package brings data sets: a card's path, a :class:`Card`, or an adapter."""
+
+
+def open_dataset(spec: str) -> Adapter:
+    """The data set that ``spec`` names.
+
+    One of: a shipped card or an entry point; ``./plates.yaml``, a card; ``/data/plates``, a folder of images;
+    ``my_pkg.data:Plates``, a class with the adapter protocol.
+
+    Raises:
+        UserError: it does not exist, or is not what it should be.
+    """
+    if spec in shipped("datasets"):
+        return CardDataset(spec, load_card(spec), data_root() / spec)
+    path = Path(spec).expanduser()
+    if path.suffix in {".yaml", ".yml"}:
+        return _of_card_file(spec, path)
+    if path.is_dir():
+        return CardDataset(spec, card_of_folder(path), path)
+    if os.sep in spec:
+        raise UserError(f"dataset {spec!r}: no such folder")
+    if ":" in spec:
+        return as_adapter(spec, ADAPTERS.load(spec))
+    installed = {entry.name: entry for entry in entry_points(group=GROUP)}
+    if spec not in installed:
+        raise UserError(unknown("dataset", spec, [*shipped("datasets"), *installed]))
+    return _of_entry_point(installed[spec])
+
+
+def as_adapter(spec: str, found: Any) -> Adapter:
+    """``found`` as an adapter: an adapter, or a class or function that makes one without arguments.
+
+    Raises:
+        UserError: it lacks a part of the protocol.
+    """
+    if isinstance(found, type) or not hasattr(found, "load"):
+        try:
+            found = found()
+        except TypeError as error:
+            raise UserError(f"dataset {spec!r}: {error}") from None
+    missing = [name for name in ("domains", "classes", "load") if not hasattr(found, name)]
+    if missing:
+        raise UserError(
+            f"dataset {spec!r}: an adapter has domains, classes and load(domain, split); missing: {missing[0]}"
+        )
+    adapter: Adapter = found
+    return adapter
+
+
+def _of_card_file(spec: str, path: Path) -> CardDataset:
+    card = read_card(path)
+    folder = data_root() / path.stem if card.folder is None else path.parent / Path(card.folder).expanduser()
+    return CardDataset(spec, card, folder)
+
+
+def _of_entry_point(entry: EntryPoint) -> Adapter:
+    try:
+        found = entry.load()
+    except (ImportError, AttributeError) as error:
+        raise UserError(
+            f"dataset {entry.name!r} of the entry point {entry.value!r} cannot be imported: {error}"
+        ) from None
+    if isinstance(found, str | Path):
+        return _of_card_file(entry.name, Path(found))
+    if isinstance(found, Card):
+        return CardDataset(entry.name, found, data_root() / entry.name)
+    return as_adapter(entry.name, found)

@@ -1,0 +1,98 @@
+"""What validators read, and their scores."""
+
+import inspect
+import math
+from collections.abc import Callable
+from functools import cached_property
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from uan_da.data.holdout import Part
+from uan_da.data.images import ImageSet
+from uan_da.data.task import Domain, Task
+from uan_da.errors import UserError
+from uan_da.evaluation.importance import importance_weights
+from uan_da.evaluation.predict import Predictions, predict
+from uan_da.models.classifier import Classifier
+from uan_da.names import VALIDATORS, unknown
+from uan_da.recipe.block import Block
+from uan_da.seeding import generator
+
+IMAGES = 2048
+"""Of a larger set, validators see this many images, the same ones at every epoch."""
+READS = ("target", "source_train", "source_validation", "importance")
+
+
+class Evidence:
+    """What a model answers on the images that validators may see, computed when first asked for.
+
+    Target labels are masked in all of it.
+    """
+
+    def __init__(self, model: Classifier, task: Task) -> None:
+        self.model, self.task = model, task
+
+    @cached_property
+    def target(self) -> Predictions:
+        """On the target's training images."""
+        return self._predict(self.task.target, self.task.unlabelled(self.task.target))
+
+    @cached_property
+    def source_train(self) -> Predictions:
+        """On the training images of all sources."""
+        return Predictions.cat([self._predict(domain, domain.train) for domain in self.task.sources])
+
+    @cached_property
+    def source_validation(self) -> Predictions:
+        """On the validation images of all sources; on their training images where ``selection.holdout`` is 0."""
+        if any(domain.validation is None for domain in self.task.sources):
+            return self.source_train
+        parts = [(domain, domain.validation) for domain in self.task.sources]
+        return Predictions.cat([self._predict(domain, images) for domain, images in parts if images is not None])
+
+    @cached_property
+    def importance(self) -> Tensor:
+        """p_target/p_source at the source's validation images, float64 ``(N,)``."""
+        return importance_weights(self.source_train.features, self.target.features, self.source_validation.features)
+
+    def score(self, validator: Callable[..., Any], **options: Any) -> float | None:
+        """What ``validator`` says of the model; None where that is not a finite number."""
+        value = float(validator(*(getattr(self, name) for name in reads(validator)), **options))
+        return value if math.isfinite(value) else None
+
+    def _predict(self, domain: Domain, images: ImageSet) -> Predictions:
+        return predict(self.model, subset(images, domain.name), self.task.layout, domain.index)
+
+
+def subset(images: ImageSet, name: str) -> ImageSet:
+    """The images at :func:`places`."""
+    return images if len(images) <= IMAGES else Part(images, places(len(images), name))
+
+
+def places(count: int, name: str) -> Tensor:
+    """Of ``count`` images of the domain ``name`` all, or 2048 by a fixed random choice, in their order."""
+    if count <= IMAGES:
+        return torch.arange(count)
+    return torch.randperm(count, generator=generator(0, "validators", name))[:IMAGES].sort().values
+
+
+def reads(validator: Callable[..., Any]) -> list[str]:
+    """The names of a validator's positional parameters: what it reads.
+
+    Raises:
+        UserError: :class:`Evidence` has nothing of that name.
+    """
+    parameters = inspect.signature(validator).parameters.values()
+    names = [parameter.name for parameter in parameters if parameter.kind is not parameter.KEYWORD_ONLY]
+    for name in names:
+        if name not in READS:
+            raise UserError(f"validator {validator.__name__!r}: {unknown('parameter', name, READS)}")
+    return names
+
+
+def all_scores(evidence: Evidence, chosen: Block) -> dict[str, float | None]:
+    """The score by every validator at its defaults, and by the recipe's own with its options."""
+    scores = {name: evidence.score(VALIDATORS.load(name)) for name in VALIDATORS.targets}
+    return scores | {chosen.name: evidence.score(chosen.target, **chosen.options)}

@@ -1,0 +1,73 @@
+"""The files that an evaluation leaves in a run folder, for people, for pandas and for the report."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torchvision.transforms.v2 import functional as F
+
+from uan_da.data.adapter import UNKNOWN
+from uan_da.data.task import Domain
+from uan_da.evaluation.evidence import places
+from uan_da.evaluation.predict import Predictions
+
+FEATURES = 500
+"""Images of each domain whose features are kept."""
+THUMBNAIL = 64
+"""Pixels: larger images are kept at this size."""
+
+
+def predictions_table(
+    predictions: Mapping[str, Predictions], domains: Sequence[Domain], classes: Sequence[str], split: str
+) -> pd.DataFrame:
+    """One row an image: domain, role, split, index in it, label and prediction by name (an unknown label is empty),
+    whether they agree, the confidence, and the probability of the label."""
+    parts = []
+    for domain in domains:
+        answers = predictions[domain.name]
+        labels, predicted = answers.labels.numpy(), answers.classes.numpy()
+        known = labels != UNKNOWN
+        p = answers.probabilities.double().numpy()
+        columns: dict[str, Any] = {
+            "domain": domain.name,
+            "role": domain.role,
+            "split": split,
+            "index": np.arange(len(labels)),
+            "label": [classes[label] if label != UNKNOWN else None for label in labels],
+            "predicted": [classes[c] for c in predicted],
+            "correct": np.where(known, labels == predicted, None),
+            "confidence": p.max(1).round(6),
+            "probability_of_label": np.where(known, p[np.arange(len(p)), labels], np.nan).round(6),
+        }
+        parts.append(pd.DataFrame(columns))
+    return pd.concat(parts, ignore_index=True)
+
+
+def save_arrays(
+    path: Path, predictions: Mapping[str, Predictions], domains: Sequence[Domain], shown: Iterable[Mapping[str, Any]]
+) -> None:
+    """``features/DOMAIN`` (float16) and ``rows/DOMAIN`` (their places in the predictions) of at most 500 images a
+    domain, and ``image/DOMAIN/INDEX`` (uint8 ``(H, W, C)``) of those ``shown``."""
+    arrays: dict[str, NDArray[Any]] = {}
+    by_name = {domain.name: domain for domain in domains}
+    for name, answers in predictions.items():
+        rows = places(len(answers), name)
+        rows = rows[np.linspace(0, len(rows) - 1, min(FEATURES, len(rows))).astype(int)]
+        arrays[f"features/{name}"] = answers.features[rows].numpy().astype(np.float16)
+        arrays[f"rows/{name}"] = rows.numpy()
+    for image in shown:
+        (found,) = by_name[image["domain"]].test.stream([torch.tensor([image["index"]])])
+        arrays[f"image/{image['domain']}/{image['index']}"] = _thumbnail(found.pixels[0])
+    np.savez_compressed(path, **arrays)  # type: ignore[arg-type]
+
+
+def _thumbnail(pixels: Tensor) -> NDArray[np.uint8]:
+    if max(pixels.shape[1:]) > THUMBNAIL:
+        pixels = F.resize(pixels, [THUMBNAIL, THUMBNAIL], antialias=True)
+    image: NDArray[np.uint8] = pixels.permute(1, 2, 0).cpu().numpy()
+    return image

@@ -1,0 +1,186 @@
+"""The figures of a report; each takes plain numbers and returns SVG."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.patches import Rectangle
+from matplotlib.ticker import MaxNLocator, NullFormatter
+from numpy.typing import NDArray
+from sklearn.decomposition import PCA
+from sklearn.manifold import TSNE
+
+from uan_da.evaluation.report.svg import COLORS, INK, LINES, MARKERS, drawing
+
+POINTS = 300
+"""Images of each domain in a t-SNE."""
+NAMED = 12
+"""Up to this many classes are told apart by name; more would not be read."""
+
+
+def accuracy_by_epoch(series: Mapping[str, Sequence[float | None]], marks: Mapping[str, int]) -> str:
+    """Lines of accuracy, by name; ``marks`` names epochs, such as the selected one."""
+    with drawing("accuracy", f"Accuracy by epoch of {', '.join(series)}") as made:
+        (ax,) = made.axes()
+        for i, (name, values) in enumerate(series.items()):
+            _line(ax, i, name, [None if v is None else 100 * v for v in values])
+        heights = dict[int, list[str]]()
+        for name, epoch in marks.items():
+            heights.setdefault(epoch, []).append(name)
+        for epoch, names in heights.items():
+            ax.axvline(epoch, color=INK, alpha=0.4, linewidth=1, linestyle=":")
+            ax.annotate(
+                " = ".join(names), (epoch, 1.0), xycoords=("data", "axes fraction"), ha="right", va="bottom", fontsize=8
+            )
+        ax.set_ylabel("accuracy on test images, %")
+        _epochs(ax)
+    return made.svg
+
+
+def losses_by_epoch(rows: Sequence[Mapping[str, float]]) -> str:
+    """Lines of the loss and of every term and metric that the method logged."""
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    with drawing("losses", f"Loss terms by epoch: {', '.join(names)}") as made:
+        (ax,) = made.axes()
+        values = {name: [row.get(name) for row in rows] for name in names}
+        for i, name in enumerate(names):
+            _line(ax, i, name, values[name])
+        known = [v for line in values.values() for v in line if v is not None]
+        if known and min(known) > 0 and max(known) > 30 * min(known):
+            ax.set_yscale("log")
+            ax.yaxis.set_major_formatter("{x:g}")
+            ax.yaxis.set_minor_formatter(NullFormatter())
+        ax.set_ylabel("mean over the epoch")
+        _epochs(ax)
+    return made.svg
+
+
+def _line(ax: Axes, i: int, name: str, values: Sequence[float | None]) -> None:
+    y = [np.nan if v is None else v for v in values]
+    style: dict[str, Any] = {"color": COLORS[i % 6], "marker": MARKERS[i % 6], "linestyle": LINES[i % 6]}
+    ax.plot(range(1, len(y) + 1), y, label=name, linewidth=1.6, **style)
+
+
+def _epochs(ax: Axes) -> None:
+    ax.set_xlabel("epoch")
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+    ax.figure.legend(loc="outside lower center", ncols=3)
+
+
+def confusion(counts: Sequence[Sequence[int]], classes: Sequence[str], domain: str, name: str) -> str:
+    """A confusion matrix: shade is the share of the row's label, the number a count."""
+    matrix = np.asarray(counts)
+    shares = matrix / matrix.sum(1, keepdims=True).clip(1)
+    size = len(classes)
+    described = f"Confusion matrix of {domain}: {int(np.trace(matrix))} of {int(matrix.sum())} right"
+    with drawing(name, described, width=4.0, height=4.0) as made:
+        (ax,) = made.axes()
+        ax.grid(False)
+        if size <= 2 * NAMED:
+            for row, column in zip(*np.nonzero(matrix), strict=True):
+                color = COLORS[0] if row == column else COLORS[1]
+                box = (column - 0.5, row - 0.5)
+                ax.add_patch(Rectangle(box, 1, 1, color=color, alpha=0.1 + 0.5 * shares[row, column], linewidth=0))
+                ax.text(column, row, str(matrix[row, column]), ha="center", va="center", fontsize=80 / max(size, 10))
+        else:
+            shade = np.zeros((size, size, 4))
+            shade[..., :3] = np.asarray([0, 114, 178]) / 255
+            shade[..., 3] = shares
+            ax.imshow(shade, interpolation="nearest", aspect="auto")
+        ax.set(xlim=(-0.5, size - 0.5), ylim=(size - 0.5, -0.5), xlabel="predicted", ylabel="label")
+        _class_ticks(ax, classes)
+    return made.svg
+
+
+def _class_ticks(ax: Axes, classes: Sequence[str]) -> None:
+    if len(classes) > 2 * NAMED:
+        return
+    ax.set_xticks(range(len(classes)), classes, rotation=90 if max(map(len, classes)) > 2 else 0)
+    ax.set_yticks(range(len(classes)), classes)
+
+
+def embed(features: Sequence[NDArray[Any]]) -> list[NDArray[np.float64]]:
+    """t-SNE of several sets of features together (van der Maaten & Hinton, 2008), after PCA to 50: ``(N_i, 2)`` each.
+    Fixed seed; empty where there are fewer than five images."""
+    chosen = [f[np.linspace(0, len(f) - 1, min(POINTS, len(f))).astype(int)] for f in features]
+    x = np.concatenate(chosen).astype(np.float32)
+    if len(x) < 5:
+        return []
+    x = PCA(min(50, *x.shape), random_state=0).fit_transform(x)
+    perplexity = min(30.0, (len(x) - 1) / 3)
+    points = TSNE(perplexity=perplexity, init="pca", max_iter=500, random_state=0).fit_transform(x)
+    ends = np.cumsum([len(f) for f in chosen])[:-1]
+    return [np.asarray(part, dtype=np.float64) for part in np.split(points, ends)]
+
+
+def tsne_by_domain(points: Mapping[str, NDArray[np.float64]]) -> str:
+    """An embedding, coloured by domain."""
+    with drawing("tsne-domain", "t-SNE of test features by domain", width=4.4, height=4.2) as made:
+        (ax,) = made.axes()
+        for i, (name, xy) in enumerate(points.items()):
+            ax.scatter(
+                xy[:, 0], xy[:, 1], s=9, c=COLORS[i % 6], marker=MARKERS[i % 6], alpha=0.65, linewidths=0, label=name
+            )
+        _bare(ax)
+        ax.figure.legend(loc="outside lower center", ncols=3, markerscale=2)
+    return made.svg
+
+
+def tsne_by_class(points: Mapping[str, NDArray[np.float64]], labels: Mapping[str, Sequence[str]], target: str) -> str:
+    """The same by class: each image is its class, written small; the target's in the target's colour."""
+    classes = sorted({label for of_domain in labels.values() for label in of_domain})
+    with drawing("tsne-class", "t-SNE of test features by class", width=4.4, height=4.2) as made:
+        (ax,) = made.axes()
+        _bare(ax)
+        for i, (name, xy) in enumerate(points.items()):
+            for place, label in zip(xy, labels[name], strict=True):
+                text = label if len(classes) <= 2 * NAMED and len(label) <= 2 else str(classes.index(label))
+                ax.annotate(text, tuple(place), color=COLORS[i % 6], fontsize=6.5, ha="center", va="center")
+        everything = np.concatenate(list(points.values()))
+        ax.set(xlim=_span(everything[:, 0]), ylim=_span(everything[:, 1]))
+        for i, name in enumerate(points):
+            ax.plot([], [], MARKERS[i % 6], color=COLORS[i % 6], label=name + (" (target)" if name == target else ""))
+        ax.figure.legend(loc="outside lower center", ncols=3)
+    return made.svg
+
+
+def _span(x: NDArray[np.float64]) -> tuple[float, float]:
+    margin = 0.05 * float(np.ptp(x) or 1.0)
+    return float(x.min()) - margin, float(x.max()) + margin
+
+
+def _bare(ax: Axes) -> None:
+    ax.grid(False)
+    ax.set(xticks=[], yticks=[])
+    for spine in ax.spines.values():
+        spine.set_visible(False)
+
+
+def bars(
+    name: str, description: str, groups: Sequence[str], series: Mapping[str, Sequence[float | None]], label: str
+) -> str:
+    """Grouped bars in percent: one group for each of ``groups``, one bar in it for each of ``series``."""
+    width = 4.4 if len(groups) <= 2 * NAMED else 9.0
+    with drawing(name, description, width=width, height=2.6) as made:
+        (ax,) = made.axes()
+        share = 0.8 / max(1, len(series))
+        for i, (key, values) in enumerate(series.items()):
+            x = np.arange(len(groups)) + (i - (len(series) - 1) / 2) * share
+            heights = [0.0 if v is None else 100 * v for v in values]
+            ax.bar(
+                x,
+                heights,
+                share * 0.92,
+                color=COLORS[i % 6],
+                hatch=("", "////", "xx")[i % 3],
+                label=key,
+                edgecolor=INK,
+                linewidth=0.4,
+            )
+        crowded = len(groups) > 2 * NAMED or max(map(len, groups), default=0) * len(groups) > 60
+        ax.set_xticks(range(len(groups)), groups, rotation=90 if crowded else 0)
+        ax.set_ylabel(label)
+        ax.grid(False, axis="x")
+        ax.figure.legend(loc="outside lower center", ncols=3)
+    return made.svg

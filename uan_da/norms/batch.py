@@ -1,0 +1,59 @@
+"""Batch normalisation: the layer that every other norm takes the place of."""
+
+from typing import TypedDict
+
+import torch
+from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm as BatchNorm
+
+__all__ = ["BatchNorm", "BatchNormOptions", "batch_norm", "copy_affine", "has_seen_data", "options_of"]
+
+
+class BatchNormOptions(TypedDict):
+    """The arguments of a BatchNorm's constructor, beside its number of channels."""
+
+    eps: float
+    momentum: float | None
+    affine: bool
+    track_running_stats: bool
+    bias: bool
+    device: torch.device | None
+    dtype: torch.dtype | None
+
+
+def batch_norm(bn: BatchNorm) -> BatchNorm:
+    """Batch normalisation as it is (Ioffe & Szegedy, arXiv:1502.03167): the layer itself."""
+    return bn
+
+
+def options_of(bn: BatchNorm) -> BatchNormOptions:
+    """What a layer must be made with to stand where ``bn`` stands."""
+    state = next((tensor for tensor in (bn.weight, bn.running_mean) if tensor is not None), None)
+    return BatchNormOptions(
+        eps=bn.eps,
+        momentum=bn.momentum,
+        affine=bn.affine,
+        track_running_stats=bn.track_running_stats,
+        bias=bn.bias is not None or not bn.affine,
+        device=None if state is None else state.device,
+        dtype=None if state is None else state.dtype,
+    )
+
+
+def has_seen_data(bn: BatchNorm) -> bool:
+    """Whether ``bn`` holds running statistics of data. Old checkpoints have no count of batches, so the
+    statistics themselves are looked at too."""
+    if bn.running_mean is None or bn.running_var is None:
+        return False
+    counted = bn.num_batches_tracked is not None and bool(bn.num_batches_tracked > 0)
+    return counted or bool((bn.running_mean != 0).any()) or bool((bn.running_var != 1).any())
+
+
+def copy_affine(norm: nn.Module, layer: nn.Module) -> None:
+    """Give ``layer`` copies of γ and β of ``norm``; each is None where ``norm`` has none."""
+    for name in ("weight", "bias"):
+        parameter = getattr(norm, name)
+        if parameter is not None:
+            copied = parameter.detach().clone()
+            parameter = nn.Parameter(copied, requires_grad=parameter.requires_grad)
+        setattr(layer, name, parameter)

@@ -1,0 +1,128 @@
+"""What the clusters of a model do with a batch: how much each is used, and whether they tell the labels apart."""
+
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from uan_da.norms.mixture_norm import MixtureNorm
+from uan_da.norms.reference import MIN_MASS
+from uan_da.norms.uan import UAN
+
+
+class DeadClusterWarning(UserWarning):
+    """A cluster gets no data."""
+
+
+@dataclass(frozen=True)
+class ClusterReport:
+    """One layer and one batch."""
+
+    path: str
+    usage: Tensor
+    """Mean responsibility of each cluster ``(K,)``; sums to one."""
+    usage_by_label: Tensor | None
+    """The same for the samples of each label, ``(number of labels, K)``."""
+    nmi: float | None
+    """Normalised mutual information between the most responsible cluster and the label."""
+
+    def __str__(self) -> str:
+        shares = " ".join(f"{share:.2f}" for share in self.usage.tolist())
+        return f"{self.path}: usage {shares}" + ("" if self.nmi is None else f", nmi {self.nmi:.2f}")
+
+
+def diagnose(model: nn.Module, images: Tensor, labels: Tensor | None = None) -> list[ClusterReport]:
+    """Look at the clusters of every UAN and MixtureNorm of ``model``, in evaluation mode, on one batch.
+
+    Args:
+        model: any module; its mode comes back.
+        images: ``(N, C, …)``.
+        labels: a label of each sample, ``(N,)`` from 0 on: its domain or its class.
+
+    Raises:
+        ValueError: another number of labels, or a negative one.
+
+    Warns:
+        DeadClusterWarning: a cluster has a mean responsibility below a thousandth.
+    """
+    if labels is not None and (labels.shape != images.shape[:1] or labels.min() < 0):
+        raise ValueError(f"Expected `labels` to be {len(images)} numbers from 0 on, but got {labels}")
+    reports = []
+    modes = {module: module.training for module in model.modules()}
+    with torch.no_grad(), _inputs_of_mixtures(model) as inputs:
+        model.eval()(images)
+    for module, training in modes.items():
+        module.training = training
+    for path, layer, x in inputs:
+        report = _report(path, _by_cluster(layer.responsibilities(x)), labels)
+        _warn_of_dead(report)
+        reports.append(report)
+    return reports
+
+
+def normalized_mutual_information(a: Tensor, b: Tensor) -> float:
+    r"""NMI of two labellings ``(N,)``: :math:`2 I(a; b) / (H(a) + H(b))`; 0 where either has a single value."""
+    joint = torch.zeros(int(a.max()) + 1, int(b.max()) + 1, dtype=torch.float64)
+    joint.index_put_((a.cpu(), b.cpu()), torch.ones(len(a), dtype=torch.float64), accumulate=True)
+    joint /= len(a)
+    entropy_a, entropy_b, entropy = (_entropy(p) for p in (joint.sum(1), joint.sum(0), joint.flatten()))
+    if entropy_a == 0 or entropy_b == 0:
+        return 0.0
+    return max(2 * (entropy_a + entropy_b - entropy) / (entropy_a + entropy_b), 0.0)
+
+
+def _entropy(p: Tensor) -> float:
+    return -float(torch.special.xlogy(p, p).sum())
+
+
+def _by_cluster(tau: Tensor) -> Tensor:
+    """Responsibilities of either form, ``(N, K)`` or ``(K, N, …)``, as ``(K, N, values of a sample)``."""
+    return tau.T[:, :, None] if tau.dim() == 2 else tau.flatten(2)
+
+
+def _report(path: str, tau: Tensor, labels: Tensor | None) -> ClusterReport:
+    usage = tau.mean((1, 2))
+    if labels is None:
+        return ClusterReport(path, usage, None, None)
+    by_label = torch.stack([tau[:, labels == label].mean((1, 2)) for label in range(int(labels.max()) + 1)])
+    hard = tau.argmax(0)
+    repeated = labels[:, None].expand_as(hard)
+    return ClusterReport(path, usage, by_label, normalized_mutual_information(hard.flatten(), repeated.flatten()))
+
+
+def _warn_of_dead(report: ClusterReport) -> None:
+    dead = [k for k, share in enumerate(report.usage.tolist()) if share < MIN_MASS]
+    if dead:
+        which = ", ".join(map(str, dead))
+        warnings.warn(
+            f"{report.path}: of {len(report.usage)} clusters, number {which} gets less than {MIN_MASS:.1%} of the "
+            "batch",
+            DeadClusterWarning,
+            stacklevel=3,
+        )
+
+
+Caught = list[tuple[str, UAN | MixtureNorm, Tensor]]
+
+
+@contextmanager
+def _inputs_of_mixtures(model: nn.Module) -> Iterator[Caught]:
+    """What goes into the layers with clusters during forwards inside the block."""
+    caught: Caught = []
+
+    def catch(path: str, layer: UAN | MixtureNorm, x: Tensor) -> None:
+        caught.append((path, layer, x))
+
+    handles = [
+        layer.register_forward_pre_hook(lambda layer, inputs, path=path: catch(path, layer, inputs[0]))
+        for path, layer in model.named_modules()
+        if isinstance(layer, UAN | MixtureNorm)
+    ]
+    try:
+        yield caught
+    finally:
+        for handle in handles:
+            handle.remove()

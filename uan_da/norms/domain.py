@@ -1,0 +1,136 @@
+"""Which domain each sample comes from, told to the layers that need to know.
+
+Domains are numbered: 0 … S−1 are the sources, S is the target. A number that a layer has no branch for is a
+domain that the model never saw, and is routed as target.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+DomainIndex = int | Tensor
+"""The domain of all samples, or of each: an integer tensor ``(N,)``."""
+
+
+@dataclass(frozen=True)
+class Route:
+    """The samples of a batch by branch, worked out once for all layers.
+
+    ``order`` sorts the samples by branch and ``restore`` puts them back; both are None where they are sorted
+    already. ``size`` is the number of samples, None where one branch takes a batch of any size.
+    """
+
+    branches: tuple[int, ...]
+    sizes: tuple[int, ...] = ()
+    size: int | None = None
+    order: Tensor | None = None
+    restore: Tensor | None = None
+
+    def split(self, x: Tensor) -> list[tuple[int, Tensor]]:
+        """Each branch that the batch has samples of, with those samples."""
+        if self.size is None:
+            return [(self.branches[0], x)]
+        if len(x) != self.size:
+            raise ValueError(f"domain_context was given the domains of {self.size} samples, but got {len(x)}")
+        x = x if self.order is None else x[self.order]
+        return list(zip(self.branches, torch.split(x, list(self.sizes)), strict=True))
+
+    def join(self, parts: list[Tensor]) -> Tensor:
+        """The batch, in its own order, from what :meth:`split` cut."""
+        joined = parts[0] if len(parts) == 1 else torch.cat(parts)
+        return joined if self.restore is None else joined[self.restore]
+
+
+class DomainNorm(nn.Module):
+    """A norm that treats each sample by its domain, and so works within a :func:`domain_context` only.
+
+    Args:
+        branches: one module per kind of domain, the target's last.
+        num_domains: sources and target together; where there are fewer branches, later sources share the last
+            source's.
+    """
+
+    def __init__(self, branches: list[nn.Module], num_domains: int) -> None:
+        super().__init__()
+        if num_domains < 2:
+            raise ValueError(f"Expected `num_domains` to be an integer of at least 2, but got {num_domains}")
+        self.branches = nn.ModuleList(branches)
+        self.num_domains = num_domains
+        self.route: Route | None = None
+
+    def branch_of(self, domain: int) -> int:
+        """The position in ``branches`` of the branch of ``domain``."""
+        target = len(self.branches) - 1
+        return target if domain >= self.num_domains - 1 else min(domain, target - 1)
+
+    def routed(self) -> Route:
+        """The route of the context around this forward.
+
+        Raises:
+            ValueError: there is no context.
+        """
+        if self.route is None:
+            raise ValueError(
+                f"{type(self).__name__} needs the domain of each sample: call the model inside "
+                "`with domain_context(model, index):`, index 0 … S−1 for a source and S for the target"
+            )
+        return self.route
+
+
+@contextmanager
+def domain_context(model: nn.Module, index: DomainIndex) -> Iterator[None]:
+    """Tell the domain-aware norms of ``model`` the domain of the samples that go through it inside the block.
+
+    Args:
+        model: any module; nothing happens where it has no domain-aware norm.
+        index: the domain of all samples, or an integer tensor ``(N,)`` with the domain of each.
+
+    Raises:
+        ValueError: a negative domain, or an index that is neither of the two.
+    """
+    layers = [module for module in model.modules() if isinstance(module, DomainNorm)]
+    _check(index)
+    routes: dict[tuple[int, int], Route] = {}
+    before = [layer.route for layer in layers]
+    try:
+        for layer in layers:
+            key = layer.num_domains, len(layer.branches)
+            if key not in routes:
+                routes[key] = _route(index, layer.branch_of)
+            layer.route = routes[key]
+        yield
+    finally:
+        for layer, route in zip(layers, before, strict=True):
+            layer.route = route
+
+
+def _check(index: DomainIndex) -> None:
+    if isinstance(index, Tensor):
+        if index.dim() != 1 or index.is_floating_point() or index.is_complex() or index.dtype == torch.bool:
+            raise ValueError(
+                f"Expected `index` to be an int or an integer tensor (N,), but got {index.dtype} "
+                f"of shape {tuple(index.shape)}"
+            )
+    elif index < 0:
+        raise ValueError(f"Expected `index` to be 0 or more, but got {index}")
+
+
+def _route(index: DomainIndex, branch_of: Callable[[int], int]) -> Route:
+    if not isinstance(index, Tensor):
+        return Route((branch_of(index),))
+    domains = index.tolist()
+    if min(domains, default=0) < 0:
+        raise ValueError(f"Expected `index` to be 0 or more, but got {min(domains)}")
+    per_sample = [branch_of(domain) for domain in domains]
+    branches = tuple(sorted(set(per_sample)))
+    sizes = tuple(per_sample.count(branch) for branch in branches)
+    if not branches:
+        return Route((0,), (0,), 0)
+    if per_sample == sorted(per_sample):
+        return Route(branches, sizes, len(domains))
+    order = torch.tensor(per_sample).argsort(stable=True)
+    restore = order.argsort()
+    return Route(branches, sizes, len(domains), order.to(index.device), restore.to(index.device))

@@ -1,0 +1,146 @@
+"""The maths of UAN, written plainly: the definition that every faster path is held to.
+
+Source: Faye, Azzag, Lebbah, Feng, "Unsupervised Adaptive Normalization", IJCNN 2024, arXiv:2409.04757.
+
+Shape suffixes: ``n`` sample, ``c`` channel, ``s`` position within a sample (none, or one to three axes),
+``k`` cluster. Activations are ``x_ncs``; a cluster has a mean and a variance per channel, ``(K, C)``, and one
+prior, ``(K,)``.
+"""
+
+import functools
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+MIN_MASS = 1e-3
+"""Mean responsibility below which a cluster has too little data for moments of its own."""
+
+Reduce = Callable[[Tensor], Tensor]
+"""Sums a tensor over all processes; the identity where there is one."""
+
+
+class Mixture(NamedTuple):
+    """The Gaussian mixture of a layer: ``mean`` and ``var`` ``(K, C)``, ``log_prior`` ``(K,)``."""
+
+    mean: Tensor
+    var: Tensor
+    log_prior: Tensor
+
+
+class Moments(NamedTuple):
+    """Responsibility-weighted moments of a batch.
+
+    ``mean`` and ``var`` (biased) ``(K, C)``; ``mass``, the mean responsibility, and ``values``, its sum over
+    the values of a channel: ``(K, 1)`` under sample assignment, ``(K, C)`` under element assignment.
+    """
+
+    mean: Tensor
+    var: Tensor
+    mass: Tensor
+    values: Tensor
+
+
+def along(x_ncs: Tensor, p_c: Tensor) -> Tensor:
+    """``p``, whose last axis is the channel and whose first may be the sample or the cluster, shaped to
+    broadcast: ``(C,)`` and ``(N, C)`` over ``(N, C, …)``, and ``(K, 1, C)`` over ``(K, N, C, …)``."""
+    return p_c.reshape(*p_c.shape, *([1] * (x_ncs.dim() - 2)))
+
+
+def affine(x_ncs: Tensor, weight_c: Tensor | None, bias_c: Tensor | None) -> Tensor:
+    """γ x + β; γ is 1 and β is 0 where it is None."""
+    if weight_c is not None:
+        x_ncs = x_ncs * along(x_ncs, weight_c)
+    return x_ncs if bias_c is None else x_ncs + along(x_ncs, bias_c)
+
+
+def sample_statistics(x_ncs: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and biased variance of each sample's channels, both ``(N, C)``."""
+    if x_ncs.dim() == 2:
+        return x_ncs, torch.zeros_like(x_ncs)
+    positions = tuple(range(2, x_ncs.dim()))
+    var_nc, mean_nc = torch.var_mean(x_ncs, positions, correction=0)
+    return mean_nc, var_nc
+
+
+def sample_responsibilities(
+    mean_nc: Tensor, var_nc: Tensor, mixture: Mixture, eps: float, temperature: float
+) -> Tensor:
+    r"""Responsibilities of whole samples, ``(N, K)``.
+
+    .. math:: τ_k(n) = \mathrm{softmax}_k(\log λ_k + T · \mathrm{mean}_{c,s}\, ℓ_k(x_{ncs})), \quad
+       ℓ_k(x) = -½[(x - μ_{kc})² / (σ²_{kc} + ε) + \log(σ²_{kc} + ε)]
+
+    The mean of (x − μ)² over positions is (x̄ − μ)² + s², so that the sample's moments are all that is
+    needed.
+    """
+    var_kc = mixture.var + eps
+    squares_nkc = (mean_nc[:, None] - mixture.mean).square() + var_nc[:, None]
+    likelihood_nk = -0.5 * (squares_nkc / var_kc + var_kc.log()).mean(-1)
+    return F.softmax(mixture.log_prior + temperature * likelihood_nk, dim=1)
+
+
+def sample_moments(tau_nk: Tensor, mean_nc: Tensor, var_nc: Tensor, positions: int, reduce: Reduce) -> Moments:
+    """Moments of each cluster from those of its samples, centred: E[x²] − m² would lose float32's digits."""
+    total = reduce(tau_nk.new_tensor(float(tau_nk.shape[0])))
+    sum_k1 = reduce(tau_nk.sum(0))[:, None]
+    safe_k1 = sum_k1.maximum(MIN_MASS * total.clamp_min(1.0))
+    mean_kc = reduce(tau_nk.T @ mean_nc) / safe_k1
+    spread_nkc = var_nc[:, None] + (mean_nc[:, None] - mean_kc).square()
+    var_kc = reduce(torch.einsum("nk,nkc->kc", tau_nk, spread_nkc)) / safe_k1
+    return Moments(mean_kc, var_kc, sum_k1 / total.clamp_min(1.0), sum_k1 * positions)
+
+
+def element_responsibilities(x_ncs: Tensor, mixture: Mixture, eps: float) -> Tensor:
+    r"""Responsibilities of single activations, as in the paper: ``(K, N, C, …)``.
+
+    .. math:: τ_k(n,c,s) = \mathrm{softmax}_k(\log λ_k + ℓ_k(x_{ncs}))
+    """
+    prior = along(x_ncs, mixture.log_prior[:, None, None])
+    return F.softmax(prior + _log_likelihood(x_ncs, mixture, eps), dim=0)
+
+
+def position_responsibilities(x_ncs: Tensor, mixture: Mixture, eps: float) -> Tensor:
+    r"""Responsibilities of positions, each a vector of channels, as in Mixture Normalization: ``(K, N, 1,
+    …)``.
+
+    .. math:: τ_k(n,s) = \mathrm{softmax}_k(\log λ_k + \sum_c ℓ_k(x_{ncs}))
+    """
+    prior = along(x_ncs, mixture.log_prior[:, None, None])
+    return F.softmax(prior + _log_likelihood(x_ncs, mixture, eps).sum(2, keepdim=True), dim=0)
+
+
+def _log_likelihood(x_ncs: Tensor, mixture: Mixture, eps: float) -> Tensor:
+    """ℓ_k of every activation, ``(K, N, C, …)``."""
+    mean, var = along(x_ncs, mixture.mean[:, None]), along(x_ncs, mixture.var[:, None] + eps)
+    return -0.5 * ((x_ncs - mean).square() / var + var.log())
+
+
+def element_moments(tau: Tensor, x_ncs: Tensor, reduce: Reduce) -> Moments:
+    """Moments of each cluster and channel under ``tau`` ``(K, N, C, …)``, centred."""
+    rest = (1, *range(3, tau.dim()))
+    total = reduce(tau.new_tensor(float(x_ncs.numel() // x_ncs.shape[1])))
+    sum_kc = reduce(tau.sum(rest))
+    safe_kc = sum_kc.maximum(MIN_MASS * total.clamp_min(1.0))
+    mean_kc = reduce((tau * x_ncs).sum(rest)) / safe_kc
+    spread = (x_ncs - along(x_ncs, mean_kc[:, None])).square()
+    var_kc = reduce((tau * spread).sum(rest)) / safe_kc
+    return Moments(mean_kc, var_kc, sum_kc / total.clamp_min(1.0), sum_kc)
+
+
+def element_output(tau: Tensor, x_ncs: Tensor, mean_kc: Tensor, var_kc: Tensor, f_k: Tensor, eps: float) -> Tensor:
+    r"""Every activation normalised by its own mixture: :math:`\sum_k τ_k f_k (x - a_{kc}) / \sqrt{b_{kc} + ε}`."""
+    slope = along(x_ncs, ((var_kc + eps).rsqrt() * f_k[:, None])[:, None])
+    parts = (x_ncs - along(x_ncs, mean_kc[:, None])) * slope * tau  # x first, and no sum(0): both keep x's
+    return functools.reduce(torch.add, parts.unbind())  # memory format
+
+
+def with_fallback(moments: Moments, mixture: Mixture) -> Moments:
+    """``moments``, where a cluster that hardly any data chose is replaced by its learned mean and variance."""
+    starved = moments.mass < MIN_MASS
+    return moments._replace(
+        mean=torch.where(starved, mixture.mean, moments.mean),
+        var=torch.where(starved, mixture.var, moments.var),
+    )

@@ -1,0 +1,80 @@
+"""Running moments of clusters: BatchNorm's rule, at a pace that follows each cluster's share of the data."""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from uan_da.norms.reference import Moments
+
+
+class Running(NamedTuple):
+    """The buffers of a layer, changed in place: ``mean``, ``var`` (unbiased) ``(K, C)``; ``mass``, the sum of
+    the steps, of a shape that broadcasts to those; ``batches``, a count."""
+
+    mean: Tensor
+    var: Tensor
+    mass: Tensor
+    batches: Tensor
+
+    def reset(self) -> None:
+        """Forget all data."""
+        self.mean.zero_()
+        self.var.fill_(1.0)
+        self.mass.zero_()
+        self.batches.zero_()
+
+    def fill(self, mean_c: Tensor, var_c: Tensor, batches: Tensor | None) -> None:
+        """Take over the running statistics ``(C,)`` of a BatchNorm, equal in every cluster."""
+        self.mean.copy_(mean_c.expand_as(self.mean))
+        self.var.copy_(var_c.expand_as(self.var))
+        if batches is not None:
+            self.mass.copy_(batches.expand_as(self.mass))
+            self.batches.copy_(batches)
+
+
+def register_running(layer: nn.Module, like_kc: Tensor, mass_shape: tuple[int, int] | None) -> None:
+    """Give ``layer`` the buffers ``running_mean``, ``running_var``, ``running_mass`` and
+    ``num_batches_tracked``; without a shape of the mass they are None, and nothing is tracked."""
+    tracked = mass_shape is not None
+    layer.register_buffer("running_mean", torch.zeros_like(like_kc) if tracked else None)
+    layer.register_buffer("running_var", torch.ones_like(like_kc) if tracked else None)
+    layer.register_buffer("running_mass", None if mass_shape is None else like_kc.new_zeros(mass_shape))
+    count = torch.tensor(0, device=like_kc.device) if tracked else None
+    layer.register_buffer("num_batches_tracked", count)
+
+
+def running_of(layer: nn.Module) -> Running | None:
+    """The running statistics of a layer, None where it tracks none."""
+    mean, var = layer.running_mean, layer.running_var
+    mass, batches = layer.running_mass, layer.num_batches_tracked
+    if mean is None:
+        return None
+    assert isinstance(mean, Tensor)
+    assert isinstance(var, Tensor)
+    assert isinstance(mass, Tensor)
+    assert isinstance(batches, Tensor)
+    return Running(mean, var, mass, batches)
+
+
+@torch.no_grad()
+def update_running(running: Running, moments: Moments, momentum: float | None) -> None:
+    r"""Move ``running`` toward the moments of a batch.
+
+    .. math:: r_k ← r_k + α_k (m_k − r_k), \quad α_k = α · \min(1, K · \mathrm{mean}\, τ_k)
+
+    which at K = 1 is BatchNorm's; without a momentum α is such that r is the average over batches weighted by
+    the step.
+    """
+    step = (len(moments.mean) * moments.mass).clamp_max(1.0)
+    running.batches.add_(1)
+    running.mass.add_(step)
+    rate = momentum * step if momentum is not None else step / running.mass
+    values = moments.values
+    move(running.mean, moments.mean, rate)
+    move(running.var, moments.var * (values / (values - 1).clamp_min(1.0)), rate)
+
+
+def move(state: Tensor, to: Tensor, rate: float | Tensor) -> None:
+    """``state ← (1 − rate)·state + rate·to``, in place, in the state's own type."""
+    state.copy_(state + rate * (to - state))

@@ -1,0 +1,128 @@
+"""Running statistics: left alone during a forward, or estimated anew on other images."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import Any, Protocol, runtime_checkable
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm as BatchNorm
+from torch.nn.modules.instancenorm import _InstanceNorm as InstanceNorm
+
+from uan_da.norms.domain import DomainNorm, domain_context
+
+
+@runtime_checkable
+class MixtureLayer(Protocol):
+    """A norm of this package with running statistics and a mixture that follow the data."""
+
+    momentum: float | None
+    updates_statistics: bool
+    """False: a training forward changes no state at all."""
+    updates_mixture: bool
+    """False: a training forward changes no cluster, whether by a first batch, by EM or by a fit."""
+
+    def reset_running_stats(self) -> None:
+        """Forget the running statistics."""
+
+
+Tracked = BatchNorm | InstanceNorm | MixtureLayer
+
+
+@contextmanager
+def frozen_statistics(model: nn.Module) -> Iterator[None]:
+    """Training forwards inside the block normalise as ever, but change no running statistic, no cluster."""
+    changes: list[tuple[Any, str, Any]] = []
+    for module in model.modules():
+        if isinstance(module, BatchNorm):
+            changes.append((module, "track_running_stats", False))
+        elif isinstance(module, InstanceNorm) and module.training:
+            # at a momentum of 0 it would still round them, and without tracking evaluation would not use them
+            changes += [(module, "running_mean", None), (module, "running_var", None)]
+        elif isinstance(module, MixtureLayer):
+            changes.append((module, "updates_statistics", False))
+    with _changed(changes):
+        yield
+
+
+def recalibrate(model: nn.Module, loader: Iterable[Tensor | Sequence[Any]], domain: int | None = None) -> int:
+    """Estimate the running statistics anew, as the plain average over the batches of ``loader``.
+
+    With target images this is AdaBN (Li et al., arXiv:1603.04779). Parameters, clusters and the model's mode
+    stay as they are; everything but the norms runs in evaluation mode. A last batch of one image is left out
+    if there are others.
+
+    Args:
+        model: any module.
+        loader: batches of images ``(N, C, …)``, or sequences that start with such a batch; moved to the
+            model's device.
+        domain: whose statistics are estimated, for the norms that keep a set per domain; others have one set.
+
+    Returns:
+        The number of norms recalibrated: 0 for a model whose norms keep no running statistics.
+
+    Raises:
+        ValueError: ``loader`` is empty, or the model has norms per domain and ``domain`` is not given.
+    """
+    layers = list(_recalibrated(model, domain))
+    device = next((parameter.device for parameter in model.parameters()), None)
+    batches = 0
+    context: AbstractContextManager[None] = nullcontext() if domain is None else domain_context(model, domain)
+    with _changed(_estimating(model, layers)), context, torch.no_grad():
+        for layer in layers:
+            layer.reset_running_stats()
+        for batch in loader:
+            images = batch if isinstance(batch, Tensor) else batch[0]
+            if batches and len(images) == 1:
+                continue
+            batches += 1
+            for layer in layers:
+                layer.momentum = 1 / batches if isinstance(layer, InstanceNorm) else None
+            model(images.to(device))
+    if not batches:
+        raise ValueError("recalibrate was given a loader without a batch")
+    return len(layers)
+
+
+def _recalibrated(model: nn.Module, domain: int | None) -> Iterator[Tracked]:
+    """The norms with running statistics, except the branches of other domains than ``domain``."""
+    others: set[nn.Module] = set()
+    for module in model.modules():
+        if isinstance(module, DomainNorm):
+            if domain is None:
+                raise ValueError(
+                    f"{type(module).__name__} keeps statistics per domain: call recalibrate with domain=, "
+                    "0 … S−1 for a source and S for the target"
+                )
+            kept = module.branches[module.branch_of(domain)]
+            others.update(branch for branch in module.branches if branch is not kept)
+        elif (
+            isinstance(module, BatchNorm | InstanceNorm | MixtureLayer)
+            and module not in others
+            and getattr(module, "running_mean", None) is not None
+        ):
+            yield module
+
+
+def _estimating(model: nn.Module, layers: list[Tracked]) -> list[tuple[Any, str, Any]]:
+    """What to change so that forwards average the statistics of ``layers`` and do nothing else."""
+    changes: list[tuple[Any, str, Any]] = [(module, "training", False) for module in model.modules()]
+    changes += [(module, "training", True) for module in model.modules() if isinstance(module, DomainNorm)]
+    for layer in layers:
+        changes += [(layer, "training", True), (layer, "momentum", None)]
+        if isinstance(layer, MixtureLayer):
+            changes.append((layer, "updates_mixture", False))
+    return changes
+
+
+@contextmanager
+def _changed(changes: list[tuple[Any, str, Any]]) -> Iterator[None]:
+    """Set attributes inside the block; what they were comes back after it."""
+    before = [(module, name, getattr(module, name)) for module, name, _ in changes]
+    try:
+        for module, name, value in changes:
+            setattr(module, name, value)
+        yield
+    finally:
+        for module, name, value in reversed(before):
+            setattr(module, name, value)

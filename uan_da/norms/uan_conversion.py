@@ -1,0 +1,121 @@
+"""UAN in the place of a BatchNorm, with the function that it had learned; and back."""
+
+import math
+
+import torch
+from torch import nn
+
+from uan_da.norms.batch import BatchNorm, copy_affine, has_seen_data, options_of
+from uan_da.norms.running import running_of
+from uan_da.norms.uan import INITIAL_SPREAD, UAN, Assignment, MomentSource, Scale, UAN1d, UAN2d, UAN3d
+
+LEARNED_SPREAD = 0.02
+"""The spread where the clusters themselves normalise: what they part by changes the function."""
+
+_BY_RANK: tuple[tuple[type[BatchNorm], type[UAN]], ...] = (
+    (nn.BatchNorm1d, UAN1d),
+    (nn.BatchNorm2d, UAN2d),
+    (nn.BatchNorm3d, UAN3d),
+)
+
+
+def uan(
+    bn: BatchNorm,
+    *,
+    num_clusters: int = 2,
+    assignment: Assignment = "sample",
+    moments: MomentSource = "batch",
+    scale: Scale = "none",
+    temperature: float = 100.0,
+    em_rate: float = 0.1,
+    shrink: float | None = None,
+    learn_shrink: bool = True,
+    shrink_groups: int = 8,
+    sync: bool = False,
+) -> UAN:
+    """Unsupervised adaptive normalisation: clusters of samples, learned with the network (arXiv:2409.04757).
+
+    From a BatchNorm that has seen data: the evaluation output stays what it was (with batch moments and
+    without shrinkage), the clusters start spread around the running statistics, and the first batch does not
+    move them. Options as in :class:`~uan_da.norms.uan.UAN`.
+    """
+    kind = next((uan for batch, uan in _BY_RANK if isinstance(bn, batch)), UAN)
+    seen = has_seen_data(bn)
+    options = options_of(bn)
+    gain = math.sqrt(num_clusters) if seen and scale == "prior" else 1.0
+    lacks_gamma = bn.weight is None and gain != 1.0
+    if lacks_gamma:
+        options["affine"], options["bias"] = True, False
+    layer = kind(
+        bn.num_features,
+        **options,
+        num_clusters=num_clusters,
+        assignment=assignment,
+        moments=moments,
+        scale=scale,
+        temperature=temperature,
+        em_rate=em_rate,
+        shrink=shrink,
+        learn_shrink=learn_shrink,
+        shrink_groups=shrink_groups,
+        sync=sync or isinstance(bn, nn.SyncBatchNorm),
+    )
+    if bn.affine:
+        copy_affine(bn, layer)
+    if layer.weight is not None:
+        layer.weight.data.div_(gain)
+        layer.weight.requires_grad_(layer.weight.requires_grad and not lacks_gamma)
+    if seen:
+        _hand_over(bn, layer)
+    return layer
+
+
+def uan_paper(bn: BatchNorm, *, num_clusters: int = 3, em_rate: float = 0.1, sync: bool = False) -> UAN:
+    """UAN in the form of its paper: clusters of single activations, output scaled by 1/√λ (arXiv:2409.04757)."""
+    return uan(bn, num_clusters=num_clusters, assignment="element", scale="prior", em_rate=em_rate, sync=sync)
+
+
+@torch.no_grad()
+def to_batch_norm(layer: UAN) -> BatchNorm:
+    """The BatchNorm that computes what a UAN of one cluster computes in evaluation.
+
+    Raises:
+        ValueError: more than one cluster, or shrinkage: no BatchNorm computes that.
+    """
+    if layer.num_clusters != 1 or layer.shrink is not None:
+        raise ValueError(
+            "only a UAN of one cluster without shrinkage is a BatchNorm, but got "
+            f"num_clusters={layer.num_clusters}, shrink={layer.shrink}"
+        )
+    ranks = {uan: batch for batch, uan in _BY_RANK}
+    make = ranks.get(type(layer), nn.SyncBatchNorm)
+    bn = make(
+        layer.num_features,
+        layer.eps,
+        layer.momentum,
+        layer.affine,
+        layer.track_running_stats,
+        device=layer.mean.device,
+        dtype=layer.mean.dtype,
+    )
+    if layer.affine:
+        copy_affine(layer, bn)
+    running = running_of(layer)
+    if running is not None:
+        learned = layer.moments == "learned"
+        bn.running_mean.copy_(layer.mean[0] if learned else running.mean[0])  # type: ignore[union-attr]
+        bn.running_var.copy_(layer.log_var[0].exp() if learned else running.var[0])  # type: ignore[union-attr]
+        bn.num_batches_tracked.copy_(running.batches)  # type: ignore[union-attr]
+    return bn.train(layer.training)
+
+
+@torch.no_grad()
+def _hand_over(bn: BatchNorm, layer: UAN) -> None:
+    """Equal running moments in every cluster keep the function, whatever τ is; distinct μ let the clusters part."""
+    assert bn.running_mean is not None
+    assert bn.running_var is not None
+    spread = INITIAL_SPREAD if layer.moments == "batch" else LEARNED_SPREAD
+    layer.start_mixture(bn.running_mean, bn.running_var, spread)
+    running = running_of(layer)
+    assert running is not None
+    running.fill(bn.running_mean, bn.running_var, bn.num_batches_tracked)
