@@ -123,7 +123,8 @@ def test_a_users_own_function_works_where_a_name_does(tmp_path: Path, monkeypatc
     (tmp_path / "mine_models.py").write_text(
         "from torch import nn\n"
         "def net(channels: int, *, width: int = 4) -> nn.Module:\n"
-        "    return nn.Sequential(nn.Conv2d(channels, width, 3), nn.BatchNorm2d(width), nn.AdaptiveAvgPool2d(1), nn.Flatten())\n"
+        "    layers = nn.Conv2d(channels, width, 3), nn.BatchNorm2d(width), nn.AdaptiveAvgPool2d(1), nn.Flatten()\n"
+        "    return nn.Sequential(*layers)\n"
     )
     monkeypatch.chdir(tmp_path)
     recipe = load_recipe("digits", ["backbone=mine_models:net", "backbone.width=7"])

@@ -52,7 +52,8 @@ def train(
         else:
             run.create(recipe, overwrite)
             save_checkpoint(run.checkpoint("last"), training.state_dict())
-        run.log(f"{recipe.task} {recipe.method.name} {recipe.norm.name}: from step {training.step} of {training.total_steps}")
+        what = f"{recipe.task} {recipe.method.name} {recipe.norm.name}"
+        run.log(f"{what}: from step {training.step} of {training.total_steps}")
         monitor.start(training, run)
         started = time.perf_counter()
         _fit(training, run, monitor)
