@@ -1,32 +1,26 @@
 """``uan-da datasets``, in this process: what is printed, written, and the exit code."""
 
-import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from uan_da.cli.app import main
-
 Run = Callable[..., tuple[int, str, str]]
 
 
 @pytest.fixture
-def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, uan_da: Any) -> Run:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("UAN_DA_DATA", str(tmp_path / "root"))
     monkeypatch.setenv("UAN_DA_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("COLUMNS", "200")
 
     def call(*arguments: str) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["uan-da", *arguments])
-        with pytest.raises(SystemExit) as stop:
-            main()
-            raise SystemExit(0)
-        captured = capsys.readouterr()
-        return int(stop.value.code or 0), captured.out, captured.err
+        done = uan_da(*arguments)
+        return done.returncode, done.stdout, done.stderr
 
     return call
 

@@ -104,7 +104,7 @@ def test_entry_points(module: str, plates: Path, tmp_path: Path, monkeypatch: py
     ]
     monkeypatch.setattr("uan_da.data.open_dataset.entry_points", lambda group: entries)
     assert counts("plates") == {"scan": (3, 3), "photo": (3, 3)}
-    with pytest.raises(UserError, match="'broken'.*cannot be imported"):
+    with pytest.raises(UserError, match=r"'broken'.*cannot be imported"):
         open_dataset("broken")
     with pytest.raises(UserError, match=r"unknown dataset 'plate' \(did you mean 'plates'\?\)"):
         open_dataset("plate")

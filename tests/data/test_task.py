@@ -85,7 +85,7 @@ def test_a_source_without_labels_is_refused(tmp_path, monkeypatch) -> None:
         "        return [(Image.new('L', (9, 7)), -1)] * 3\n"
     )
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(UserError, match="'scan'.*label"):
+    with pytest.raises(UserError, match=r"'scan'.*label"):
         build_task(load_recipe("digits", ["dataset=bare_data:Bare", "task=scan:photo"]), CPU)
 
 

@@ -42,7 +42,7 @@ def test_rows_decoded_or_not() -> None:
 
 
 def test_columns_that_are_not_there() -> None:
-    with pytest.raises(UserError, match="unknown column 'label' .did you mean 'labels'"):
+    with pytest.raises(UserError, match=r"unknown column 'label' .did you mean 'labels'"):
         Rows(Table(image=[], labels=[]))
 
 
