@@ -112,7 +112,7 @@ def test_balanced_classes_of_the_source(tmp_path, monkeypatch) -> None:
         "        return [(Image.new('L', (8, 8)), 0)] * 30 + [(Image.new('L', (8, 8)), 1)] * 2\n"
     )
     monkeypatch.chdir(tmp_path)
-    changes = ["dataset=uneven_data:Uneven", "task=scan:photo", "train.batch.balance=class"]
+    changes = ["dataset=uneven_data:Uneven", "task=scan:photo", "train.batch.balance=class", "train.batch.source=64"]
     task = build_task(load_recipe("digits", changes), CPU)
     for step in range(3):
         assert task.batch(step, ("weak",)).source.labels.bincount().tolist() == [32, 32]
