@@ -56,7 +56,7 @@ def test_the_resolved_recipe_resolves_to_itself(tmp_path: Path) -> None:
 def test_all_mistakes_at_once_each_with_its_line(tmp_path: Path) -> None:
     text = """\
 dataset: digits
-task: optdigits
+task: "optdigits:"
 backbone: {name: smal_cnn}
 norm: {name: uan, num_cluster: 3, assignment: both}
 method: {name: dann, trade_off: -1}

@@ -2,6 +2,7 @@ import pytest
 import torch
 from torch import nn
 
+from uan_da.models.classifier import Classifier
 from uan_da.norms import UAN2d
 from uan_da.training.optimizer import adam, adamw, parameter_groups, sgd
 from uan_da.training.schedule import constant, cosine, inverse_decay
@@ -9,7 +10,7 @@ from uan_da.training.schedule import constant, cosine, inverse_decay
 
 def test_mixture_parameters_do_not_decay() -> None:
     model = nn.Sequential(nn.Conv2d(3, 4, 3), UAN2d(4, shrink=0.5))
-    decayed, kept = parameter_groups([model], 0.1)
+    decayed, kept = parameter_groups([model], 1e-3, 0.1, 1.0)
     norm = model[1]
     assert {id(p) for p in kept["params"]} == {
         id(p) for p in (norm.mean, norm.log_var, norm.prior_logits, norm.shrink_logit)
@@ -20,7 +21,19 @@ def test_mixture_parameters_do_not_decay() -> None:
 
 
 def test_a_model_without_such_layers_has_one_group() -> None:
-    assert len(parameter_groups([nn.Linear(2, 2), nn.Linear(2, 1)], 0.0)) == 1
+    assert len(parameter_groups([nn.Linear(2, 2), nn.Linear(2, 1)], 1e-3, 0.0, 1.0)) == 1
+
+
+def test_the_backbone_learns_slower_and_frozen_parameters_are_left_out() -> None:
+    model = Classifier(nn.Sequential(nn.Conv2d(3, 4, 3), UAN2d(4)), 4, 2)
+    teacher = nn.Linear(2, 2).requires_grad_(False)
+    groups = parameter_groups([model, nn.Linear(3, 1), teacher], 1e-2, 0.1, 0.1)
+    rates = {id(p): (group["lr"], group["weight_decay"]) for group in groups for p in group["params"]}
+    assert rates[id(model.backbone[0].weight)] == (pytest.approx(1e-3), 0.1)  # type: ignore[index, union-attr]
+    assert rates[id(model.backbone[1].mean)] == (pytest.approx(1e-3), 0.0)  # type: ignore[index, union-attr]
+    assert rates[id(model.head.weight)] == (1e-2, 0.1)
+    assert id(teacher.weight) not in rates
+    assert len(rates) == len(list(model.parameters())) + 2
 
 
 @pytest.mark.parametrize("build", [adam, adamw, sgd])

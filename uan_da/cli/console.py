@@ -62,7 +62,7 @@ class Console:
         """The header, and the head of the epochs' table."""
         recipe, task = training.recipe, training.task
         parts = {key: getattr(recipe, key).name for key in ("backbone", "norm", "method")}
-        self.say(f"{recipe.dataset} {'+'.join(recipe.task.sources)}→{recipe.task.target}  " + _pairs(parts))
+        self.say(f"{recipe.dataset} {str(recipe.task).replace(':', '→')}  " + _pairs(parts))
         counts = {d.name: f"{len(d.train)} train, {len(d.test)} test" for d in task.domains}
         self.say(f"{_pairs(counts)}  {len(task.classes)} classes")
         facts = {
@@ -94,7 +94,7 @@ class Console:
         results = run.results
         last, selected = results["selections"]["last"], results["selections"]["selected"]
         self.rich.print(domains_table(last["domains"], f"epoch {last['epoch']} (last)"))
-        target = next(name for name, numbers in selected["domains"].items() if numbers["role"] == "target")
+        target = run.recipe.task.target
         self.say(
             f"selected by {selected['validator']} (no target label): epoch {selected['epoch']}, "
             f"{target} {percent(selected['domains'][target]['accuracy'])}"

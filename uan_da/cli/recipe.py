@@ -42,8 +42,8 @@ def copy(
 
 @app.command()
 def check(recipe: Name, overrides: Overrides = None) -> None:
-    """Say everything that is wrong with a recipe, one FILE:LINE: KEY: PROBLEM a line."""
-    from uan_da.recipe import load_recipe
+    """Say everything that is wrong with a recipe, for each of its methods, one FILE:LINE: KEY: PROBLEM a line."""
+    from uan_da.recipe import check_every_method
 
-    load_recipe(recipe, overrides or [])
+    check_every_method(recipe, overrides or [])
     typer.echo(f"{recipe}: ok")

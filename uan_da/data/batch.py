@@ -1,10 +1,12 @@
 """What a method sees of one step."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, Self
 
 import torch
 from torch import Tensor
+
+from uan_da.data.adapter import UNKNOWN
 
 View = Literal["weak", "strong"]
 
@@ -30,6 +32,15 @@ class DomainImages:
     def strong(self) -> Tensor:
         """The strongly augmented view ``(N, C, H, W)``, of methods that list ``strong`` in their ``views``."""
         return self.views["strong"]
+
+    def masked(self) -> Self:
+        """The same without labels."""
+        return replace(self, labels=torch.full_like(self.labels, UNKNOWN))
+
+    def none(self) -> Self:
+        """No image, of the same kind."""
+        views = {view: images[:0] for view, images in self.views.items()}
+        return replace(self, views=views, labels=self.labels[:0], domain=self.domain[:0])
 
     @classmethod
     def cat(cls, parts: list[Self]) -> Self:

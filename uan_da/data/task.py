@@ -45,7 +45,7 @@ class Domain:
 
 @dataclass(frozen=True)
 class Task:
-    """Source domain(s) → target domain on one data set."""
+    """Source domain(s) → target domain on one data set; or one domain alone, a source that is its own target."""
 
     domains: Sequence[Domain]
     """Sources in the order of the recipe, the target last."""
@@ -63,19 +63,30 @@ class Task:
     @property
     def sources(self) -> Sequence[Domain]:
         """The domains that the model learns the classes from."""
-        return self.domains[:-1]
+        return [domain for domain in self.domains if domain.role == "source"]
 
     @property
     def steps_per_epoch(self) -> int:
         """Steps in one pass over the source: over the largest, where there are several."""
-        return max(loader.steps_per_pass for loader in self.loaders[:-1])
+        return max(loader.steps_per_pass for loader in self.loaders[: len(self.sources)])
 
-    def batch(self, step: int, views: Sequence[View]) -> DomainBatch:
-        """The batch of a step. Target labels are masked here: no method can read them."""
-        parts = [self._part(loader, step, views) for loader in self.loaders]
-        target = parts[-1]
-        masked = DomainImages(target.views, torch.full_like(target.labels, UNKNOWN), target.domain)
-        return DomainBatch(DomainImages.cat(parts[:-1]), masked)
+    def batch(
+        self, step: int, views: Sequence[View], *, with_target: bool = True, target_labels: bool = False
+    ) -> DomainBatch:
+        """The batch of a step. Target labels are masked here: no method can read them.
+
+        Args:
+            step: counted from 0.
+            views: what is made of each image.
+            with_target: without it the target's side is empty, and costs nothing.
+            target_labels: for upper bounds that ask for them by name.
+        """
+        sources = [self._part(loader, step, views) for loader in self.loaders[: len(self.sources)]]
+        source = DomainImages.cat(sources)
+        if not with_target:
+            return DomainBatch(source, source.none())
+        target = self._part(self.loaders[-1], step, views)
+        return DomainBatch(source, target if target_labels else target.masked())
 
     def unlabelled(self, domain: Domain) -> ImageSet:
         """The training images of a domain, without their labels."""
@@ -120,7 +131,7 @@ def build_task(recipe: Recipe, device: torch.device) -> Task:
         _domain(name, index, train, test, recipe)
         for index, (name, train, test) in enumerate(zip(names, splits[::2], splits[1::2], strict=True))
     ]
-    *sources, target = domains
+    sources, target = [domain for domain in domains if domain.role == "source"], domains[-1]
     check_classes(adapter.classes, [d.train.labels for d in sources], [target.train.labels, target.test.labels])
     augmentations: dict[View, Sequence[Augmentation]] = {
         "weak": [augmentation() for augmentation in recipe.augment.weak],
@@ -162,7 +173,7 @@ def _load(adapter: Adapter, name: str, split: Split) -> Examples:
 
 
 def _domain(name: str, index: int, train: ImageSet, test: ImageSet, recipe: Recipe) -> Domain:
-    role: Role = "target" if name == recipe.task.target else "source"
+    role: Role = "source" if name in recipe.task.sources else "target"
     if role == "source" and bool((train.labels == UNKNOWN).any()):
         raise UserError(f"domain {name!r}: a source needs a label for every training image")
     if role == "target" or not recipe.selection.holdout:
@@ -173,13 +184,16 @@ def _domain(name: str, index: int, train: ImageSet, test: ImageSet, recipe: Reci
 
 def _loaders(domains: Sequence[Domain], recipe: Recipe, device: torch.device) -> list[DomainLoader]:
     """A loader for each domain; the classes of the target cannot be balanced, for its labels are not known."""
-    *sources, target = domains
-    sizes = batch_sizes([len(domain.train) for domain in sources], recipe.train.batch)
-    balance = recipe.train.batch.balance
+    batch, seed = recipe.train.batch, recipe.seed
+    sources = [domain for domain in domains if domain.role == "source"]
+    sizes = batch_sizes([len(domain.train) for domain in sources], batch)
     return [
-        DomainLoader(domain.name, domain.index, domain.train, size, recipe.seed, balance, device)
+        DomainLoader(domain.name, domain.index, domain.train, size, seed, batch.balance, device)
         for domain, size in zip(sources, sizes, strict=True)
-    ] + [DomainLoader(target.name, target.index, target.train, recipe.train.batch.target, recipe.seed, device=device)]
+    ] + [
+        DomainLoader(domain.name, domain.index, domain.train, batch.target, seed, device=device)
+        for domain in domains[len(sources) :]
+    ]
 
 
 def batch_sizes(images: Sequence[int], batch: Batch) -> list[int]:

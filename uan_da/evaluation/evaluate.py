@@ -43,8 +43,8 @@ def summarize(predictions: dict[str, Predictions], task: Task) -> dict[str, dict
 
 
 def domains_h_score(domains: dict[str, dict[str, Any]]) -> float | None:
-    """The H-score of a ``domains`` block: harmonic mean of source and target accuracy."""
+    """The H-score of a ``domains`` block: harmonic mean of source and target accuracy; None where there is no target."""
     by_role: dict[str, list[float | None]] = {"source": [], "target": []}
     for numbers in domains.values():
         by_role[numbers["role"]].append(numbers["accuracy"])
-    return h_score(by_role["source"], by_role["target"][0])
+    return h_score(by_role["source"], by_role["target"][0] if by_role["target"] else None)

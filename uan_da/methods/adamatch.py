@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from uan_da.data.batch import DomainBatch, View
-from uan_da.methods.method import Loss
+from uan_da.methods.method import Loss, Progress
 from uan_da.methods.routing import forward
 from uan_da.models.classifier import Classifier
 from uan_da.norms import frozen_statistics
@@ -33,6 +33,7 @@ class AdaMatch(nn.Module):
     """
 
     views: ClassVar[tuple[View, ...]] = ("weak", "strong")
+    needs: ClassVar[str] = "weak and strong views of both domains"
 
     def __init__(
         self,
@@ -45,7 +46,7 @@ class AdaMatch(nn.Module):
         super().__init__()
         self.threshold, self.pseudo_label = threshold, pseudo_label
 
-    def loss(self, model: Classifier, batch: DomainBatch, progress: float) -> Loss:
+    def loss(self, model: Classifier, batch: DomainBatch, progress: Progress) -> Loss:
         """The loss of one batch; labels of the target are neither needed nor there."""
         labels = batch.source.labels
         source_weak, source_strong, target_weak, target_strong = self._interpolated_logits(model, batch)
@@ -57,7 +58,7 @@ class AdaMatch(nn.Module):
             labels_t = pseudo if self.pseudo_label == "soft" else pseudo.argmax(1)
         on_source = F.cross_entropy(source_weak, labels) + F.cross_entropy(source_strong, labels)
         on_target = (mask * F.cross_entropy(target_strong, labels_t, reduction="none")).mean()
-        warm_up = 0.5 - 0.5 * math.cos(min(math.pi, 2 * math.pi * progress))
+        warm_up = 0.5 - 0.5 * math.cos(min(math.pi, 2 * math.pi * progress.part))
         return Loss({"source": on_source, "target": warm_up * on_target}, {"mask": mask.mean()})
 
     def _interpolated_logits(self, model: Classifier, batch: DomainBatch) -> list[Tensor]:

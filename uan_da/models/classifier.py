@@ -18,18 +18,24 @@ class Output(NamedTuple):
 
 
 class Classifier(nn.Module):
-    """A backbone to features ``(N, num_features)`` and a linear head to logits."""
+    """A backbone and a bottleneck to features ``(N, num_features)``, and a linear head to logits."""
 
     def __init__(self, backbone: nn.Module, num_features: int, num_classes: int) -> None:
         super().__init__()
         self.input_norm: nn.Module = nn.Identity()
         self.backbone = backbone
+        self.bottleneck: nn.Module = nn.Identity()
         self.num_features = num_features
-        self.head = nn.Linear(num_features, num_classes)
+        self.num_classes = num_classes
+        self.head = self.new_head()
+
+    def new_head(self) -> nn.Module:
+        """A freshly initialised head like the model's own, for methods that have a second one."""
+        return nn.Linear(self.num_features, self.num_classes)
 
     def forward(self, images: Tensor) -> Output:
         """Images ``(N, C, H, W)`` to features and logits."""
-        features = self.backbone(self.input_norm(images))
+        features = self.bottleneck(self.backbone(self.input_norm(images)))
         return Output(features, self.head(features))
 
 

@@ -1,7 +1,7 @@
 """Recipes: the schema, loading, overrides, and errors that name file, line and key."""
 
 from uan_da.recipe.block import Block
-from uan_da.recipe.load import check_recipe, find_recipe, load_recipe
+from uan_da.recipe.load import check_every_method, check_recipe, find_recipe, load_recipe
 from uan_da.recipe.schema import Recipe, TaskName
 
-__all__ = ["Block", "Recipe", "TaskName", "check_recipe", "find_recipe", "load_recipe"]
+__all__ = ["Block", "Recipe", "TaskName", "check_every_method", "check_recipe", "find_recipe", "load_recipe"]

@@ -65,7 +65,12 @@ class Block:
 
     def to_dict(self) -> dict[str, Any]:
         """The block as a recipe writes it, every option spelled out."""
-        return {"name": self.name, **self.keys, **self.options}
+        return {"name": self.name, **{key: _plain(value) for key, value in self.keys.items()}, **self.options}
+
+
+def _plain(value: Any) -> Any:
+    """A key's value as YAML has it; it may be a list of blocks."""
+    return [item.to_dict() for item in value] if isinstance(value, tuple) else value
 
 
 def block(names: Names, base: type[Strict] = Strict) -> Any:
@@ -81,22 +86,30 @@ def block(names: Names, base: type[Strict] = Strict) -> Any:
         target = names.load(given["name"])
         validated = options_model(target, base).model_validate(rest)
         fields = {name: getattr(validated, name) for name in type(validated).model_fields}
-        keys = {name: fields.pop(name) for name in base.model_fields}
+        own = options_of(target)
+        keys = {name: fields.pop(name) for name in base.model_fields if name not in own}
+        for name in [name for name, value in keys.items() if value is None]:  # the thing's own default, if it has one
+            keys[name] = getattr(target, name, None)
         return Block(given["name"], target, fields, keys)
 
     return Annotated[Any, BeforeValidator(_as_value_error(resolve)), PlainSerializer(Block.to_dict)]
 
 
 def options_model(target: Callable[..., Any], base: type[Strict] = Strict) -> type[Strict]:
-    """A model of the options of ``target``: its keyword-only parameters, with their annotations and defaults."""
+    """A model of the options of ``target``, with their annotations and defaults, on top of ``base``."""
     function = target.__init__ if inspect.isclass(target) else target
     hints = get_type_hints(function, include_extras=True)
     fields: dict[str, Any] = {
         name: (hints.get(name, Any), ... if parameter.default is parameter.empty else parameter.default)
-        for name, parameter in inspect.signature(target).parameters.items()
-        if parameter.kind is parameter.KEYWORD_ONLY
+        for name, parameter in options_of(target).items()
     }
     return create_model(getattr(target, "__name__", "Options"), __base__=base, **fields)
+
+
+def options_of(target: Callable[..., Any]) -> dict[str, inspect.Parameter]:
+    """The options of ``target``: its keyword-only parameters, by name."""
+    parameters = inspect.signature(target).parameters
+    return {name: parameter for name, parameter in parameters.items() if parameter.kind is parameter.KEYWORD_ONLY}
 
 
 def _as_value_error(resolve: Callable[[Any], Block]) -> Callable[[Any], Block]:

@@ -8,6 +8,7 @@ from pydantic import ValidationError
 from uan_da.errors import UserError
 from uan_da.names import unknown
 from uan_da.recipe.overrides import apply_overrides
+from uan_da.recipe.per_method import methods_of
 from uan_da.recipe.schema import Recipe
 from uan_da.recipe.source import Source, read_yaml
 from uan_da.shipped import shipped
@@ -39,6 +40,24 @@ def load_recipe(name: str | Path, overrides: Iterable[str] = ()) -> Recipe:
     source = read_yaml(find_recipe(str(name)))
     apply_overrides(source, overrides)
     return check_recipe(source)
+
+
+def check_every_method(name: str | Path, overrides: Iterable[str] = ()) -> None:
+    """Load a recipe as it is, and once for each method that it has something to say ``per_method`` of.
+
+    Raises:
+        UserError: everything that is wrong with it.
+    """
+    overrides = list(overrides)
+    methods = methods_of(read_yaml(find_recipe(str(name))))
+    problems: dict[str, None] = {}
+    for choice in [[], *([f"method={method}"] for method in methods)]:
+        try:
+            load_recipe(name, [*choice, *overrides])
+        except UserError as error:
+            problems |= dict.fromkeys(str(error).splitlines())
+    if problems:
+        raise UserError("\n".join(problems))
 
 
 def check_recipe(source: Source) -> Recipe:

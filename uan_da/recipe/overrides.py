@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from uan_da.errors import UserError
+from uan_da.recipe.per_method import apply_per_method
 from uan_da.recipe.source import Source, parse_value
 
 BLOCKS = ("backbone", "norm", "method", "train.optimizer", "train.schedule", "selection.validator")
@@ -13,23 +14,36 @@ BLOCKS = ("backbone", "norm", "method", "train.optimizer", "train.schedule", "se
 def apply_overrides(source: Source, overrides: Iterable[str]) -> None:
     """Apply ``key=value`` texts to ``source``, names of blocks before keys, whatever their order.
 
-    A block that gets a new name loses its options: they belonged to the old one.
+    A block that gets a new name loses its options: they belonged to the old one. What the recipe says ``per_method`` of
+    the method that it ends with goes in right after that method's name.
 
     Raises:
         UserError: a text has no ``=``, or goes through a key that holds no mapping.
     """
-    pairs = [_split(text) for text in overrides]
-    for key, value in sorted(pairs, key=lambda pair: pair[0] not in BLOCKS):
-        path = key.split(".")
-        parent = _descend(source.data, path[:-1], key)
-        if key in BLOCKS and isinstance(value, str):
-            old = parent.get(path[-1])
-            value = old if _name(old) == value else {"name": value}
-        parent[path[-1]] = value
-        below = [place for place in source.places if place[: len(path)] == tuple(path)]
-        for place in below:
-            del source.places[place]
-        source.places[tuple(path)] = "command line"
+    pairs = sorted((_split(text) for text in overrides), key=lambda pair: (pair[0] != "method", pair[0] not in BLOCKS))
+    methods = [pair for pair in pairs if pair[0] == "method"]
+    for key, value in methods:
+        _set(source, key, value)
+    apply_per_method(source)
+    for key, value in pairs[len(methods) :]:
+        _set(source, key, value)
+
+
+def _set(source: Source, key: str, value: Any) -> None:
+    path = key.split(".")
+    parent = _descend(source.data, path[:-1], key)
+    if key in BLOCKS and isinstance(value, str):
+        value = _named(parent.get(path[-1]), value)
+    parent[path[-1]] = value
+    below = [place for place in source.places if place[: len(path)] == tuple(path)]
+    for place in below:
+        del source.places[place]
+    source.places[tuple(path)] = "command line"
+
+
+def _named(old: Any, name: str) -> Any:
+    """A block of that name: the old one where it has it."""
+    return old if _name(old) == name else {"name": name}
 
 
 def _split(text: str) -> tuple[str, Any]:

@@ -2,29 +2,44 @@
 
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BeforeValidator, Field, PlainSerializer, PositiveInt, model_validator
+from pydantic import (
+    BeforeValidator,
+    Field,
+    NonNegativeInt,
+    PlainSerializer,
+    PositiveInt,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 from uan_da.names import AUGMENTATIONS, BACKBONES, METHODS, NORMS, OPTIMIZERS, SCHEDULES, VALIDATORS
 from uan_da.recipe.block import Block, Strict, block
 
 
 class TaskName(Strict):
-    """``source:target``; several sources are joined by ``+``: ``mnist+usps:svhn``."""
+    """``source:target``; several sources are joined by ``+``: ``mnist+usps:svhn``. One domain alone, ``cifar10``, is
+    classification without adaptation: it is its own target."""
 
     sources: tuple[str, ...]
     target: str
 
     def __str__(self) -> str:
-        return f"{'+'.join(self.sources)}:{self.target}"
+        return self.target if self.alone else f"{'+'.join(self.sources)}:{self.target}"
+
+    @property
+    def alone(self) -> bool:
+        """Whether the task is one domain, with nothing to adapt to."""
+        return self.sources == (self.target,)
 
     @property
     def domains(self) -> tuple[str, ...]:
         """All domains, the target last: a domain's place here is its index."""
-        return (*self.sources, self.target)
+        return self.sources if self.alone else (*self.sources, self.target)
 
 
 def parse_task(text: Any) -> TaskName:
-    """``A:B``, ``A→B`` or ``A+B:C`` as a task; ValueError where it is none."""
+    """``A:B``, ``A→B``, ``A+B:C`` or ``A`` alone as a task; ValueError where it is none."""
     if isinstance(text, TaskName):
         return text
     if not isinstance(text, str):
@@ -32,6 +47,8 @@ def parse_task(text: Any) -> TaskName:
     left, colon, target = text.replace("→", ":").partition(":")
     sources = tuple(name.strip() for name in left.split("+"))
     target = target.strip()
+    if not colon and len(sources) == 1 and sources[0]:
+        return TaskName(sources=sources, target=sources[0])
     if not colon or not target or not all(sources) or ":" in target:
         raise ValueError(f"expected SOURCE:TARGET (several sources: A+B:TARGET), but got {text!r}")
     if len({*sources, target}) <= len(sources):
@@ -58,6 +75,17 @@ class NormKeys(Strict):
     """Which normalisation layers: ``all``, ``first``, ``last``, ``input`` or ``re:PATTERN`` over module names."""
     input: Literal["none", "instance"] = "none"
     """``instance`` puts instance normalisation in front of the network."""
+
+
+class MethodKeys(Strict):
+    """Keys of every method beside its own options."""
+
+    routing: Literal["joint", "separate"] | None = None
+    """Source and target in one forward, with shared batch statistics, or in one each.  [default: the paper's way]"""
+    pretrain_epochs: NonNegativeInt | None = None
+    """Epochs on the source alone before the method's own, on top of ``train``.  [default: the paper's]"""
+    then: tuple[block(METHODS), ...] = ()  # type: ignore[valid-type]
+    """Other methods whose terms are added to the loss; they share the forward."""
 
 
 class Augment(Strict):
@@ -90,6 +118,8 @@ class Train(Strict):
     batch: Batch = Batch()
     optimizer: block(OPTIMIZERS) = Field(default="adam", validate_default=True)  # type: ignore[valid-type]
     schedule: block(SCHEDULES) = Field(default="constant", validate_default=True)  # type: ignore[valid-type]
+    ema: Annotated[float, Field(gt=0, lt=1)] | None = None
+    """Evaluate and keep the exponential moving average of the weights with this decay, in place of the last ones."""
 
     @model_validator(mode="after")
     def _one_length(self) -> Self:
@@ -128,12 +158,31 @@ class Recipe(Strict):
     input: Input = Input()
     backbone: block(BACKBONES)  # type: ignore[valid-type]
     norm: block(NORMS, NormKeys) = Field(default="bn", validate_default=True)  # type: ignore[valid-type]
-    method: block(METHODS) = Field(default="source_only", validate_default=True)  # type: ignore[valid-type]
+    method: block(METHODS, MethodKeys) = Field(default="source_only", validate_default=True)  # type: ignore[valid-type]
     augment: Augment = Augment()
     train: Train
     selection: Selection = Field(default_factory=Selection)
     evaluation: Evaluation = Evaluation()
+    init: str | None = None
+    """A run folder: start from the weights that it ended with."""
     seed: Annotated[int, Field(ge=0)] = 0
+
+    @field_validator("method")
+    @classmethod
+    def _method_fits(cls, method: Block, info: ValidationInfo) -> Block:
+        """What a method cannot do is refused with the reason."""
+        task, transfers = info.data.get("task"), hasattr(method.target, "transfer")
+        if task and task.alone and getattr(method.target, "uses_target", True):
+            raise ValueError(
+                f"{method.name!r} adapts to a target, and the task {task} has none: "
+                f"use source_only, or a task {task}:TARGET"
+            )
+        if not transfers and (method.keys.get("routing") or method.keys["then"]):
+            raise ValueError(f"{method.name!r} makes its own forwards: 'routing' and 'then' have no meaning for it")
+        for added in method.keys["then"]:
+            if not hasattr(added.target, "transfer"):
+                raise ValueError(f"{added.name!r} makes its own forwards, and cannot be added to {method.name!r}")
+        return method
 
     def to_dict(self) -> dict[str, Any]:
         """The recipe as YAML holds it, every default spelled out."""

@@ -1,6 +1,8 @@
-"""Optimizers by name, over groups of parameters that say what must not decay."""
+"""Optimizers by name, over groups of parameters that say what learns slower and what must not decay.
 
-from typing import Annotated
+``backbone_factor`` is the factor on the learning rate of the backbone."""
+
+from typing import Annotated, Any
 
 import torch
 from pydantic import Field
@@ -9,6 +11,7 @@ from torch import nn
 LearningRate = Annotated[float, Field(gt=0)]
 NotNegative = Annotated[float, Field(ge=0)]
 Momentum = Annotated[float, Field(ge=0, lt=1)]
+Factor = Annotated[float, Field(gt=0)]
 
 
 def adam(
@@ -17,9 +20,11 @@ def adam(
     lr: LearningRate = 1e-3,
     weight_decay: NotNegative = 0.0,
     beta1: Momentum = 0.9,
+    backbone_factor: Factor = 1.0,
 ) -> torch.optim.Optimizer:
     """Adam (Kingma & Ba, 2015); ``weight_decay`` is L2, added to the gradient."""
-    return torch.optim.Adam(parameter_groups(modules, weight_decay), lr=lr, betas=(beta1, 0.999))
+    groups = parameter_groups(modules, lr, weight_decay, backbone_factor)
+    return torch.optim.Adam(groups, betas=(beta1, 0.999))
 
 
 def adamw(
@@ -28,9 +33,11 @@ def adamw(
     lr: LearningRate = 1e-3,
     weight_decay: NotNegative = 1e-2,
     beta1: Momentum = 0.9,
+    backbone_factor: Factor = 1.0,
 ) -> torch.optim.Optimizer:
     """Adam with decoupled weight decay (Loshchilov & Hutter, 2019)."""
-    return torch.optim.AdamW(parameter_groups(modules, weight_decay), lr=lr, betas=(beta1, 0.999))
+    groups = parameter_groups(modules, lr, weight_decay, backbone_factor)
+    return torch.optim.AdamW(groups, betas=(beta1, 0.999))
 
 
 def sgd(
@@ -40,19 +47,27 @@ def sgd(
     momentum: Momentum = 0.9,
     nesterov: bool = True,
     weight_decay: NotNegative = 0.0,
+    backbone_factor: Factor = 1.0,
 ) -> torch.optim.Optimizer:
     """Stochastic gradient descent with (Nesterov) momentum."""
-    groups = parameter_groups(modules, weight_decay)
+    groups = parameter_groups(modules, lr, weight_decay, backbone_factor)
     return torch.optim.SGD(groups, lr=lr, momentum=momentum, nesterov=nesterov and momentum > 0)
 
 
-def parameter_groups(modules: list[nn.Module], weight_decay: float) -> list[dict[str, object]]:
-    """All parameters of ``modules``; a layer's ``no_weight_decay`` names the ones that follow the data's scale."""
-    decayed: list[nn.Parameter] = []
-    kept: list[nn.Parameter] = []
+def parameter_groups(
+    modules: list[nn.Module], lr: float, weight_decay: float, backbone_factor: float
+) -> list[dict[str, Any]]:
+    """All parameters of ``modules`` that are trained, in at most four groups.
+
+    Those of a model's ``backbone`` learn at ``backbone_factor`` times the rate, as pretrained layers do beside new
+    ones; a layer's ``no_weight_decay`` names the ones that follow the data's scale.
+    """
+    pretrained = {layer for module in modules for layer in getattr(module, "backbone", nn.Identity()).modules()}
+    groups: dict[tuple[float, float], list[nn.Parameter]] = {}
     for layer in (layer for module in modules for layer in module.modules()):
         exempt = getattr(layer, "no_weight_decay", ())
+        rate = lr * backbone_factor if layer in pretrained else lr
         for name, parameter in layer.named_parameters(recurse=False):
-            (kept if name in exempt else decayed).append(parameter)
-    groups: list[dict[str, object]] = [{"params": decayed, "weight_decay": weight_decay}]
-    return groups + ([{"params": kept, "weight_decay": 0.0}] if kept else [])
+            if parameter.requires_grad:
+                groups.setdefault((rate, 0.0 if name in exempt else weight_decay), []).append(parameter)
+    return [{"params": group, "lr": rate, "weight_decay": decay} for (rate, decay), group in groups.items()]

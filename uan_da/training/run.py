@@ -70,8 +70,20 @@ class Run:
     def load_weights(self, model: Classifier, name: str, device: torch.device) -> int:
         """Load a checkpoint's weights into ``model``; returns its step."""
         state = load_checkpoint(self.checkpoint(name), device)
-        model.load_state_dict(state["model"])
+        model.load_state_dict(state.get("answering", state["model"]))
         return int(state["step"])
+
+    def start_from(self, model: Classifier, device: torch.device) -> None:
+        """The last weights into the ``model`` of another run.
+
+        Raises:
+            UserError: the run has another network, or no checkpoint.
+        """
+        try:
+            self.load_weights(model, "last", device)
+        except RuntimeError as error:
+            reason = str(error).replace("\n\t", " ")
+            raise UserError(f"init: the weights of {self.folder} do not fit this recipe's network: {reason}") from None
 
     def create(self, recipe: Recipe, overwrite: bool) -> None:
         """Make the folder and write what is known before the first step.

@@ -44,6 +44,8 @@ def train(
         NonFiniteLoss: the loss became NaN or infinite; the last good checkpoint is kept.
         Interrupted: Ctrl-C or SIGTERM; a checkpoint was saved, and ``resume`` goes on from it.
     """
+    if with_baseline and recipe.task.alone:
+        raise UserError(f"--with-baseline: the task {recipe.task} has no target, and source_only is all there is")
     run, monitor = Run(out), monitor or Silent()
     training = Training.build(recipe, choose_device(device))
     with torch.random.fork_rng():
@@ -62,7 +64,7 @@ def train(
     baseline: dict[str, Any] = {"method": "source_only", "selections": {}}
     if with_baseline:
         baseline |= _baseline(recipe, run, device, resume, monitor, answers)
-    run.save_model(training.model)
+    run.save_model(training.answering)
     run.write_json("timing.json", {"train_seconds": seconds, "steps": training.total_steps})
     run.write_json("results.json", results | {"baseline": baseline, "schema": 1})
     (run.folder / "done").touch()
@@ -110,8 +112,8 @@ def _finish_epoch(training: Training, run: Run) -> dict[str, Any]:
     """Evaluate, score without target labels, log, and save: ``last``, and ``selected`` where the score is the best."""
     task, recipe = training.task, training.recipe
     earlier = run.metrics()
-    scores = all_scores(Evidence(training.model, task), recipe.selection.validator)
-    domains = summarize(test_predictions(training.model, task, recipe.evaluation), task)
+    scores = all_scores(Evidence(training.answering, task), recipe.selection.validator)
+    domains = summarize(test_predictions(training.answering, task, recipe.evaluation), task)
     row: dict[str, Any] = {"epoch": training.epoch, "step": training.step, "train": training.take_averages()}
     row |= {"score": scores[recipe.selection.validator.name], "validators": scores}
     row["domains"] = {name: numbers["accuracy"] for name, numbers in domains.items()}
@@ -136,7 +138,7 @@ def _is_best(value: float | None, earlier: list[float | None]) -> bool:
 
 def _results(training: Training, run: Run) -> tuple[dict[str, Any], dict[str, Predictions]]:
     """``results.json`` without its baseline, and the last epoch's predictions; the model ends at its last epoch."""
-    recipe, task, model = training.recipe, training.task, training.model
+    recipe, task, model = training.recipe, training.task, training.answering
     selections: dict[str, Any] = {"last": {}, "selected": {}, "oracle": {}}
     for name in [*(["oracle"] if recipe.selection.oracle else []), "selected", "last"]:
         step = run.load_weights(model, name, training.device)
@@ -156,9 +158,9 @@ def _baseline(
     goes_on = resume and Run(folder).recipe_file.is_file()
     plain = train(recipe.with_method("source_only"), folder, device=device, resume=goes_on, monitor=monitor)
     training = Training.build(plain.recipe, choose_device(device))
-    plain.load_weights(training.model, "last", training.device)
+    plain.load_weights(training.answering, "last", training.device)
     target = training.task.target.name
-    others = test_predictions(training.model, training.task, recipe.evaluation)
+    others = test_predictions(training.answering, training.task, recipe.evaluation)
     gains = {name: _gain(answers[name], others[name]) for name in answers}
     source_gain = {name: gain for name, gain in gains.items() if name != target}
     return {"selections": plain.results["selections"], "gain": gains[target], "source_gain": source_gain}

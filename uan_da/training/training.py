@@ -1,17 +1,22 @@
 """Everything that one training moves, and the one step that moves it."""
 
 import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from uan_da.data.task import Task, build_task
-from uan_da.methods.method import Loss, Method
+from uan_da.methods.method import Loss, Method, Phase, Progress
+from uan_da.methods.source_only import source_loss
+from uan_da.methods.transfer import build_method
 from uan_da.models.classifier import Classifier, build_model
 from uan_da.recipe import Recipe
 from uan_da.seeding import fold
+from uan_da.training.run import Run
 
 
 class NonFiniteLoss(ArithmeticError):
@@ -28,6 +33,8 @@ class Training:
     method: Method
     optimizer: torch.optim.Optimizer
     device: torch.device
+    average: AveragedModel | None = None
+    """The moving average of the model's weights, where the recipe asks for it."""
     step: int = 0
     sums: dict[str, Tensor] = field(default_factory=dict)
     """Loss terms and metrics, summed over the steps of the epoch under way."""
@@ -37,11 +44,24 @@ class Training:
         """A training at its first step; everything random in it is a function of the recipe's seed."""
         task = build_task(recipe, device)
         model = build_model(recipe, len(task.classes)).to(device)
+        if recipe.init is not None:
+            Run.open(recipe.init).start_from(model, device)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(fold(recipe.seed, "method"))
-            method = recipe.method(model, len(task.classes)).to(device)
+            method = build_method(recipe.method, model, len(task.classes))
         optimizer = recipe.train.optimizer([model, method])
-        return cls(recipe, task, model, method, optimizer, device)
+        decay = recipe.train.ema
+        average = None if decay is None else AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(decay))  # type: ignore[no-untyped-call]
+        return cls(recipe, task, model, method, optimizer, device, average)
+
+    @property
+    def answering(self) -> Classifier:
+        """The network that is evaluated and kept: the model, its moving average, or what the method answers with."""
+        if self.average is not None:
+            assert isinstance(self.average.module, Classifier)
+            return self.average.module
+        predictor: Callable[[Classifier], Classifier] | None = getattr(self.method, "predictor", None)
+        return self.model if predictor is None else predictor(self.model)
 
     @property
     def steps_per_epoch(self) -> int:
@@ -49,10 +69,22 @@ class Training:
         return self.recipe.train.steps_per_epoch or self.task.steps_per_epoch
 
     @property
+    def pretrain_steps(self) -> int:
+        """Steps before the method's own."""
+        return (self.recipe.method.keys["pretrain_epochs"] or 0) * self.steps_per_epoch
+
+    @property
     def total_steps(self) -> int:
-        """Optimizer steps in all."""
+        """Batches in all, those of the pre-training included."""
         train = self.recipe.train
-        return train.steps or (train.epochs or 0) * self.steps_per_epoch
+        return self.pretrain_steps + (train.steps or (train.epochs or 0) * self.steps_per_epoch)
+
+    @property
+    def progress(self) -> Progress:
+        """How far the pre-training is, and after it the method."""
+        if self.step < self.pretrain_steps:
+            return Progress(self.step, self.pretrain_steps)
+        return Progress(self.step - self.pretrain_steps, self.total_steps - self.pretrain_steps)
 
     @property
     def epoch(self) -> int:
@@ -64,29 +96,69 @@ class Training:
         """Whether the last step ended an epoch, or the training."""
         return self.step % self.steps_per_epoch == 0 or self.step == self.total_steps
 
-    def advance(self) -> Loss:
-        """One batch, its loss, one optimizer step.
+    def advance(self) -> None:
+        """One batch through each phase of the method; one optimizer step a phase.
 
         Raises:
-            NonFiniteLoss: a term of the loss is not finite; names the step and the term. Nothing has moved.
+            NonFiniteLoss: a term of a loss is not finite; names the step and the term. Its phase has moved nothing.
         """
         torch.manual_seed(fold(self.recipe.seed, "step", self.step))
+        if self.step == self.pretrain_steps:
+            self._start_method()
         self.model.train()
-        batch = self.task.batch(self.step, self.method.views)
-        loss = self.method.loss(self.model, batch, self.step / self.total_steps)
+        batch = self.task.batch(
+            self.step,
+            self.method.views,
+            with_target=getattr(self.method, "uses_target", True),
+            target_labels=getattr(self.method, "reads_target_labels", False),
+        )
+        self._set_learning_rate()
+        values: dict[str, Tensor] = {}
+        for phase in self._phases():
+            for _ in range(phase.times):
+                loss = phase.loss(self.model, batch, self.progress)
+                self._minimize(loss, phase)
+            values["loss"] = loss.total + values.get("loss", 0.0)
+            values |= {f"{phase.name}{name}": value for name, value in {**loss.terms, **loss.metrics}.items()}
+        self._after_step()
+        self.step += 1
+        for name, value in values.items():
+            self.sums[name] = value.detach() + self.sums.get(name, 0.0)
+
+    def _phases(self) -> Sequence[Phase]:
+        """What is done with the batch: the pre-training's step, the method's own phases, or its one loss."""
+        if self.step < self.pretrain_steps:
+            return [Phase("", getattr(self.method, "pretrain_loss", source_loss))]
+        phases: Callable[[Classifier], Sequence[Phase]] | None = getattr(self.method, "phases", None)
+        return [Phase("", self.method.loss)] if phases is None else phases(self.model)
+
+    def _start_method(self) -> None:
+        """Right before the method's first own step: what a pre-training left in the optimizer is dropped."""
+        self.optimizer.state.clear()
+        if hasattr(self.method, "start"):
+            self.method.start(self.model)
+
+    def _set_learning_rate(self) -> None:
+        factor = self.recipe.train.schedule(self.progress.step, self.progress.total)
+        for group in self.optimizer.param_groups:
+            group["lr"] = factor * group.setdefault("initial_lr", group["lr"])
+
+    def _minimize(self, loss: Loss, phase: Phase) -> None:
+        """One optimizer step on the modules that the phase moves; the others have no gradient, and stay."""
         total = loss.total
         if not bool(total.isfinite()):  # one look a step: it makes a GPU wait
             raise NonFiniteLoss(f"step {self.step + 1}: {_not_finite(loss)}")
-        factor = self.recipe.train.schedule(self.step, self.total_steps)
-        for group in self.optimizer.param_groups:
-            group["lr"] = factor * group.setdefault("initial_lr", group["lr"])
+        moved = [p for module in phase.moves for p in module.parameters() if p.requires_grad]
         self.optimizer.zero_grad(set_to_none=True)
-        total.backward()  # type: ignore[no-untyped-call]
+        total.backward(inputs=moved or None)  # type: ignore[no-untyped-call]
         self.optimizer.step()
-        self.step += 1
-        for name, value in {"loss": total, **loss.terms, **loss.metrics}.items():
-            self.sums[name] = value.detach() + self.sums.get(name, 0.0)
-        return loss
+
+    def _after_step(self) -> None:
+        """Moving averages follow the weights: the method's own teacher, and the recipe's."""
+        if self.step >= self.pretrain_steps and hasattr(self.method, "after_step"):
+            self.method.after_step(self.model)
+        if self.average is not None:
+            self.average.update_parameters(self.model)
 
     def take_averages(self) -> dict[str, float]:
         """Mean loss terms and metrics of the epoch that just ended; the next one starts from zero."""
@@ -96,15 +168,21 @@ class Training:
         return averages
 
     def state_dict(self) -> dict[str, Any]:
-        """All state: random numbers are functions of the step, so that there is no more."""
+        """All state: random numbers are functions of the step, so that there is no more. ``answering`` has the weights
+        to evaluate, where those are not the model's."""
         assert isinstance(self.method, nn.Module)
-        return {
+        state = {
             "step": self.step,
             "sums": dict(self.sums),
             "model": self.model.state_dict(),
             "method": self.method.state_dict(),
             "optimizer": self.optimizer.state_dict(),
         }
+        if self.average is not None:
+            state["average"] = self.average.state_dict()
+        if self.answering is not self.model:
+            state["answering"] = self.answering.state_dict()
+        return state
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from ``state``."""
@@ -113,10 +191,12 @@ class Training:
         self.model.load_state_dict(state["model"])
         self.method.load_state_dict(state["method"])
         self.optimizer.load_state_dict(state["optimizer"])
+        if self.average is not None:
+            self.average.load_state_dict(state["average"])
 
 
 def _not_finite(loss: Loss) -> str:
-    bad = {name: float(value) for name, value in loss.terms.items() if not bool(value.isfinite())}
+    bad = {name: float(value.detach()) for name, value in loss.terms.items() if not bool(value.isfinite())}
     if not bad:
         return "the sum of the loss terms overflows"
     return ", ".join(f"the loss term {name!r} is {value}" for name, value in bad.items())

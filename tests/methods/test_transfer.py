@@ -1,0 +1,80 @@
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from uan_da.data.batch import DomainBatch, DomainImages
+from uan_da.errors import UserError
+from uan_da.methods.method import Loss, Progress
+from uan_da.methods.transfer import TransferLoss, build_method
+from uan_da.models.classifier import Classifier, Output
+from uan_da.recipe import load_recipe
+
+
+class Gap(nn.Module):
+    """The distance of the means, as a method."""
+
+    def __init__(self, weight: float) -> None:
+        super().__init__()
+        self.weight = weight
+
+    def transfer(self, source: Output, target: Output, labels: Tensor, progress: Progress) -> Loss:
+        gap = (source.features.mean(0) - target.features.mean(0)).square().sum()
+        return Loss({"gap": self.weight * gap}, {"part": torch.tensor(progress.part)})
+
+
+@pytest.fixture
+def batch() -> DomainBatch:
+    torch.manual_seed(1)
+    source = DomainImages({"weak": torch.randn(4, 3, 2, 2)}, torch.randint(3, (4,)), torch.zeros(4).long())
+    return DomainBatch(
+        source, DomainImages({"weak": torch.randn(5, 3, 2, 2)}, torch.full((5,), -1), torch.ones(5).long())
+    )
+
+
+def test_the_loss_is_cross_entropy_plus_every_methods_terms(batch: DomainBatch) -> None:
+    model = Classifier(nn.Flatten(), 12, 3)
+    loss = TransferLoss([Gap(2.0), Gap(0.5)], "joint").loss(model, batch, Progress(1, 4))
+    gap = (batch.source.weak.mean(0) - batch.target.weak.mean(0)).square().sum()
+    assert list(loss.terms) == ["source", "gap", "gap_2"]
+    torch.testing.assert_close(
+        loss.terms["source"], F.cross_entropy(model(batch.source.weak).logits, batch.source.labels)
+    )
+    torch.testing.assert_close(loss.terms["gap"], 2 * gap)
+    torch.testing.assert_close(loss.total, loss.terms["source"] + 2.5 * gap)
+    assert float(loss.metrics["part"]) == 0.25
+
+
+@pytest.mark.parametrize(("routing", "forwards"), [("joint", 1), ("separate", 2)])
+def test_all_methods_share_the_forwards(batch: DomainBatch, routing: str, forwards: int) -> None:
+    norm = nn.BatchNorm2d(3)
+    model = Classifier(nn.Sequential(norm, nn.Flatten()), 12, 3)
+    TransferLoss([Gap(1.0), Gap(1.0)], routing).loss(model, batch, Progress(0, 1))  # type: ignore[arg-type]
+    assert int(norm.num_batches_tracked) == forwards
+
+
+def test_a_recipe_composes_methods() -> None:
+    recipe = load_recipe("digits", ["method=dann", "method.then=[{name: mcc, temperature: 3.0}, bnm]", "norm=bn"])
+    method = build_method(recipe.method, Classifier(nn.Flatten(), 12, 10), 10)
+    assert isinstance(method, TransferLoss)
+    assert [type(part).__name__ for part in method.methods] == ["DANN", "MCC", "BNM"]
+    assert method.routing == "joint"
+    again = type(recipe).model_validate(recipe.to_dict())
+    assert again == recipe
+    assert again.method.keys["then"][0].options["temperature"] == 3.0
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["method=adamatch", "method.routing=separate"], "makes its own forwards"),
+        (["method=adamatch", "method.then=[mcc]"], "makes its own forwards"),
+        (["method=dann", "method.then=[adamatch]"], "'adamatch' makes its own forwards, and cannot be added to 'dann'"),
+        (["method=dann", "task=optdigits"], "'dann' adapts to a target, and the task optdigits has none"),
+        (["method=dann", "method.then=[nonsense]"], "unknown method"),
+        (["method=dann", "method.pretrain_epochs=-1"], "greater than or equal to 0"),
+    ],
+)
+def test_combinations_without_sense_are_refused(overrides: list[str], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        load_recipe("digits", overrides)
