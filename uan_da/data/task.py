@@ -6,6 +6,7 @@ from typing import Literal
 
 import torch
 from torch import Tensor
+from torchvision.transforms.v2 import functional as F
 
 from uan_da.data.adapter import UNKNOWN, Adapter, Examples, Split
 from uan_da.data.augment import Augmentation
@@ -110,7 +111,9 @@ class Task:
 
 
 def standardize(images: Tensor, layout: Input) -> Tensor:
-    """(x − mean) / std of images in [0, 1], ``(N, C, H, W)``."""
+    """(x − mean) / std of images in [0, 1], ``(N, C, H, W)``: of their centre, where they are larger than the input."""
+    if layout.crop is not None and min(images.shape[2:]) > layout.crop:
+        images = F.center_crop(images, [layout.crop, layout.crop])
     mean, std = (torch.as_tensor(value, device=images.device).view(-1, 1, 1) for value in (layout.mean, layout.std))
     return (images - mean) / std
 

@@ -61,11 +61,24 @@ class Input(Strict):
 
     size: PositiveInt = 32
     """Side in pixels; images of another size are resized (bilinear, antialiased)."""
+    crop: PositiveInt | None = None
+    """The network sees the centre of that side, where an augmentation has not cropped the image already."""
     channels: Literal[1, 3] = 3
     """Grey images are repeated over three channels, colour images become luminance for one."""
     mean: float | tuple[float, float, float] = 0.5
     std: Annotated[float, Field(gt=0)] | tuple[float, float, float] = 0.5
     """The network sees (x − mean) / std, x in [0, 1]."""
+
+    @property
+    def side(self) -> int:
+        """Side of what the network sees."""
+        return self.crop or self.size
+
+    @model_validator(mode="after")
+    def _crop_fits(self) -> Self:
+        if self.side > self.size:
+            raise ValueError(f"'crop' {self.crop} is larger than 'size' {self.size}")
+        return self
 
 
 class NormKeys(Strict):
