@@ -1,0 +1,31 @@
+"""Source only, with the target in the same forward: what shared batch statistics alone do."""
+
+from typing import ClassVar
+
+from torch import Tensor, nn
+
+from uan_da.methods.method import Loss, Progress
+from uan_da.methods.routing import Routing
+from uan_da.models.classifier import Classifier, Output
+
+
+class Joint(nn.Module):
+    """Source cross-entropy while source and target share the forward; a control, of no paper.
+
+    .. math:: L = CE(f(x_S), y_S)
+
+    The target is in no term, yet it is in the batch statistics of the norms, in their running statistics and in the
+    clusters of a mixture norm. The difference to ``source_only`` is what the layer gains by seeing the target; the
+    difference of another method to this one is what its terms gain. With ``routing: separate`` the target has a forward
+    of its own, and changes running statistics and clusters only.
+    """
+
+    needs: ClassVar[str] = "target images"
+    routing: ClassVar[Routing] = "joint"
+
+    def __init__(self, model: Classifier, num_classes: int) -> None:
+        super().__init__()
+
+    def transfer(self, source: Output, target: Output, labels: Tensor, progress: Progress) -> Loss:
+        """No term of its own."""
+        return Loss({})
