@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from uan_da.data.batch import DomainBatch, DomainImages
 from uan_da.methods.adamatch import AdaMatch, align
+from uan_da.methods.method import Progress
 from uan_da.models.classifier import Classifier
 
 
@@ -68,7 +69,7 @@ def test_loss_and_gradient_equal_the_formula(
     monkeypatch.setattr(torch, "rand_like", lambda x: next(feed))
     model.train()
     method = AdaMatch(model, 4, threshold=0.95, pseudo_label=kind)  # type: ignore[arg-type]
-    loss = method.loss(model, batch, progress)
+    loss = method.loss(model, batch, Progress(round(10 * progress), 10))
     grads = torch.autograd.grad(loss.total, list(model.parameters()))
 
     s, t, y = batch.source, batch.target, batch.source.labels
@@ -97,7 +98,7 @@ def test_loss_and_gradient_equal_the_formula(
 
 def test_only_the_joint_forward_updates_running_statistics(model: Classifier, batch: DomainBatch) -> None:
     model.train()
-    AdaMatch(model, 4).loss(model, batch, 0.5)
+    AdaMatch(model, 4).loss(model, batch, Progress(1, 2))
     norm = model.backbone[1]
     images = torch.cat([batch.source.weak, batch.source.strong, batch.target.weak, batch.target.strong])
     seen = model.backbone[0](images)
