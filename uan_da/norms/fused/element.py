@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.autograd import Function
 
 from uan_da.norms.fused.element_passes import PLAIN, Coefficients, ElementPasses
+from uan_da.norms.fused.output import reshaped
 from uan_da.norms.reference import MIN_MASS, Mixture, Moments, Reduce
 
 
@@ -60,9 +61,10 @@ class ElementMap:
         """Σ_k τ_k (α_k z_k + δ_k), in the type of x; :meth:`sums` need not have been called."""
         if self._token is None:
             self.sums(wanted=False)
-        y_ncs: Tensor = _Mix.apply(self._x_ncs, self._token, *self._coefficients, slope_kc, offset_kc, self)
+        clusters = *self._coefficients, slope_kc, offset_kc
+        y: Tensor = _Mix.apply(self._x_ncs, self._token, *clusters, self, self._shape)
         del self._x_ncs, self._token, self._coefficients  # the graph holds this object: it must not hold the graph
-        return y_ncs.view(self._shape)  # for the reason that sample.py gives
+        return y
 
 
 class _Sums(Function):
@@ -115,15 +117,16 @@ class _Mix(Function):
         slope_kc: Tensor,
         offset_kc: Tensor,
         ends: ElementMap,
+        shape: torch.Size,
     ) -> Tensor:
         ctx.ends = ends
         ctx.save_for_backward(x_ncs, mean, rstd, bias, slope_kc, offset_kc)
         coefficients = Coefficients(mean, rstd, bias)
-        return ends.passes.mix(x_ncs, coefficients, slope_kc, offset_kc)
+        return reshaped(ends.passes.mix(x_ncs, coefficients, slope_kc, offset_kc), shape)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        (g_ncs,) = gradients
+        g_ncs = gradients[0].flatten(2)
         ends: ElementMap = ctx.ends
         x_ncs, mean, rstd, bias, slope_kc, offset_kc = ctx.saved_tensors
         if ctx.needs_input_grad[1]:
@@ -134,4 +137,4 @@ class _Mix(Function):
                 ends.left = x_ncs.detach(), slope_kc.detach(), offset_kc.detach()
         sums = (PLAIN if torch.is_grad_enabled() else ends.passes).gradient_sums
         d_slope, d_offset = sums(g_ncs, x_ncs, Coefficients(mean, rstd, bias))
-        return None, g_ncs, None, None, None, d_slope, d_offset, None
+        return None, g_ncs, None, None, None, d_slope, d_offset, None, None

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 from torch.autograd import Function
 
+from uan_da.norms.fused.output import reshaped
 from uan_da.norms.fused.sample_passes import PLAIN, SamplePasses
 
 
@@ -48,9 +49,9 @@ class SampleMap:
 
     def apply(self, slope_nc: Tensor, offset_nc: Tensor) -> Tensor:
         """A (x − shift) + B, in the type of x."""
-        y_ncs: Tensor = _Apply.apply(self._x_ncs, self._token, slope_nc, offset_nc, self)
+        y: Tensor = _Apply.apply(self._x_ncs, self._token, slope_nc, offset_nc, self, self._shape)
         del self._x_ncs, self._token  # the graph holds this object, which must not hold the graph
-        return y_ncs.view(self._shape)  # not inside: autograd would forbid an in-place ReLU to change a view made there
+        return y
 
 
 class _Moments(Function):
@@ -89,14 +90,22 @@ class _Apply(Function):
     """(x, token, A, B) → A (x − shift) + B."""
 
     @staticmethod
-    def forward(ctx: Any, x_ncs: Tensor, _: Tensor, slope_nc: Tensor, offset_nc: Tensor, ends: SampleMap) -> Tensor:
+    def forward(
+        ctx: Any,
+        x_ncs: Tensor,
+        _: Tensor,
+        slope_nc: Tensor,
+        offset_nc: Tensor,
+        ends: SampleMap,
+        shape: torch.Size,
+    ) -> Tensor:
         ctx.ends = ends
         ctx.save_for_backward(x_ncs, slope_nc)
-        return ends.passes.affine(x_ncs, ends.shift_c, slope_nc, offset_nc)
+        return reshaped(ends.passes.affine(x_ncs, ends.shift_c, slope_nc, offset_nc), shape)
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[None, Tensor, Tensor, Tensor, None]:
-        (g_ncs,) = gradients
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        g_ncs = gradients[0].flatten(2)
         ends: SampleMap = ctx.ends
         x_ncs, slope_nc = ctx.saved_tensors
         if ctx.needs_input_grad[1]:
@@ -106,4 +115,4 @@ class _Apply(Function):
             else:  # should the backward end before it gets to moments, no cycle is left
                 ends.left = x_ncs.detach(), slope_nc.detach()
         sums = (PLAIN if torch.is_grad_enabled() else ends.passes).gradient_sums
-        return None, g_ncs, *sums(g_ncs, x_ncs, ends.shift_c), None
+        return None, g_ncs, *sums(g_ncs, x_ncs, ends.shift_c), None, None
