@@ -50,6 +50,13 @@ def test_weight_decay_shrinks_weights_and_leaves_clusters(build) -> None:
     assert (model[1].mean == 2.0).all()
 
 
+def test_the_backbones_momentum_may_be_another() -> None:
+    model = Classifier(nn.Sequential(nn.Conv2d(3, 4, 3)), 4, 2)
+    same, other = (sgd([model], momentum=0.9, nesterov=False, backbone_momentum=m) for m in (None, 0.0))
+    assert {group["backbone"]: group["momentum"] for group in same.param_groups} == {True: 0.9, False: 0.9}
+    assert {group["backbone"]: group["momentum"] for group in other.param_groups} == {True: 0.0, False: 0.9}
+
+
 def test_schedules() -> None:
     assert constant(5, 10) == 1.0
     assert cosine(0, 10) == 1.0

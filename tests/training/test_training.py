@@ -105,6 +105,18 @@ def test_the_pretraining_is_the_sources_and_can_be_turned_off() -> None:
     assert Training.build(off, CPU).total_steps == 6
 
 
+def test_the_pretraining_has_a_rate_and_a_schedule_of_its_own() -> None:
+    keys = ["train.optimizer.lr=1e-2", "train.schedule=inverse_decay", "train.schedule.gamma=1.0"]
+    recipe = load_recipe("digits", [*SHORT, *keys, "method=recorder:Recorder", "method.pretrain_lr=4e-3"])
+    training = Training.build(recipe, CPU)
+    rates = []
+    for _ in range(5):
+        training.advance()
+        rates.append(training.optimizer.param_groups[0]["lr"])
+    expected = [4e-3, 4e-3 * 2**-0.75, 4e-3 * 3**-0.75, 1e-2, 1e-2 * 2**-0.75]
+    assert rates == pytest.approx(expected)
+
+
 def test_a_moving_average_of_the_weights_is_what_answers(tmp_path: Path) -> None:
     recipe = load_recipe("digits", [*SHORT, "method=source_only", "train.ema=0.7"])
     training = Training.build(recipe, CPU)

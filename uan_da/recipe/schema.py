@@ -7,6 +7,7 @@ from pydantic import (
     Field,
     NonNegativeInt,
     PlainSerializer,
+    PositiveFloat,
     PositiveInt,
     ValidationInfo,
     field_validator,
@@ -81,6 +82,56 @@ class Input(Strict):
         return self
 
 
+class BackboneKeys(Strict):
+    """Keys of every backbone beside its own options."""
+
+    weights: str = "none"
+    """What it starts from: ``none``; ``default``, the published weights; the name of other published ones, such as
+    ``IMAGENET1K_V1``; or the path of a state dict, ``.pt``, ``.pth`` or ``.safetensors``."""
+
+
+Probability = Annotated[float, Field(ge=0, lt=1)]
+
+
+class Bottleneck(Strict):
+    """The layer between backbone and head: linear, BatchNorm, activation, dropout."""
+
+    features: PositiveInt = 256
+    norm: bool = True
+    """BatchNorm, which stays one: the recipe's ``norm`` is the backbone's."""
+    activation: Literal["relu", "none"] = "relu"
+    dropout: Probability = 0.0
+    init_std: PositiveFloat | None = None
+    """Initial weights from N(0, std²), biases 0.  [default: PyTorch's]"""
+
+
+class Head(Strict):
+    """The classifier on the features: a linear layer, behind hidden ones (linear, BatchNorm, ReLU)."""
+
+    hidden: tuple[PositiveInt, ...] = ()
+    """Widths of the hidden layers."""
+    norm: bool = False
+    """BatchNorm after each hidden layer."""
+    dropout: Probability | tuple[Probability, ...] = 0.0
+    """In front of each linear layer, first to last; one number: in front of all but the first."""
+    init_std: PositiveFloat | None = None
+    """Initial weights from N(0, std²), biases 0.  [default: PyTorch's]"""
+
+    @property
+    def dropouts(self) -> tuple[float, ...]:
+        """One for each linear layer."""
+        return self.dropout if isinstance(self.dropout, tuple) else (0.0, *(self.dropout for _ in self.hidden))
+
+    @model_validator(mode="after")
+    def _dropout_has_a_place(self) -> Self:
+        layers = len(self.hidden) + 1
+        if isinstance(self.dropout, tuple) and len(self.dropout) != layers:
+            raise ValueError(f"'dropout' needs one number, or one for each of the {layers} linear layers")
+        if not self.hidden and self.dropout and not isinstance(self.dropout, tuple):
+            raise ValueError("'dropout' stands between layers, and there is no 'hidden' one: see bottleneck.dropout")
+        return self
+
+
 class NormKeys(Strict):
     """Keys of every norm beside its own options."""
 
@@ -97,6 +148,8 @@ class MethodKeys(Strict):
     """Source and target in one forward, with shared batch statistics, or in one each.  [default: the paper's way]"""
     pretrain_epochs: NonNegativeInt | None = None
     """Epochs on the source alone before the method's own, on top of ``train``.  [default: the paper's]"""
+    pretrain_lr: PositiveFloat | None = None
+    """The learning rate of those epochs.  [default: the optimizer's]"""
     then: tuple[block(METHODS), ...] = ()  # type: ignore[valid-type]
     """Other methods whose terms are added to the loss; they share the forward."""
 
@@ -169,7 +222,9 @@ class Recipe(Strict):
     dataset: str
     task: Annotated[TaskName, BeforeValidator(parse_task), PlainSerializer(str)]
     input: Input = Input()
-    backbone: block(BACKBONES)  # type: ignore[valid-type]
+    backbone: block(BACKBONES, BackboneKeys)  # type: ignore[valid-type]
+    bottleneck: Bottleneck | None = None
+    head: Head = Head()
     norm: block(NORMS, NormKeys) = Field(default="bn", validate_default=True)  # type: ignore[valid-type]
     method: block(METHODS, MethodKeys) = Field(default="source_only", validate_default=True)  # type: ignore[valid-type]
     augment: Augment = Augment()
@@ -184,6 +239,12 @@ class Recipe(Strict):
     @classmethod
     def _method_fits(cls, method: Block, info: ValidationInfo) -> Block:
         """What a method cannot do is refused with the reason."""
+        for each in (method, *method.keys["then"]):
+            if getattr(each.target, "source_free", False):
+                raise ValueError(
+                    f"{each.name!r} does not train: it adapts a trained run to images, "
+                    f"uan-da adapt RUN IMAGES_FOLDER --method {each.name}"
+                )
         task, transfers = info.data.get("task"), hasattr(method.target, "transfer")
         if task and task.alone and getattr(method.target, "uses_target", True):
             raise ValueError(

@@ -48,26 +48,33 @@ def sgd(
     nesterov: bool = True,
     weight_decay: NotNegative = 0.0,
     backbone_factor: Factor = 1.0,
+    backbone_momentum: Momentum | None = None,
 ) -> torch.optim.Optimizer:
-    """Stochastic gradient descent with (Nesterov) momentum."""
+    """Stochastic gradient descent with (Nesterov) momentum; ``backbone_momentum`` where the backbone's is another."""
     groups = parameter_groups(modules, lr, weight_decay, backbone_factor)
+    if backbone_momentum is not None:
+        for group in groups:
+            group["momentum"] = backbone_momentum if group["backbone"] else momentum
     return torch.optim.SGD(groups, lr=lr, momentum=momentum, nesterov=nesterov and momentum > 0)
 
 
 def parameter_groups(
     modules: list[nn.Module], lr: float, weight_decay: float, backbone_factor: float
 ) -> list[dict[str, Any]]:
-    """All parameters of ``modules`` that are trained, in at most four groups.
+    """All parameters of ``modules`` that are trained, in at most four groups; each says whether it is the backbone's.
 
     Those of a model's ``backbone`` learn at ``backbone_factor`` times the rate, as pretrained layers do beside new
     ones; a layer's ``no_weight_decay`` names the ones that follow the data's scale.
     """
     pretrained = {layer for module in modules for layer in getattr(module, "backbone", nn.Identity()).modules()}
-    groups: dict[tuple[float, float], list[nn.Parameter]] = {}
+    groups: dict[tuple[bool, float], list[nn.Parameter]] = {}
     for layer in (layer for module in modules for layer in module.modules()):
         exempt = getattr(layer, "no_weight_decay", ())
-        rate = lr * backbone_factor if layer in pretrained else lr
         for name, parameter in layer.named_parameters(recurse=False):
             if parameter.requires_grad:
-                groups.setdefault((rate, 0.0 if name in exempt else weight_decay), []).append(parameter)
-    return [{"params": group, "lr": rate, "weight_decay": decay} for (rate, decay), group in groups.items()]
+                decay = 0.0 if name in exempt else weight_decay
+                groups.setdefault((layer in pretrained, decay), []).append(parameter)
+    return [
+        {"params": group, "lr": lr * backbone_factor if backbone else lr, "weight_decay": decay, "backbone": backbone}
+        for (backbone, decay), group in groups.items()
+    ]

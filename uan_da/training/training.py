@@ -139,7 +139,10 @@ class Training:
             self.method.start(self.model)
 
     def _set_learning_rate(self) -> None:
-        factor = self.recipe.train.schedule(self.progress.step, self.progress.total)
+        train, pretrain_lr = self.recipe.train, self.recipe.method.keys["pretrain_lr"]
+        factor = train.schedule(self.progress.step, self.progress.total)
+        if self.step < self.pretrain_steps and pretrain_lr is not None:
+            factor *= pretrain_lr / train.optimizer.options["lr"]
         for group in self.optimizer.param_groups:
             group["lr"] = factor * group.setdefault("initial_lr", group["lr"])
 
