@@ -132,6 +132,19 @@ def test_norms_that_know_domains_or_clusters_have_a_teacher_too(model: Classifie
     assert all(parameter.isfinite().all() for parameter in method.parameters())
 
 
+def test_a_branch_per_domain_has_the_sources_statistics_from_the_student(model: Classifier, batch: DomainBatch) -> None:
+    convert_norm(model, dsbn)
+    model = model.double()
+    method = MeanTeacher(model, 4)
+    moved(model)
+    method.loss(model, batch, HALF)
+    method.after_step(model)
+    own, students = method.teacher.backbone[1], model.backbone[1]
+    torch.testing.assert_close(own.branches[0].running_mean, students.branches[0].running_mean)
+    assert own.branches[0].running_mean.abs().min() > 0
+    assert not torch.equal(own.branches[1].running_mean, students.branches[1].running_mean)
+
+
 def test_one_image_of_each(model: Classifier) -> None:
     batch = DomainBatch(side(1, 0, torch.tensor([2])), side(1, 1, torch.tensor([-1])))
     MeanTeacher(model, 4, threshold=0.0).loss(model, batch, HALF).total.backward()

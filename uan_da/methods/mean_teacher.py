@@ -12,6 +12,7 @@ from uan_da.data.batch import DomainBatch, View
 from uan_da.methods.method import Loss, Progress
 from uan_da.methods.routing import forward
 from uan_da.models.classifier import Classifier
+from uan_da.norms import DomainNorm
 
 
 class MeanTeacher(nn.Module):
@@ -26,8 +27,9 @@ class MeanTeacher(nn.Module):
     b = 0 but for the pairs of MNIST and SVHN).
 
     Source and target have a forward each, as in the paper, and the teacher sees the target alone: its running
-    statistics are the target's. The authors draw both views from one augmentation; here the student has the strong
-    view, the teacher and the source have the weak one.
+    statistics are the target's, and a norm with branches per domain has the source's from the student. The authors
+    draw both views from one augmentation; here the student has the strong view, the teacher and the source the weak one.
+    The teacher is about 1 / (1 − α) steps behind, which a very short training does not make up for.
     """
 
     views: ClassVar[tuple[View, ...]] = ("weak", "strong")
@@ -72,13 +74,22 @@ class MeanTeacher(nn.Module):
 
     @torch.no_grad()
     def after_step(self, model: Classifier) -> None:
-        """The teacher's parameters follow the student's; its running statistics are its own."""
+        """The teacher's parameters follow the student's; its running statistics are its own, of the target."""
         for slow, fast in zip(self.teacher.parameters(), model.parameters(), strict=True):
             slow.lerp_(fast, 1 - self.decay)
+        for own, students in zip(self.teacher.modules(), model.modules(), strict=True):
+            if isinstance(own, DomainNorm) and isinstance(students, DomainNorm):
+                for branch, seen in zip(own.branches[:-1], students.branches[:-1], strict=True):
+                    _copy_buffers(branch, seen)  # a source's branch: the teacher never has such images
 
     def predictor(self, model: Classifier) -> Classifier:
         """The teacher."""
         return self.teacher
+
+
+def _copy_buffers(to: nn.Module, of: nn.Module) -> None:
+    for old, new in zip(to.buffers(), of.buffers(), strict=True):
+        old.copy_(new)
 
 
 def imbalance(probabilities: Tensor) -> Tensor:
