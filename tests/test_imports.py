@@ -20,7 +20,8 @@ MAY_IMPORT = {
     "evaluation": {"models", "data", "norms", "recipe"},
     "training": {"methods", "evaluation", "models", "data", "norms", "recipe"},
     "benchmarks": {"training", "methods", "evaluation", "models", "data", "norms", "recipe"},
-    "cli": {"benchmarks", "training", "methods", "evaluation", "models", "data", "norms", "recipe"},
+    "sweeps": {"training", "methods", "evaluation", "models", "data", "norms", "recipe"},
+    "cli": {"benchmarks", "sweeps", "training", "methods", "evaluation", "models", "data", "norms", "recipe"},
 }
 
 

@@ -1,16 +1,22 @@
 """uan-da: unsupervised domain adaptation whose normalisation layer adapts too.
 
-``train`` and ``Run`` are imported when they are first used, so that ``import uan_da`` does not import torch.
+What is public is imported when it is first used, so that ``import uan_da`` does not import torch.
 """
 
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from uan_da.recipe import load_recipe as load_recipe
+    from uan_da.sweeps.compare import compare as compare
     from uan_da.training.run import Run as Run
     from uan_da.training.train import train as train
 
-_PUBLIC = {"train": "uan_da.training.train", "Run": "uan_da.training.run", "load_recipe": "uan_da.recipe"}
+_PUBLIC = {
+    "train": "uan_da.training.train",
+    "compare": "uan_da.sweeps.compare",
+    "Run": "uan_da.training.run",
+    "load_recipe": "uan_da.recipe",
+}
 
 
 def __getattr__(name: str) -> Any:

@@ -6,7 +6,7 @@ from typing import Annotated, TextIO
 
 import typer
 
-from uan_da.cli import bench, datasets, evaluate, listing, recipe, report, train, validators
+from uan_da.cli import adapt, bench, compare, datasets, evaluate, listing, predict, recipe, report, train, validators
 from uan_da.errors import DataWarning, UserError
 
 app = typer.Typer(
@@ -16,7 +16,10 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command("train")(train.train)
+app.command("compare")(compare.compare)
 app.command("evaluate")(evaluate.evaluate)
+app.command("predict")(predict.predict)
+app.command("adapt")(adapt.adapt)
 app.command("validators")(validators.validators)
 app.command("report")(report.report)
 app.command("list")(listing.list_names)

@@ -1,0 +1,116 @@
+"""A sweep on the terminal: a live view while it runs, and its sheets."""
+
+import sys
+import time
+from collections.abc import Sequence
+from types import TracebackType
+from typing import Self
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.table import Table as RichTable
+from rich.text import Text
+
+from uan_da.sweeps.jobs import Event
+from uan_da.sweeps.progress import Progress
+from uan_da.sweeps.sheets import Sheet, mean, sheets, warnings
+from uan_da.sweeps.sweep import Sweep
+from uan_da.sweeps.table import AVERAGE, Table
+
+BAR = 24
+
+
+class SweepConsole:
+    """Tells how far a sweep is; where there is no terminal, a plain line for each run that ends."""
+
+    def __init__(self) -> None:
+        self.plain = not sys.stdout.isatty()
+        self.rich = Console(highlight=False, soft_wrap=self.plain, width=160 if self.plain else None)
+        self.progress = Progress({})
+        self.names: dict[str, str] = {}
+        self.best = ""
+        self.live = Live(console=self.rich, get_renderable=self._view, refresh_per_second=2, transient=True)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.live.stop()
+
+    def say(self, text: str) -> None:
+        """One line, unwrapped."""
+        self.rich.print(text, markup=False, soft_wrap=True)
+
+    def start(self, sweep: Sweep, left: Sequence[str]) -> None:
+        """The header."""
+        self.sweep = sweep
+        self.names = {cell.address: cell.name for cell in sweep.grid.cells}
+        kinds = {cell.address: cell.settings["method"] for cell in sweep.grid.cells if cell.address in set(left)}
+        self.progress = Progress(kinds, already=len(sweep.grid.cells) - len(left))
+        self.say(f"{len(sweep.grid.cells)} runs: {self.progress.done} done, {len(left)} to do   in {sweep.folder}")
+        if not self.plain and left:
+            self.live.start()
+
+    def event(self, event: Event) -> None:
+        """Move on; say what ended."""
+        self.progress.see(event, time.monotonic())
+        if event.kind not in ("finished", "failed"):
+            return
+        if event.kind == "finished":
+            self.best = best(self.sweep.table())
+        if event.kind == "failed" or self.plain:
+            what = f"failed: {event.error}" if event.kind == "failed" else "done"
+            self.say(f"{self.names[event.address]}: {what}" + (f"   [{self.status()}]" if self.plain else ""))
+
+    def status(self) -> str:
+        """The counts, the time left, and the best so far."""
+        p = self.progress
+        seconds = p.seconds_left(time.monotonic())
+        counts = f"{p.done} done, {len(p.running)} running, {len(p.failed)} failed, {p.left} left"
+        time_left = "" if seconds is None else f"about {span(seconds)} to go"
+        return ", ".join(filter(None, [counts, time_left, self.best]))
+
+    def _view(self) -> Group:
+        lines = [Text(self.status())]
+        for address, run in list(self.progress.running.items()):
+            filled = round(BAR * run.step / max(1, run.total))
+            bar = "━" * filled + " " * (BAR - filled)
+            lines.append(Text(f"  {bar} {run.step:>6}/{run.total}  {self.names.get(address, address)}"))
+        return Group(*lines)
+
+    def table(self, table: Table) -> None:
+        """The sheets, and what must not be overlooked."""
+        self.live.stop()
+        for sheet in sheets(table):
+            self.rich.print(rich_table(sheet))
+            for note in sheet.notes:
+                self.say(f"  {note}")
+        for line in warnings(table):
+            self.say(line)
+
+
+def rich_table(sheet: Sheet) -> RichTable:
+    """A sheet for the terminal."""
+    table = RichTable(title=sheet.title, title_justify="left")
+    for i, head in enumerate(sheet.head):
+        table.add_column(head, justify="left" if i < sheet.text else "right")
+    for row in sheet.rows:
+        table.add_row(*map(Text, row))
+    return table
+
+
+def best(table: Table) -> str:
+    """The first row of the last epoch's ranking."""
+    rows = table.rows.get("last", ())
+    if not rows or rows[0].target[AVERAGE] is None:
+        return ""
+    return f"best so far: {rows[0].name} {mean(rows[0].target[AVERAGE])}"
+
+
+def span(seconds: float) -> str:
+    """``40 s``, ``12 min``, ``3.5 h``."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

@@ -1,0 +1,1 @@
+"""Grids of runs: what is left of one, who trains it, and the table of what came out."""

@@ -1,0 +1,117 @@
+"""The grid of a sweep: one recipe, and several values of some of its keys."""
+
+import itertools
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+
+from uan_da.data.digest import data_digest
+from uan_da.errors import UserError
+from uan_da.recipe import Recipe, load_recipe
+from uan_da.sweeps.address import address
+
+BASELINE = "source_only"
+MAIN = ("task", "method", "norm", "seed")
+"""Axes that every grid has, of one value at least."""
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One run of a grid: where it stands on each axis, its recipe, and its address."""
+
+    settings: Mapping[str, str]
+    recipe: Recipe = field(repr=False)
+    address: str
+
+    @property
+    def name(self) -> str:
+        """As a line of text names it."""
+        rest = [f"{key}={value}" for key, value in self.settings.items() if key not in MAIN]
+        names = [self.settings[key] for key in ("task", "method", "norm")]
+        return " ".join([*names, *rest, f"seed {self.recipe.seed}"])
+
+
+@dataclass(frozen=True)
+class Grid:
+    """All cells, those of the first seed first."""
+
+    cells: Sequence[Cell]
+    axes: Sequence[str]
+    """The keys with several values, beside the four axes of every grid."""
+
+
+def build_grid(recipe: str | Path, overrides: Iterable[str] = ()) -> Grid:
+    """The grid that ``key=v1,v2`` texts span over a recipe, ``source_only`` always in it.
+
+    Values are separated by commas outside of brackets and quotes; integers may be a range, ``seed=0..4``. Every cell is
+    the original recipe with the cell's own overrides. Keys below ``method`` are options of the methods that adapt: they
+    do not reach ``source_only``.
+
+    Raises:
+        UserError: a cell is no recipe, or its data set or domain does not exist.
+    """
+    given = dict(map(_values, overrides))
+    axes = [key for key, values in given.items() if len(values) > 1 and key not in MAIN]
+    found: dict[str, Cell] = {}
+    digest = cache(data_digest)
+    for method in dict.fromkeys([BASELINE, *_methods(recipe, given)]):
+        own = {key: values for key, values in given.items() if method != BASELINE or not key.startswith("method.")}
+        own["method"] = [method]
+        for values in itertools.product(*own.values()):
+            chosen = dict(zip(own, values, strict=True))
+            resolved = load_recipe(recipe, [f"{key}={value}" for key, value in chosen.items()])
+            where = address(resolved, [digest(resolved.dataset, domain) for domain in resolved.task.domains])
+            found.setdefault(where, Cell(_settings(resolved, chosen, axes), resolved, where))
+    seeds = list(dict.fromkeys(cell.settings["seed"] for cell in found.values()))
+    return Grid(sorted(found.values(), key=lambda cell: seeds.index(cell.settings["seed"])), axes)
+
+
+def _methods(recipe: str | Path, given: Mapping[str, Sequence[str]]) -> Sequence[str]:
+    if "method" in given:
+        return given["method"]
+    return [load_recipe(recipe, [f"{key}={values[0]}" for key, values in given.items()]).method.name]
+
+
+def _settings(recipe: Recipe, chosen: Mapping[str, str], axes: Sequence[str]) -> dict[str, str]:
+    """The texts of the command line where it has them: a method's may hold its options."""
+    norm = chosen.get("norm", recipe.norm.name)
+    own = {"task": str(recipe.task), "method": chosen["method"], "norm": norm, "seed": str(recipe.seed)}
+    return own | {key: chosen.get(key, "–") for key in axes}
+
+
+def _values(text: str) -> tuple[str, list[str]]:
+    key, equals, value = text.partition("=")
+    if not equals or not key:
+        raise UserError(f"command line: {text!r}: expected KEY=VALUE or KEY=V1,V2, such as norm=bn,uan")
+    values = [part for piece in split_values(value) for part in _range(piece)]
+    return key.removesuffix(".name"), list(dict.fromkeys(values))
+
+
+def _range(text: str) -> Iterator[str]:
+    found = re.fullmatch(r"(\d+)\.\.(\d+)", text)
+    if not found:
+        yield text
+        return
+    first, last = map(int, found.groups())
+    if last < first:
+        raise UserError(f"command line: {text!r}: a range goes up, such as 0..4")
+    yield from map(str, range(first, last + 1))
+
+
+def split_values(text: str) -> list[str]:
+    """``text`` at its commas, but for those within brackets, braces, parentheses or quotes."""
+    parts, depth, quote = [""], 0, ""
+    for char in text:
+        if quote:
+            quote = "" if char == quote else quote
+        elif char in "'\"":
+            quote = char
+        else:
+            depth += (char in "[{(") - (char in "]})")
+        if char == "," and not quote and depth == 0:
+            parts.append("")
+        else:
+            parts[-1] += char
+    return [part.strip() for part in parts]

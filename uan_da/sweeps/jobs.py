@@ -1,0 +1,57 @@
+"""What an executor is given, and what it tells."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+
+@dataclass(frozen=True)
+class Job:
+    """A run that is to be done: its address, its resolved recipe as plain data, and the folder of its sweep."""
+
+    address: str
+    recipe: Mapping[str, Any] = field(repr=False)
+    sweep: Path
+
+    @property
+    def folder(self) -> Path:
+        """The run's own folder."""
+        return run_folder(self.sweep, self.address)
+
+
+def run_folder(sweep: Path, address: str) -> Path:
+    """Where a sweep keeps the run of that address."""
+    return sweep / "runs" / address
+
+
+@dataclass(frozen=True)
+class Event:
+    """What became of a run."""
+
+    kind: Literal["started", "step", "finished", "failed"]
+    address: str
+    step: int = 0
+    total: int = 0
+    error: str = ""
+    """One line, of a run that failed."""
+    trace: str = ""
+    peak: Mapping[str, int] = field(default_factory=dict)
+    """Bytes that the run has taken at most, of ``host`` and of its device."""
+    free: Mapping[str, int] = field(default_factory=dict)
+    """Bytes of its device that were free before it started."""
+    out_of_memory: bool = False
+
+
+Tell = Callable[[Event], None]
+
+
+class Executor(Protocol):
+    """Trains jobs, in whatever order and wherever; returns when each has finished or failed."""
+
+    def run(self, jobs: Sequence[Job], tell: Tell) -> None:
+        """Train all ``jobs``; ``tell`` is called in the caller's thread.
+
+        Raises:
+            Interrupted: Ctrl-C or SIGTERM; the runs under way saved a checkpoint.
+        """

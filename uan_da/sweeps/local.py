@@ -1,0 +1,211 @@
+"""Runs on this machine, each in a process of its own."""
+
+import multiprocessing
+import os
+import threading
+import traceback
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from multiprocessing import forkserver
+from multiprocessing.connection import Connection, wait
+from multiprocessing.context import ForkServerProcess
+from signal import SIGKILL
+
+import torch
+
+from uan_da.sweeps import memory
+from uan_da.sweeps.jobs import Event, Job, Tell
+from uan_da.sweeps.slots import Slots
+from uan_da.sweeps.work import work
+from uan_da.training.device import choose_device
+from uan_da.training.interrupt import Interrupted, StopRequest, noticing_signals
+
+PRELOAD = ("uan_da.sweeps.work", "torch._dynamo", "sklearn.datasets")
+"""What a run would import anyway: the server that the runs are forked from does it once. No CUDA context is in it."""
+LIBRARIES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+TICK = 0.5
+
+
+@dataclass(frozen=True)
+class Local:
+    """One process a run, pinned to a device, with a fixed number of threads.
+
+    The processes end with this one, however it ends: each watches a pipe whose other end only this process holds.
+
+    Args:
+        devices: names of PyTorch's; runs are spread over them.
+        jobs: runs at once, at most: fewer, where they would not fit in memory.
+        threads: of each run.
+    """
+
+    devices: Sequence[str]
+    jobs: int
+    threads: int
+
+    @classmethod
+    def on(cls, device: str = "auto", jobs: int | None = None, threads: int | None = None) -> "Local":
+        """``device``: ``auto`` (all CUDA devices, else MPS, else the CPU), or names separated by commas. One run at a
+        time on a device, on the CPU one on each core, unless ``jobs`` says otherwise; they share the cores.
+
+        Raises:
+            UserError: a device cannot be used.
+        """
+        names = device.split(",")
+        if device in ("auto", "cuda") and torch.cuda.is_available():
+            names = [f"cuda:{index}" for index in range(torch.cuda.device_count())]
+        elif device == "auto":
+            names = [choose_device().type]
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        jobs = jobs or (cores if names == ["cpu"] else len(names))
+        return cls(names, jobs, threads or max(1, cores // jobs))
+
+    def run(self, jobs: Sequence[Job], tell: Tell) -> None:
+        """See :class:`uan_da.sweeps.jobs.Executor`. Runs that memory did not suffice for, beside others, get a second
+        try after all others, one at a time on each device."""
+        starved = Pass(self, self.jobs, tell).train(jobs)
+        Pass(self, len(self.devices), tell).train(starved)
+
+
+class Pass:
+    """The processes of one go over a list of jobs."""
+
+    def __init__(self, executor: Local, at_once: int, tell: Tell) -> None:
+        self.executor, self.tell = executor, tell
+        self.slots = Slots(executor.devices, at_once, {memory.HOST: memory.free_host()})
+        self.crowded = at_once > len(executor.devices)
+        self.stop = StopRequest()
+        self.children: dict[Connection, Child] = {}
+        self.starved: list[Job] = []
+
+    def train(self, jobs: Sequence[Job]) -> list[Job]:
+        """Train ``jobs``; returns those that ran out of memory, where others were beside them.
+
+        Raises:
+            Interrupted: after a signal, once all runs under way have saved a checkpoint and ended.
+        """
+        left = list(jobs)
+        context = multiprocessing.get_context("forkserver")
+        with noticing_signals() as self.stop:
+            try:
+                while (left and self.stop.number is None) or self.children:
+                    if self.stop.number is None:
+                        self._start(left, context)
+                    else:
+                        self._ask_to_stop()
+                    for connection in wait(list(self.children), TICK):
+                        assert isinstance(connection, Connection)
+                        self._hear(connection)
+            finally:
+                for child in self.children.values():
+                    child.process.kill()
+            if self.stop.number is not None:
+                raise Interrupted(self.stop.number)
+        return self.starved
+
+    def _start(self, left: list[Job], context: multiprocessing.context.ForkServerContext) -> None:
+        """As many as have a place."""
+        threads = self.executor.threads
+        while left and (device := self.slots.device()):
+            job = left.pop(0)
+            ours, theirs = context.Pipe()
+            context.set_forkserver_preload(list(PRELOAD))
+            with _environment(dict.fromkeys(LIBRARIES, str(threads))):
+                forkserver.ensure_running()
+            process = context.Process(target=_child, args=(job, device, threads, theirs, dict(os.environ)))
+            process.start()
+            theirs.close()
+            self.children[ours] = Child(job, process)
+            self.slots.running[job.address] = device
+
+    def _ask_to_stop(self) -> None:
+        for child in self.children.values():
+            if not child.stopping:
+                child.process.terminate()
+                child.stopping = True
+
+    def _hear(self, connection: Connection) -> None:
+        child = self.children[connection]
+        try:
+            event: Event = connection.recv()
+        except (EOFError, ConnectionResetError):
+            self._ended(connection, child)
+            return
+        child.last = event
+        self.slots.saw(event.peak, event.free)
+        if event.kind in ("started", "step"):
+            self.tell(event)
+
+    def _ended(self, connection: Connection, child: "Child") -> None:
+        """Tell how, once the process has left its memory to others."""
+        connection.close()
+        child.process.join()
+        del self.children[connection], self.slots.running[child.job.address]
+        event, code = child.last, child.process.exitcode
+        if event is None or event.kind not in ("finished", "failed"):
+            if self.stop.number is not None:
+                return
+            how = f"was killed by signal {-code}" if code is not None and code < 0 else f"ended with exit code {code}"
+            event = Event("failed", child.job.address, error=f"its process {how}", out_of_memory=code == -SIGKILL)
+        if event.out_of_memory and self.crowded:
+            self.starved.append(child.job)
+        else:
+            self.tell(event)
+
+
+@dataclass
+class Child:
+    """A run's process, and the last that it told."""
+
+    job: Job
+    process: ForkServerProcess
+    last: Event | None = None
+    stopping: bool = False
+
+
+def _child(job: Job, device: str, threads: int, parent: Connection, environment: Mapping[str, str]) -> None:
+    """The process of a run."""
+    threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
+    os.environ.clear()
+    os.environ.update(environment)  # the server that this was forked from may be older than a change of it
+    if device.startswith("cuda"):
+        torch.cuda.set_device(device)
+    try:
+        work(job, device, threads, parent.send)
+        parent.send(Event("finished", job.address, peak=memory.peak(device)))
+    except Interrupted as stop:
+        raise SystemExit(stop.exit_code) from None
+    except KeyboardInterrupt:
+        raise SystemExit(130) from None
+    except Exception as error:
+        parent.send(failure(job, error))
+
+
+def failure(job: Job, error: Exception) -> Event:
+    """What is told of a run that raised ``error``."""
+    memory_ran_out = isinstance(error, torch.OutOfMemoryError | MemoryError)
+    trace = "".join(traceback.format_exception(error))
+    line = " ".join(f"{type(error).__name__}: {error}".split())
+    return Event("failed", job.address, error=line, trace=trace, out_of_memory=memory_ran_out)
+
+
+def _end_with(parent: Connection) -> None:
+    """End this process when the other end of the pipe is gone: at once, for nobody is left to ask."""
+    try:
+        parent.recv_bytes()
+    except (EOFError, OSError):
+        os._exit(1)
+
+
+@contextmanager
+def _environment(values: Mapping[str, str]) -> Iterator[None]:
+    before = {name: os.environ.get(name) for name in values}
+    os.environ.update(values)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value

@@ -1,0 +1,95 @@
+"""The runs of a sweep as rows of numbers."""
+
+import csv
+import io
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from statistics import fmean
+from typing import Any, Literal
+
+from uan_da.sweeps.grid import Cell
+from uan_da.sweeps.jobs import run_folder
+
+SELECTIONS = ("last", "selected", "oracle")
+
+
+@dataclass(frozen=True)
+class Result:
+    """A run of the grid, finished or not; accuracies are shares, None where an image has no label."""
+
+    address: str
+    settings: Mapping[str, str]
+    status: Literal["done", "failed", "left"]
+    target: Mapping[str, float | None] = field(default_factory=dict)
+    """By selection; a selection that the recipe did not keep is not there."""
+    source: Mapping[str, float | None] = field(default_factory=dict)
+    """The mean over the sources."""
+    epoch: Mapping[str, int] = field(default_factory=dict)
+    validator: str = ""
+    seconds: float | None = None
+    error: str = ""
+
+    @property
+    def variant(self) -> tuple[tuple[str, str], ...]:
+        """All that runs over tasks and seeds have in common."""
+        return tuple((key, value) for key, value in self.settings.items() if key not in ("task", "seed"))
+
+
+def read_result(cell: Cell, sweep: Path) -> Result:
+    """What the folder of a cell's run says of it."""
+    folder = run_folder(sweep, cell.address)
+    if (folder / "done").is_file():
+        return _done(cell, folder)
+    error = _json(folder / "error.json")
+    return Result(cell.address, cell.settings, "failed" if error else "left", error=error.get("error", ""))
+
+
+def _done(cell: Cell, folder: Path) -> Result:
+    selections = {name: chosen for name, chosen in _json(folder / "results.json")["selections"].items() if chosen}
+    domains = {name: chosen["domains"].values() for name, chosen in selections.items()}
+    return Result(
+        cell.address,
+        cell.settings,
+        "done",
+        {name: next(d["accuracy"] for d in own if d["role"] == "target") for name, own in domains.items()},
+        {name: _mean([d["accuracy"] for d in own if d["role"] == "source"]) for name, own in domains.items()},
+        {name: chosen["epoch"] for name, chosen in selections.items()},
+        selections["selected"]["validator"],
+        _json(folder / "timing.json").get("train_seconds"),
+    )
+
+
+def _mean(values: Sequence[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return fmean(known) if known else None
+
+
+def _json(path: Path) -> dict[str, Any]:
+    content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    return content
+
+
+def write_csv(path: Path, results: Sequence[Result]) -> None:
+    """``results.csv``: a row for every run of the grid, done or not, in one piece."""
+    text = io.StringIO()
+    keys = list(results[0].settings)
+    numbers = [f"{what}_{selection}" for selection in SELECTIONS for what in ("target", "source", "epoch")]
+    table = csv.writer(text, lineterminator="\n")
+    table.writerow(["run", *keys, "status", *numbers, "validator", "train_seconds", "error"])
+    for result in results:
+        by = {"target": result.target, "source": result.source, "epoch": result.epoch}
+        values = [by[what].get(selection) for selection in SELECTIONS for what in ("target", "source", "epoch")]
+        row = [result.address, *result.settings.values(), result.status, *values]
+        table.writerow(
+            ["" if value is None else value for value in [*row, result.validator, result.seconds, result.error]]
+        )
+    write_text(path, text.getvalue())
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a file in one piece: a reader finds the old one or the new."""
+    partial = path.with_name(path.name + ".partial")
+    partial.write_text(text, encoding="utf-8")
+    partial.replace(path)

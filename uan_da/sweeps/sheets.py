@@ -1,0 +1,136 @@
+"""A table as sheets of text, which the terminal, Markdown, LaTeX and the report all print."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from uan_da.sweeps.statistics import Difference, Summary
+from uan_da.sweeps.table import AVERAGE, Row, Table, negative_transfer
+
+NONE = "–"
+TITLES = {
+    "last": "last epoch",
+    "selected": "selected without target labels, by {validators}",
+    "oracle": "oracle: selected on the target's test labels, an upper bound",
+}
+
+
+@dataclass(frozen=True)
+class Sheet:
+    """A title, a head, and as many cells a row; the first ``text`` columns are words, the rest are numbers."""
+
+    title: str
+    head: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    text: int
+    notes: Sequence[str] = ()
+
+
+def sheets(table: Table) -> list[Sheet]:
+    """Target accuracy by selection; source accuracy by selection and task; differences to the reference."""
+    found = [_target(table, selection) for selection in table.rows]
+    if len(table.tasks) > 1:
+        found += [_source(table, selection) for selection in table.rows]
+    if any(row.difference for rows in table.rows.values() for row in rows):
+        found.append(_differences(table))
+    return found
+
+
+def _title(table: Table, selection: str) -> str:
+    return TITLES[selection].format(validators=", ".join(table.validators))
+
+
+def _head(table: Table) -> list[str]:
+    return ["method", "norm", *table.axes]
+
+
+def _names(row: Row) -> list[str]:
+    return [value for _, value in row.variant]
+
+
+def _columns(table: Table) -> list[str]:
+    """The tasks, and their average where there are several."""
+    return [*table.tasks, AVERAGE] if len(table.tasks) > 1 else list(table.tasks)
+
+
+def _target(table: Table, selection: str) -> Sheet:
+    columns = _columns(table)
+    head = ["", *_head(table), "seeds", *columns, "source", "gain over source_only", "95 % interval"]
+    rows = []
+    for rank, row in enumerate(table.rows[selection], 1):
+        gain = row.gain.get(AVERAGE)
+        means = [mean(row.target[column]) for column in columns]
+        rows.append(
+            [str(rank), *_names(row), seeds(row), *means, mean(row.source[AVERAGE]), marked(gain), interval(gain)]
+        )
+    return Sheet(f"target accuracy, % ({_title(table, selection)})", head, rows, 1 + len(_head(table)))
+
+
+def _source(table: Table, selection: str) -> Sheet:
+    head = [*_head(table), "seeds", *_columns(table)]
+    rows = [
+        [*_names(row), seeds(row), *(mean(row.source[column]) for column in _columns(table))]
+        for row in table.rows[selection]
+    ]
+    return Sheet(f"source accuracy, % ({_title(table, selection)})", head, rows, len(_head(table)))
+
+
+def _differences(table: Table) -> Sheet:
+    head = ["selection", *_head(table), "pairs", "difference", "95 % interval", "p", "p (Holm)"]
+    rows = [
+        [selection, *_names(row), str(d.n), points(d), interval(d), p_value(d.p), p_value(d.corrected)]
+        for selection, of_selection in table.rows.items()
+        for row in of_selection
+        if (d := row.difference)
+    ]
+    notes = [
+        "paired over seeds; Student's t, two-sided; Holm's correction over the rows of a selection",
+        "the spread is that of seeds: all runs are measured on the same test images",
+    ]
+    return Sheet(f"target accuracy minus that of {table.reference}, points", head, rows, 1 + len(_head(table)), notes)
+
+
+def warnings(table: Table) -> list[str]:
+    """A line for every adaptation that made the target worse, and for every run that failed."""
+    lines = [
+        f"negative transfer ({selection}): {name} on {task}: {points(gain)} points"
+        + (f" {interval(gain)}" if gain.interval else "")
+        + ("" if gain.clear else ", within the noise of the seeds")
+        for selection, name, task, gain in negative_transfer(table)
+    ]
+    return lines + [f"failed: {' '.join(r.settings.values())}: {r.error} (runs/{r.address})" for r in table.failed]
+
+
+def mean(summary: Summary | None) -> str:
+    """``93.7 ± 1.1``."""
+    if summary is None:
+        return NONE
+    spread = "" if summary.std is None else f" ± {100 * summary.std:.1f}"
+    return f"{100 * summary.mean:.1f}{spread}"
+
+
+def seeds(row: Row) -> str:
+    """Their number, of the tasks that have one: ``5``, or ``3–5``."""
+    counts = sorted({summary.n for task, summary in row.target.items() if summary and task != AVERAGE})
+    return "–".join(map(str, dict.fromkeys([counts[0], counts[-1]]))) if counts else "0"
+
+
+def points(difference: Difference | None) -> str:
+    """``+3.2``."""
+    return NONE if difference is None else f"{100 * difference.mean:+.1f}"
+
+
+def marked(gain: Difference | None) -> str:
+    """The same, with a mark where the target got worse: ``-3.2 ▼``."""
+    return points(gain) + (" ▼" if gain and gain.mean < 0 else "")
+
+
+def interval(difference: Difference | None) -> str:
+    """``[+1.0, +5.4]``."""
+    if difference is None or difference.interval is None:
+        return NONE
+    return f"[{100 * difference.interval[0]:+.1f}, {100 * difference.interval[1]:+.1f}]"
+
+
+def p_value(p: float | None) -> str:
+    """Three decimals."""
+    return NONE if p is None else "<0.001" if p < 0.001 else f"{p:.3f}"

@@ -1,0 +1,69 @@
+"""The folder of a sweep: what is done in it, and the files about all of it."""
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from uan_da.evaluation.report import sweep_report
+from uan_da.sweeps.formats import latex, markdown
+from uan_da.sweeps.grid import Cell, Grid
+from uan_da.sweeps.jobs import Event, Job, run_folder
+from uan_da.sweeps.results import Result, read_result, write_csv, write_text
+from uan_da.sweeps.sheets import sheets, warnings
+from uan_da.sweeps.table import Table, make_table, to_dict
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """A grid in its folder. A run of it is done once its own folder says so: nothing else is remembered."""
+
+    grid: Grid
+    folder: Path
+    reference: str | None = None
+    _done: dict[str, Result] = field(default_factory=dict, repr=False)
+    """What is done stays as it is, and is read once."""
+
+    def results(self) -> list[Result]:
+        """Every run of the grid, as it stands."""
+        found = [self._done.get(cell.address) or read_result(cell, self.folder) for cell in self.grid.cells]
+        self._done.update({result.address: result for result in found if result.status == "done"})
+        return found
+
+    def left(self) -> list[Cell]:
+        """What is not done yet: runs that failed are tried again."""
+        return [cell for cell in self.grid.cells if not (run_folder(self.folder, cell.address) / "done").is_file()]
+
+    def job(self, cell: Cell) -> Job:
+        """The cell, for an executor."""
+        return Job(cell.address, cell.recipe.to_dict(), self.folder.absolute())
+
+    def table(self) -> Table:
+        """Of what is done.
+
+        Raises:
+            UserError: the grid has no row like ``reference``.
+        """
+        return make_table(self.results(), self.grid.axes, self.reference)
+
+    def note(self, event: Event) -> None:
+        """Keep what a run that failed told, and bring ``results.csv`` up to date when one ends."""
+        if event.kind == "failed":
+            folder = run_folder(self.folder, event.address)
+            folder.mkdir(parents=True, exist_ok=True)
+            write_text(folder / "error.json", json.dumps({"error": event.error, "trace": event.trace}, indent=1) + "\n")
+        if event.kind in ("finished", "failed"):
+            write_csv(self.folder / "results.csv", self.results())
+
+    def write(self) -> Table:
+        """``results.csv``, ``table.json``, ``table.md``, ``table.tex``, and ``report.html`` once a run is done."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        table = self.table()
+        pages, notes = sheets(table), warnings(table)
+        write_csv(self.folder / "results.csv", self.results())
+        content = to_dict(table) | {"sheets": to_dict(pages), "warnings": notes}
+        write_text(self.folder / "table.json", json.dumps(content, indent=1) + "\n")
+        write_text(self.folder / "table.md", markdown(pages, notes))
+        write_text(self.folder / "table.tex", latex(pages, notes))
+        if table.done:
+            sweep_report(self.folder, [run_folder(self.folder, cell.address) for cell in self.grid.cells])
+        return table

@@ -1,0 +1,101 @@
+"""One run of a sweep, in whatever process it is trained."""
+
+import fcntl
+import json
+import shutil
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from uan_da.recipe import Recipe
+from uan_da.sweeps import memory
+from uan_da.sweeps.jobs import Event, Job, Tell
+from uan_da.training.interrupt import Interrupted
+from uan_da.training.monitor import Silent
+from uan_da.training.run import Run
+from uan_da.training.train import train
+from uan_da.training.training import Training
+
+PAUSE = 0.5
+"""Seconds between two words of a run on its progress."""
+
+
+def work(job: Job, device: str, threads: int, tell: Tell) -> None:
+    """Train ``job``, go on with it where it was interrupted, or find it done.
+
+    Args:
+        job: what to train.
+        device: a name of PyTorch's.
+        threads: of PyTorch.
+        tell: is told of the start and of the steps.
+
+    Raises:
+        Exception: whatever the training raises.
+    """
+    run = Run(job.folder)
+    torch.set_num_threads(threads)
+    with only_one(job.sweep / "locks" / job.address):
+        if run.done:  # by another command in the same folder, while this one waited
+            return
+        started, teller = time.perf_counter(), Teller(job.address, device, tell)
+        recipe = Recipe.model_validate(dict(job.recipe))
+        _go_on(recipe, run, device, teller) if run.recipe_file.is_file() else _start(recipe, run, device, teller)
+        (run.folder / "error.json").unlink(missing_ok=True)
+        seconds = time.perf_counter() - started
+        used: dict[str, Any] = {"device": device, "threads": threads, "seconds": seconds, "peak": memory.peak(device)}
+        (run.folder / "resources.json").write_text(json.dumps(used, indent=1) + "\n", encoding="utf-8")
+
+
+def _start(recipe: Recipe, run: Run, device: str, teller: "Teller") -> None:
+    if run.folder.exists() and not run.recipe_file.is_file():  # it was interrupted before it had begun
+        shutil.rmtree(run.folder)
+    train(recipe, run.folder, device=device, overwrite=True, monitor=teller)
+
+
+def _go_on(recipe: Recipe, run: Run, device: str, teller: "Teller") -> None:
+    """To the same bits as without the interruption; from the start, where what it left cannot be read."""
+    try:
+        train(recipe, run.folder, device=device, resume=True, monitor=teller)
+    except (Interrupted, KeyboardInterrupt):
+        raise
+    except Exception:
+        if teller.started:  # it is the training that failed
+            raise
+        _start(recipe, run, device, teller)
+
+
+class Teller(Silent):
+    """Tells an executor how far a training is, a few times a second at most."""
+
+    def __init__(self, address: str, device: str, tell: Tell) -> None:
+        self.address, self.device, self.tell = address, device, tell
+        self.started, self.said = False, 0.0
+        self.free = memory.free(device)
+
+    def start(self, training: Training, run: Run) -> None:
+        """The data are there, and the checkpoint, if there was one, has been read."""
+        self.started = True
+        self._say("started", training)
+
+    def step(self, training: Training) -> None:
+        """Not every one of them."""
+        if time.monotonic() - self.said >= PAUSE:
+            self._say("step", training)
+
+    def _say(self, kind: Any, training: Training) -> None:
+        self.said = time.monotonic()
+        peak = memory.peak(self.device)
+        self.tell(Event(kind, self.address, training.step, training.total_steps, peak=peak, free=self.free))
+
+
+@contextmanager
+def only_one(lock: Path) -> Iterator[None]:
+    """Waits until no other process is in the block of the same ``lock``; a process that dies leaves it."""
+    lock.parent.mkdir(parents=True, exist_ok=True)
+    with lock.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
