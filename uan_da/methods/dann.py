@@ -1,17 +1,16 @@
 """Domain-adversarial training: features that a discriminator cannot tell apart by domain."""
 
-import math
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, ClassVar
 
 import torch
 from pydantic import Field
 from torch import Tensor, nn
-from torch.nn import functional as F
 
-from uan_da.data.batch import DomainBatch, View
-from uan_da.methods.method import Loss
-from uan_da.methods.routing import Routing, forward
-from uan_da.models.classifier import Classifier
+from uan_da.methods.discriminator import discriminator, domain_accuracy, domain_loss, judge
+from uan_da.methods.gradient_reversal import ReversalSteps, reversal_strength, reverse_gradient
+from uan_da.methods.method import Loss, Progress
+from uan_da.methods.routing import Routing
+from uan_da.models.classifier import Classifier, Output
 
 
 class DANN(nn.Module):
@@ -20,10 +19,14 @@ class DANN(nn.Module):
     .. math:: L = CE(f(x_S), y_S) + w · ½[BCE(d(r_λ(g(x_S))), 1) + BCE(d(r_λ(g(x_T))), 0)]
 
     where g are the features, d the discriminator, and r_λ the gradient reversal: the identity forward, −λ times the
-    gradient backward, with λ(p) = 2 / (1 + e^{−10p}) − 1 over the training's progress p.
+    gradient backward, with λ as in :func:`~uan_da.methods.gradient_reversal.reversal_strength`.
+
+    From the paper: λ over the part of the training that is done; w = 1. TLLib's protocol, whose figures are the
+    published ones: ``hidden: 1024``, ``discriminator_norm: true``, ``reversal_steps: 1000``.
     """
 
-    views: ClassVar[tuple[View, ...]] = ("weak",)
+    needs: ClassVar[str] = "target images"
+    routing: ClassVar[Routing] = "joint"
 
     def __init__(
         self,
@@ -32,49 +35,18 @@ class DANN(nn.Module):
         *,
         trade_off: Annotated[float, Field(ge=0)] = 1.0,
         hidden: Annotated[int, Field(ge=1)] = 256,
-        routing: Routing = "joint",
+        discriminator_norm: bool = False,
+        reversal_steps: ReversalSteps = None,
+        reversal_high: Annotated[float, Field(ge=0)] = 1.0,
     ) -> None:
         super().__init__()
-        self.trade_off, self.routing = trade_off, routing
-        self.discriminator = nn.Sequential(
-            nn.Linear(model.num_features, hidden),
-            nn.ReLU(),
-            nn.Linear(hidden, hidden),
-            nn.ReLU(),
-            nn.Linear(hidden, 1),
-        )
+        self.trade_off, self.reversal_steps, self.reversal_high = trade_off, reversal_steps, reversal_high
+        self.discriminator = discriminator(model.num_features, (hidden, hidden), discriminator_norm)
 
-    def loss(self, model: Classifier, batch: DomainBatch, progress: float) -> Loss:
-        """The loss of one batch: source classification and, through the reversal, domain discrimination."""
-        images, domains = [batch.source.weak, batch.target.weak], [batch.source.domain, batch.target.domain]
-        source, target = forward(model, images, domains, self.routing)
-        strength = 2 / (1 + math.exp(-10 * progress)) - 1
-        on_source = self.discriminator(reverse_gradient(source.features, strength)).squeeze(1)
-        on_target = self.discriminator(reverse_gradient(target.features, strength)).squeeze(1)
-        domain = 0.5 * (
-            F.binary_cross_entropy_with_logits(on_source, torch.ones_like(on_source))
-            + F.binary_cross_entropy_with_logits(on_target, torch.zeros_like(on_target))
-        )
-        terms = {
-            "source": F.cross_entropy(source.logits, batch.source.labels),
-            "domain": self.trade_off * domain,
-        }
-        accuracy = 0.5 * ((on_source > 0).float().mean() + (on_target <= 0).float().mean())
-        return Loss(terms, {"domain_accuracy": accuracy, "reversal": torch.tensor(strength)})
-
-
-def reverse_gradient(x: Tensor, strength: float) -> Tensor:
-    """``x``, whose gradient is multiplied by −``strength`` on the way back."""
-    reversed_x: Tensor = _Reverse.apply(x, strength)
-    return reversed_x
-
-
-class _Reverse(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, strength: float) -> Tensor:
-        ctx.strength = strength
-        return x.view_as(x)
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
-        return -ctx.strength * grads[0], None
+    def transfer(self, source: Output, target: Output, labels: Tensor, progress: Progress) -> Loss:
+        """The weighted loss of the discriminator on features whose gradient is reversed."""
+        strength = reversal_strength(progress, self.reversal_steps, self.reversal_high)
+        reversed_ = [reverse_gradient(output.features, strength) for output in (source, target)]
+        on_source, on_target = judge(self.discriminator, *reversed_)
+        metrics = {"domain_accuracy": domain_accuracy(on_source, on_target), "reversal": torch.tensor(strength)}
+        return Loss({"domain": self.trade_off * domain_loss(on_source, on_target)}, metrics)
