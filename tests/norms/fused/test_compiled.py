@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from uan_da.norms import UAN, UAN2d
-from uan_da.norms.fused import element_passes, sample_passes
+from uan_da.norms.fused import element_blocks, element_passes, sample_passes
 from uan_da.norms.fused.compiled import Compiler
 
 needs_compiler = pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs g++ on a CPU")
@@ -51,7 +51,7 @@ def test_without_a_compiler_the_fallback_serves_and_one_warning_says_so(
     monkeypatch.setattr(torch, "compile", broken)
     compiler = Compiler()
     moments = compiler(sample_passes.PLAIN.moments, sample_passes.BLOCKED.moments)
-    mix = compiler(element_passes.PLAIN.mix, element_passes.BLOCKED.mix)
+    mix = compiler(element_passes.PLAIN.mix, element_blocks.BLOCKED.mix)
     x, small = torch.randn(3, 4, 5), torch.ones(2, 4)
     clusters = element_passes.Coefficients(small, small, small)
     with pytest.warns(RuntimeWarning, match=r"slower \(no compiler\)"):

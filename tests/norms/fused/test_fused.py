@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from uan_da.norms import UAN, UAN2d
-from uan_da.norms.fused import element_passes, sample_passes
+from uan_da.norms.fused import element_blocks, element_passes, sample_passes
 from uan_da.norms.fused.backend import is_fused
 
 Make = Callable[..., UAN]
@@ -111,7 +111,7 @@ def test_blocks_of_any_size_are_one_pass(
     layer = trained(UAN2d(3, dtype=torch.float64, assignment=assignment), 7, 3, 4, 4)
     x, g = torch.randn(2, 7, 3, 4, 4, dtype=torch.float64)
     whole = run(layer, x, g, "auto")
-    for module in (sample_passes, element_passes):
+    for module in (sample_passes, element_blocks):
         monkeypatch.setattr(module, "BLOCK", 2 * x[0].numel() // torch.get_num_threads() + 1)
     for name, value in run(layer, x, g, "auto").items():
         torch.testing.assert_close(value, whole[name], atol=1e-12, rtol=1e-12)

@@ -7,6 +7,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from uan_da.norms.fused import element_blocks
 from uan_da.norms.fused import element_passes as element
 from uan_da.norms.fused import sample_passes as sample
 from uan_da.norms.fused.compiled import Compiler
@@ -50,7 +51,7 @@ def element_passes(backend: Backend, x_ncs: Tensor) -> ElementPasses:
         from uan_da.norms.fused import triton_passes
 
         return triton_passes.ELEMENT
-    return _compiled_element() if backend == "fused" else element.BLOCKED
+    return _compiled_element() if backend == "fused" else element_blocks.BLOCKED
 
 
 def _on_gpu(x_ncs: Tensor) -> bool:
@@ -76,7 +77,7 @@ def _compiled_sample() -> SamplePasses:
 
 @functools.cache
 def _compiled_element() -> ElementPasses:
-    plain, blocked = element.PLAIN, element.BLOCKED
+    plain, blocked = element.PLAIN, element_blocks.BLOCKED
     return ElementPasses(
         _compiler(plain.sums, blocked.sums),
         _compiler(plain.mix, blocked.mix),

@@ -4,8 +4,8 @@ With :math:`z_k = (x - μ_{kc})\, r_{kc}`, r = 1/√(σ² + ε), a responsibilit
 :math:`τ_k = \mathrm{softmax}_k(b_{kc} - z_k^2/2)`, b = log λ − ½ log(σ² + ε). It is a cheap function of x, and so
 it is computed in every pass and stored in none. Centred at μ_k, nothing is lost at a large offset of x.
 
-``PLAIN`` has the passes as formulas, which autograd can differentiate and a compiler can fuse; ``BLOCKED`` runs
-them on blocks of samples that fit a core's cache.
+``PLAIN`` has the passes as formulas, which autograd can differentiate and a compiler can fuse; without a compiler
+they are those of :mod:`uan_da.norms.fused.element_blocks`.
 
 Shapes: activations ``(N, C, S)``; of each channel and cluster ``(K, C)``; sums ``(3, K, C)`` or ``(2, K, C)``.
 """
@@ -17,10 +17,6 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from uan_da.norms.fused.blocks import block_slices
-
-BLOCK = 1 << 15
-"""Values in a block, for each thread: 128 KiB of float32; a pass has a dozen temporaries of that size."""
 LOG2_E = 1.4426950408889634
 
 
@@ -138,38 +134,3 @@ def _gradient(
 
 
 PLAIN = ElementPasses(_sums, _mix, _gradient_sums, _gradient)
-
-
-def _blocked_sums(x_ncs: Tensor, coefficients: Coefficients) -> Tensor:
-    return _add(_sums(x_ncs[block], coefficients) for block in block_slices(x_ncs, BLOCK))
-
-
-def _blocked_mix(x_ncs: Tensor, coefficients: Coefficients, slope_kc: Tensor, offset_kc: Tensor) -> Tensor:
-    y_ncs = torch.empty_like(x_ncs)
-    for block in block_slices(x_ncs, BLOCK):
-        y_ncs[block] = _mix(x_ncs[block], coefficients, slope_kc, offset_kc)
-    return y_ncs
-
-
-def _blocked_gradient_sums(g_ncs: Tensor, x_ncs: Tensor, coefficients: Coefficients) -> Tensor:
-    blocks = block_slices(x_ncs, BLOCK)
-    return _add(_gradient_sums(g_ncs[block], x_ncs[block], coefficients) for block in blocks)
-
-
-def _blocked_gradient(
-    g_ncs: Tensor,
-    x_ncs: Tensor,
-    coefficients: Coefficients,
-    slope_kc: Tensor,
-    offset_kc: Tensor,
-    d_sums: Tensor,
-) -> tuple[Tensor, Tensor]:
-    d_x_ncs, sums = torch.empty_like(x_ncs), []
-    for block in block_slices(x_ncs, BLOCK):
-        d_x, part = _gradient(g_ncs[block], x_ncs[block], coefficients, slope_kc, offset_kc, d_sums)
-        d_x_ncs[block] = d_x
-        sums.append(part)
-    return d_x_ncs, _add(sums)
-
-
-BLOCKED = ElementPasses(_blocked_sums, _blocked_mix, _blocked_gradient_sums, _blocked_gradient)
