@@ -25,7 +25,7 @@ from uan_da.data.adapters.folder import Folder
 from uan_da.data.augment import Augmentation, Crop, RandAugment
 from uan_da.data.decode_cache import VARIABLE, cached
 from uan_da.data.domain_loader import DomainLoader
-from uan_da.data.images import Images
+from uan_da.data.images import Images, as_floats
 from uan_da.recipe.schema import Input
 
 WORKERS = 2
@@ -60,7 +60,7 @@ def measure_augmentation(images: int, batch: int, rounds: int) -> Throughput:
 
     def batches() -> Iterator[Tensor]:
         for step in range(images // batch):
-            made = loader.batch(step).pixels.float().div_(255)
+            made = as_floats(loader.batch(step).pixels)
             for augmentation in steps:
                 made = augmentation(made, generator)
             yield made
@@ -86,7 +86,7 @@ def measure_files(images: int, batch: int, rounds: int) -> Throughput:
 
         def batches() -> Iterator[Tensor]:
             for step in range(images // batch):
-                yield loader.batch(step).pixels.float().div_(255)
+                yield as_floats(loader.batch(step).pixels)
 
         transform = transforms.Compose([transforms.Resize((224, 224)), transforms.ToTensor()])
         ordinary = _loader(ImageFolder(str(folder / "domain"), transform), batch)

@@ -57,7 +57,7 @@ class Images:
     def take(self, places: Tensor) -> Self:
         """The images at ``places``, int64 ``(B,)``."""
         places = places.to(self.labels.device)
-        return type(self)(self.pixels[places], self.labels[places])
+        return type(self)(self.pixels.index_select(0, places), self.labels.index_select(0, places))
 
     def stream(self, places: Iterable[Tensor]) -> Iterator[Self]:
         """The images of each of ``places``, in this order."""
@@ -66,6 +66,14 @@ class Images:
     def batches(self, size: int) -> Iterator[Self]:
         """All images in their order, ``size`` at a time."""
         return map(type(self), torch.split(self.pixels, size), torch.split(self.labels, size))
+
+
+def as_floats(pixels: Tensor) -> Tensor:
+    """uint8 pixels as x / 255: float32 in [0, 1], new memory of the same shape."""
+    if pixels.device.type != "cpu":
+        return pixels.float().div_(255)
+    # NumPy asks the system for large pages; in small ones a large batch costs more to allocate than to compute.
+    return torch.from_numpy(np.empty(pixels.shape, np.float32)).copy_(pixels).div_(255)
 
 
 def decode(examples: Examples, layout: Input) -> Images:

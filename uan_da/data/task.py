@@ -15,7 +15,7 @@ from uan_da.data.classes import check_classes
 from uan_da.data.domain_loader import DomainLoader
 from uan_da.data.holdout import hold_out
 from uan_da.data.image_files import DamagedImage
-from uan_da.data.images import ImageSet
+from uan_da.data.images import ImageSet, as_floats
 from uan_da.data.open_dataset import open_dataset
 from uan_da.data.storage import store
 from uan_da.errors import UserError
@@ -95,7 +95,7 @@ class Task:
 
     def unlabelled_batches(self, domain: Domain, size: int) -> Iterator[Tensor]:
         """The same, in batches ``(N, C, H, W)`` as the network sees them in evaluation."""
-        return (standardize(images.pixels.float().div_(255), self.layout) for images in domain.train.batches(size))
+        return (standardize(as_floats(images.pixels), self.layout) for images in domain.train.batches(size))
 
     def _part(self, loader: DomainLoader, step: int, views: Sequence[View]) -> DomainImages:
         images = loader.batch(step)
@@ -104,7 +104,7 @@ class Task:
         return DomainImages(made, images.labels, torch.full_like(images.labels, loader.index))
 
     def _view(self, pixels: Tensor, view: View, random: torch.Generator) -> Tensor:
-        images = pixels.float().div_(255)
+        images = as_floats(pixels)
         for augmentation in self.augmentations[view]:
             images = augmentation(images, random)
         return standardize(images, self.layout)
@@ -115,7 +115,7 @@ def standardize(images: Tensor, layout: Input) -> Tensor:
     if layout.crop is not None and min(images.shape[2:]) > layout.crop:
         images = F.center_crop(images, [layout.crop, layout.crop])
     mean, std = (torch.as_tensor(value, device=images.device).view(-1, 1, 1) for value in (layout.mean, layout.std))
-    return (images - mean) / std
+    return (images - mean).div_(std)
 
 
 def build_task(recipe: Recipe, device: torch.device) -> Task:

@@ -24,9 +24,9 @@ def apply_per_group(images: Tensor, group: Tensor, operations: Sequence[Operatio
         (N, C, H, W), in the batch's order.
     """
     counts: list[int] = torch.bincount(group, minlength=len(operations)).tolist()
-    places = torch.split(group.argsort(stable=True).to(images.device), counts)
-    result = torch.empty_like(images)
-    for operation, place in zip(operations, places, strict=True):
-        if len(place):
-            result.index_copy_(0, place, operation(images.index_select(0, place), place))
-    return result
+    order = group.argsort(stable=True)
+    places = order.to(images.device)
+    parts = torch.split(images.index_select(0, places), counts)
+    groups = zip(operations, parts, torch.split(places, counts), strict=True)
+    changed = [operation(part, place) for operation, part, place in groups if len(place)]
+    return torch.cat(changed).index_select(0, order.argsort().to(images.device)) if changed else images
