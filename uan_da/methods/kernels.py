@@ -46,8 +46,8 @@ def multi_gaussian(x: Tensor) -> Tensor:
 def mmd(kernel: Tensor, num_source: int, estimator: Estimator) -> Tensor:
     r"""The squared MMD of two domains from the kernel matrix of all samples, the ``num_source`` of the source first.
 
-    ``quadratic``, over all pairs, never negative, and 0 for two domains with the same samples; too large in small batches,
-    since each sample is paired with itself, too:
+    ``quadratic``, over all pairs, never negative, and 0 for two domains with the same samples; too large in small
+    batches, since each sample is paired with itself, too:
 
     .. math:: \frac{1}{n_S²}\sum_{ij} k(s_i, s_j) + \frac{1}{n_T²}\sum_{ij} k(t_i, t_j)
               − \frac{2}{n_S n_T}\sum_{ij} k(s_i, t_j)
