@@ -1,0 +1,107 @@
+"""What every source-free method is: it adapts a trained model to unlabelled target images, and needs nothing else."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import ClassVar, Protocol
+
+import torch
+from torch import Tensor
+
+from uan_da.data.augment import Augmentation
+from uan_da.data.images import Images, ImageSet
+from uan_da.data.task import standardize
+from uan_da.errors import UserError
+from uan_da.models.classifier import Classifier, Output
+from uan_da.norms import domain_context
+from uan_da.recipe.schema import Input
+from uan_da.seeding import generator
+
+BATCH = 256
+"""Images of a forward without gradient."""
+
+
+class SourceFree(Protocol):
+    """A source-free method: an ``nn.Module`` that is built as ``Method(model, num_classes, **options)`` with
+    keyword-only options, like any other, and cannot be trained by a recipe: it has no source to train on."""
+
+    source_free: ClassVar[bool]
+    """True: how such a method is known."""
+
+    needs: ClassVar[str]
+    """What it needs, in a few words."""
+
+    def adapt(self, model: Classifier, target: "Target") -> Tensor | None:
+        """Adapt ``model`` to ``target``, in place.
+
+        It may draw from torch's global generator, which its caller has seeded.
+
+        Returns:
+            None where the adapted model, in evaluation mode, has the answers; else the answers themselves:
+            probabilities ``(N, classes)`` in the order of the images.
+
+        Raises:
+            UserError: the model or the images lack what the method adapts or reads.
+        """
+
+
+@dataclass(frozen=True)
+class Target:
+    """The images that a model is adapted to; they have no labels.
+
+    ``domain`` is the index by which norms that keep domains apart know them.
+    """
+
+    images: ImageSet
+    layout: Input
+    domain: int
+    augmentations: Sequence[Augmentation]
+    """The recipe's weak view."""
+    seed: int
+    device: torch.device
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def batches(self, size: int, epoch: int, *, augmented: bool = False) -> Iterator[tuple[Tensor, Tensor]]:
+        """All images in a random order that is a function of the seed and ``epoch``: for the order of files often tells
+        their classes, which no method may know.
+
+        A last batch of one image is left out, for it has no batch statistics.
+
+        Yields:
+            The images' places ``(B,)``, and the images ``(B, C, H, W)`` as the network sees them.
+
+        Raises:
+            UserError: there is but one image.
+        """
+        if len(self) < 2:
+            raise UserError("one image is too few to adapt to: batch statistics need two or more")
+        places = [part for part in torch.split(self.order(epoch), size) if len(part) > 1]
+        random = generator(self.seed, "adapt", "augment", epoch)
+        for part, images in zip(places, self.images.stream(places), strict=True):
+            yield part, self._seen(images, random if augmented else None)
+
+    def number_of_batches(self, size: int) -> int:
+        """How many :meth:`batches` yields."""
+        return len(self) // size + (len(self) % size > 1)
+
+    def order(self, epoch: int) -> Tensor:
+        """The random order of an epoch: all places ``(N,)``."""
+        return torch.randperm(len(self), generator=generator(self.seed, "adapt", "order", epoch))
+
+    @torch.no_grad()
+    def answers(self, model: Classifier) -> Output:
+        """Features and logits of all images in their order, on the CPU, from ``model`` in evaluation mode; its mode is
+        restored."""
+        training = model.training
+        model.eval()
+        with domain_context(model, self.domain):
+            outputs: list[Output] = [model(self._seen(images, None)) for images in self.images.batches(BATCH)]
+        model.train(training)
+        return Output(*(torch.cat(column).float().cpu() for column in zip(*outputs, strict=True)))
+
+    def _seen(self, images: Images, random: torch.Generator | None) -> Tensor:
+        pixels = images.pixels.to(self.device).float().div_(255)
+        for augmentation in self.augmentations if random is not None else ():
+            pixels = augmentation(pixels, random)
+        return standardize(pixels, self.layout).contiguous(memory_format=torch.channels_last)

@@ -1,0 +1,59 @@
+"""The affine parameters of a model's norms, and forwards in which the norms alone are in training mode."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm as BatchNorm
+from torch.nn.modules.instancenorm import _InstanceNorm as InstanceNorm
+
+from uan_da.norms.domain import DomainNorm
+from uan_da.norms.layer_norm import ChannelLayerNorm
+from uan_da.norms.statistics import MixtureLayer, frozen_statistics
+
+Norm = BatchNorm | InstanceNorm | nn.GroupNorm | nn.LayerNorm | ChannelLayerNorm | DomainNorm | MixtureLayer
+
+
+def affine_parameters(model: nn.Module, domain: int) -> dict[str, nn.Parameter]:
+    """γ and β of every norm of ``model``, by their paths; frozen ones (``requires_grad`` False) do not count.
+
+    Args:
+        model: any module.
+        domain: of a norm that has a branch for each domain, only the branch of this one counts.
+    """
+    others = {
+        layer
+        for norm in model.modules()
+        if isinstance(norm, DomainNorm)
+        for branch in norm.branches
+        if branch is not norm.branches[norm.branch_of(domain)]
+        for layer in branch.modules()
+    }
+    norms = ((path, layer) for path, layer in model.named_modules() if _is_norm(layer) and layer not in others)
+    return {
+        f"{path}.{name}": parameter
+        for path, layer in norms
+        for name, parameter in layer.named_parameters(recurse=False)
+        if name in ("weight", "bias") and parameter.requires_grad
+    }
+
+
+@contextmanager
+def batch_statistics(model: nn.Module) -> Iterator[None]:
+    """Inside the block norms normalise by the batch at hand, as in training, and all else is in evaluation mode.
+
+    No running statistic and no cluster changes; the model's mode comes back after it.
+    """
+    before = [(module, module.training) for module in model.modules()]
+    try:
+        for module, _ in before:
+            module.training = _is_norm(module)
+        with frozen_statistics(model):
+            yield
+    finally:
+        for module, training in before:
+            module.training = training
+
+
+def _is_norm(layer: nn.Module) -> bool:
+    return isinstance(layer, Norm)
