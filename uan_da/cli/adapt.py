@@ -1,0 +1,96 @@
+"""``uan-da adapt``."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from uan_da.cli.data_root import DataRoot
+from uan_da.cli.evaluate import Checkpoint
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+SHOWN = 5
+"""Classes whose share of the answers changed most."""
+
+
+def adapt(
+    run: Annotated[Path, typer.Argument(help="A run folder.")],
+    images: Annotated[
+        Path, typer.Argument(help="A folder of images; where it is <class>/*.jpg, accuracy is measured too.")
+    ],
+    method: Annotated[str, typer.Option(help="adabn, tent, shot or lame: see uan-da list methods.")],
+    options: Annotated[list[str] | None, typer.Argument(help="Options of the method: method.lr=1e-3")] = None,
+    checkpoint: Annotated[Checkpoint, typer.Option(help="Which of the run's networks is adapted.")] = Checkpoint.last,
+    out: Annotated[Path | None, typer.Option(help="The new run folder.  [default: RUN-METHOD]")] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the run in --out.")] = False,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps")] = "auto",
+    data_root: DataRoot = None,
+) -> None:
+    """Adapt a trained run to unlabelled images, without any source image; writes a new run folder."""
+    from uan_da.cli.console import Console
+    from uan_da.training.adapt import adapt_run, default_folder, source_free_method
+    from uan_da.training.run import Run
+
+    chosen, opened = source_free_method(method, options or []), Run.open(run)
+    folder = out or default_folder(opened, chosen)
+    with Console() as console:
+        report = adapt_run(
+            opened,
+            images,
+            chosen,
+            folder,
+            checkpoint=checkpoint.value,
+            device_name=device,
+            overwrite=overwrite,
+        )
+        named = "  ".join(f"{key}: {value}" for key, value in chosen.options.items())
+        console.rich.print(before_after_table(report, f"{chosen.name}  {named}".rstrip()))
+        for line in changes(report):
+            console.say(line)
+        console.say(f"written: {folder / 'predictions.csv'}")
+        console.say(f"run: {folder}   next: uan-da predict {folder} IMAGES")
+
+
+def before_after_table(report: dict[str, Any], title: str) -> "Table":
+    """Confidence, entropy and, of labelled images, accuracy: before and after."""
+    from rich.table import Table
+
+    from uan_da.cli.console import percent
+
+    table = Table(f"{report['n']} images", title=title, title_justify="left")
+    ends = report["before"], report["after"]
+    rows = {
+        "mean confidence": [percent(end["confidence"]) for end in ends],
+        "mean entropy (nats)": [f"{end['entropy']:.3f}" for end in ends],
+    }
+    if report["labelled"]:
+        rows["accuracy"] = [percent(end["accuracy"]) for end in ends]
+        rows["95 % interval"] = [" to ".join(map(percent, end["interval"])) for end in ends]
+    for head in ("before", "after"):
+        table.add_column(head, justify="right")
+    for name, cells in rows.items():
+        table.add_row(name, *cells)
+    return table
+
+
+def changes(report: dict[str, Any]) -> list[str]:
+    """What became of the answers, a line each."""
+    from uan_da.cli.console import percent
+    from uan_da.evaluation.verdict import points
+
+    n, changed = report["n"], report["changed"]
+    lines = [
+        f"predictions changed: {changed} of {n} ({percent(changed / n)} %)",
+        f"predicted classes shifted by {percent(report['shift'])} % (half the sum of the changes of their shares)",
+    ]
+    shares = zip(report["classes"], report["before"]["class_shares"], report["after"]["class_shares"], strict=True)
+    moved = sorted(shares, key=lambda row: -abs(row[2] - row[1]))
+    most = [f"{name} {percent(old)} → {percent(new)}" for name, old, new in moved[:SHOWN] if old != new]
+    if most:
+        lines.append(f"most: {', '.join(most)}")
+    if report["labelled"]:
+        gain = report["gain"]
+        lines.append(f"accuracy: {points(gain)} on the same {gain['n']} images, McNemar p = {gain['p_value']:.2g}")
+    return lines

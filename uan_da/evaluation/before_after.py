@@ -1,0 +1,43 @@
+"""What adapting did to the answers on the same images."""
+
+from typing import Any
+
+import torch
+
+from uan_da.evaluation.metrics import correct_answers, domain_metrics, paired_gain
+from uan_da.evaluation.predict import Predictions
+
+
+def before_after(before: Predictions, after: Predictions) -> dict[str, Any]:
+    """Both answers summarised, and what lies between them.
+
+    Returns:
+        ``n`` images, ``labelled`` of them; ``before`` and ``after`` as :func:`summary` has them; ``changed``, the
+        number of images with another class; ``shift``, the total variation distance ½ Σ_k |after_k − before_k| of the
+        shares of the predicted classes; and ``gain``, the paired gain of accuracy (numbers are None without labels).
+    """
+    ends = {"before": summary(before), "after": summary(after)}
+    shares = [torch.tensor(end["class_shares"], dtype=torch.float64) for end in ends.values()]
+    return {
+        "n": len(before),
+        "labelled": domain_metrics(before)["n"],
+        **ends,
+        "changed": int((before.classes != after.classes).sum()),
+        "shift": float((shares[1] - shares[0]).abs().sum() / 2),
+        "gain": paired_gain(correct_answers(after), correct_answers(before)),
+    }
+
+
+def summary(answers: Predictions) -> dict[str, Any]:
+    """``confidence``, the mean of the greatest probability; ``entropy``, the mean in nats; ``class_shares``, the share
+    of the images that each class is predicted for; ``accuracy`` and its 95 % ``interval`` (None without labels)."""
+    p = answers.probabilities.double()
+    counts = answers.classes.bincount(minlength=p.shape[1])
+    numbers = domain_metrics(answers)
+    return {
+        "confidence": float(p.amax(1).mean()),
+        "entropy": float(torch.special.entr(p).sum(1).mean()),
+        "class_shares": (counts / len(answers)).tolist(),
+        "accuracy": numbers["accuracy"],
+        "interval": numbers["interval"],
+    }

@@ -1,0 +1,138 @@
+"""A trained run, adapted to a folder of unlabelled images: a new run folder."""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import torch
+from pydantic import ValidationError
+
+from uan_da.data.image_files import ImageFiles
+from uan_da.data.own_images import target_folder
+from uan_da.data.storage import store
+from uan_da.errors import UserError
+from uan_da.evaluation.before_after import before_after
+from uan_da.evaluation.predict import Predictions, predict
+from uan_da.methods.source_free import SourceFree, Target
+from uan_da.names import METHODS
+from uan_da.recipe import Block
+from uan_da.recipe.block import Strict, block
+from uan_da.recipe.load import describe_problems
+from uan_da.recipe.overrides import apply_overrides
+from uan_da.recipe.schema import Evaluation
+from uan_da.recipe.source import Source
+from uan_da.seeding import fold
+from uan_da.training.checkpoint import save_checkpoint
+from uan_da.training.device import choose_device
+from uan_da.training.run import Run
+from uan_da.training.trained import Trained, answers_table
+
+
+class _Options(Strict):
+    method: block(METHODS)  # type: ignore[valid-type]
+
+
+def source_free_method(name: str, options: Iterable[str] = ()) -> Block:
+    """The method of that name with ``options`` such as ``method.lr=1e-3``.
+
+    Raises:
+        UserError: all that is wrong with them; or the method needs a source.
+    """
+    source = Source("command line", {"method": {"name": name}})
+    apply_overrides(source, options)
+    try:
+        method: Block = _Options.model_validate(source.data).method
+    except ValidationError as error:
+        raise UserError(describe_problems(source, error)) from None
+    if not getattr(method.target, "source_free", False):
+        able = [each for each in METHODS.targets if getattr(METHODS.load(each), "source_free", False)]
+        raise UserError(
+            f"method {method.name!r} needs labelled source images: train with it. Without a source there are: "
+            f"{', '.join(able)}"
+        )
+    return method
+
+
+def default_folder(run: Run, method: Block) -> Path:
+    """``RUN-METHOD``, beside the run."""
+    folder = run.folder if run.folder.name not in ("", "..") else run.folder.resolve()
+    return folder.with_name(f"{folder.name}-{method.name.replace(':', '_')}")
+
+
+def adapt_run(
+    run: Run,
+    folder: Path,
+    method: Block,
+    out: Path,
+    *,
+    checkpoint: str = "last",
+    device_name: str = "auto",
+    overwrite: bool = False,
+) -> dict[str, Any]:
+    """Adapt a checkpoint of ``run`` to the images in ``folder``, and write the run folder ``out``.
+
+    Labels that class folders tell are used to measure, and never given to the method.
+
+    Returns:
+        ``adapt.json``: what was adapted to what and how, and all of :func:`before_after`. In ``out`` are also the
+        recipe (whose ``evaluation`` measures the network as it is), ``checkpoints/last.pt``, ``model.safetensors`` and
+        ``predictions.csv``. Everything is a function of the run, the images, the options and the recipe's seed.
+
+    Raises:
+        UserError: a folder cannot be used, an image cannot be read, or the method cannot adapt this network.
+    """
+    check_out(out, run, folder, overwrite)
+    trained = Trained.load(run, checkpoint, choose_device(device_name))
+    images = target_folder(folder, trained.classes)
+    before, after = _adapt(trained, method, images)
+    report: dict[str, Any] = {
+        "run": str(run.folder),
+        "checkpoint": checkpoint,
+        "step": trained.step,
+        "images": str(folder),
+        "method": method.to_dict(),
+        "seed": trained.recipe.seed,
+        "classes": list(trained.classes),
+        **before_after(before, after),
+        "schema": 1,
+    }
+    new = Run(out)
+    new.create(trained.recipe.model_copy(update={"evaluation": Evaluation()}), overwrite)
+    save_checkpoint(new.checkpoint("last"), {"step": trained.step, "model": trained.model.state_dict()})
+    new.save_model(trained.model)
+    table = answers_table(images.paths, after, trained.classes)
+    table.to_csv(out / "predictions.csv", index=False, errors="surrogateescape")
+    new.write_json("adapt.json", report)
+    return report
+
+
+def check_out(out: Path, run: Run, folder: Path, overwrite: bool) -> None:
+    """UserError where ``out`` is in use, or replacing it would delete the run or the images."""
+    for kept, what in ((run.folder, "the run that is adapted"), (folder, "the images")):
+        if kept.resolve().is_relative_to(out.resolve()):
+            raise UserError(f"--out {out}: holds {what}; choose another folder")
+    if not overwrite and (out.is_file() or (out.is_dir() and any(out.iterdir()))):
+        raise UserError(f"{out}: is not empty. Replace the run in it: --overwrite; or write elsewhere: --out DIR")
+
+
+def _adapt(trained: Trained, method: Block, images: ImageFiles) -> tuple[Predictions, Predictions]:
+    """The answers before and after; the network of ``trained`` is adapted in place."""
+    recipe, model = trained.recipe, trained.model
+    (stored,) = store([images], recipe.input, trained.device)
+    weak = [augmentation() for augmentation in recipe.augment.weak]
+    target = Target(stored.unlabelled(), recipe.input, trained.domain, weak, recipe.seed, trained.device)
+    before = predict(model, stored, recipe.input, trained.domain)
+    with torch.random.fork_rng():
+        torch.manual_seed(fold(recipe.seed, "adapt"))
+        built: SourceFree = method(model, len(trained.classes))
+        own = built.adapt(model, target)
+    after = predict(model, stored, recipe.input, trained.domain) if own is None else _as_predictions(own, before)
+    if not bool(after.probabilities.isfinite().all()):
+        raise UserError(f"adapting by {method.name} ended in answers that are no numbers; smaller steps may help")
+    return before, after
+
+
+def _as_predictions(probabilities: torch.Tensor, before: Predictions) -> Predictions:
+    """A method's own answers, on the features that the network has."""
+    logits = probabilities.double().cpu().clamp_min(torch.finfo(torch.float64).tiny).log()
+    return Predictions(before.features, logits, before.labels)
