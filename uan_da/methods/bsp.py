@@ -15,7 +15,7 @@ from uan_da.norms.precision import widened, without_autocast
 
 
 class BSP(nn.Module):
-    r"""Batch spectral penalization (Chen et al., ICML 2019, PMLR 97:1081–1090; not on arXiv).
+    r"""Batch spectral penalization (Chen et al., ICML 2019, PMLR 97:1081–1090).
 
     .. math:: L = CE(f(x_S), y_S) + A + w · [σ_1(G_S)^2 + σ_1(G_T)^2]
 
