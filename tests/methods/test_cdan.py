@@ -23,7 +23,8 @@ def transfer(method: CDAN, model: Classifier, batch: DomainBatch) -> Loss:
 
 
 def outer(features: Tensor, probabilities: Tensor) -> Tensor:
-    rows = [[float(f) * float(p) for f in row for p in q] for row, q in zip(features, probabilities, strict=True)]
+    pairs = zip(features.tolist(), probabilities.tolist(), strict=True)
+    rows = [[f * p for f in row for p in q] for row, q in pairs]
     return torch.tensor(rows, dtype=features.dtype)
 
 
