@@ -4,18 +4,15 @@ import math
 from collections.abc import Sequence
 from typing import Annotated, ClassVar
 
-import torch
 from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from uan_da.data.batch import DomainBatch, DomainImages, View
+from uan_da.data.batch import DomainBatch, View
 from uan_da.methods.method import Loss, Phase, Progress
-from uan_da.methods.routing import Routing, forward
+from uan_da.methods.routing import Routing
+from uan_da.methods.two_heads import Pair, forward_both
 from uan_da.models.classifier import Classifier
-
-Pair = tuple[Tensor, Tensor]
-"""The logits ``(N, C)`` of both heads."""
 
 
 class MCD(nn.Module):
@@ -64,28 +61,18 @@ class MCD(nn.Module):
         ]
 
     def _classify(self, model: Classifier, batch: DomainBatch, progress: Progress) -> Loss:
-        source, target = self._forward(model, [batch.source, batch.target])
+        source, target = forward_both(model, self.second_head, [batch.source, batch.target], self.routing)
         return Loss(self._supervised(source, target, batch.source.labels))
 
     def _disagree(self, model: Classifier, batch: DomainBatch, progress: Progress) -> Loss:
-        source, target = self._forward(model, [batch.source, batch.target])
+        source, target = forward_both(model, self.second_head, [batch.source, batch.target], self.routing)
         terms = self._supervised(source, target, batch.source.labels)
         return Loss(terms | {"discrepancy": -self.trade_off * discrepancy(*target)})
 
     def _agree(self, model: Classifier, batch: DomainBatch, progress: Progress) -> Loss:
         sides = [batch.target] if self.routing == "separate" else [batch.source, batch.target]
-        *_, target = self._forward(model, sides)
+        *_, target = forward_both(model, self.second_head, sides, self.routing)
         return Loss({"discrepancy": self.trade_off * discrepancy(*target)})
-
-    def _forward(self, model: Classifier, sides: Sequence[DomainImages]) -> list[Pair]:
-        """The logits of both heads for each side, which go through the second head as through the first."""
-        outputs = forward(model, [side.weak for side in sides], [side.domain for side in sides], self.routing)
-        features = [output.features for output in outputs]
-        if self.routing == "separate":
-            second = [self.second_head(each) for each in features]
-        else:
-            second = self.second_head(torch.cat(features)).split([len(each) for each in features])
-        return [(output.logits, logits) for output, logits in zip(outputs, second, strict=True)]
 
     def _supervised(self, source: Pair, target: Pair, labels: Tensor) -> dict[str, Tensor]:
         return {
