@@ -6,7 +6,6 @@ from torch import nn
 from typer.testing import CliRunner
 
 from uan_da.benchmarks.measure import Spread, interleaved, ratios, saved_bytes
-from uan_da.benchmarks.wide_resnet import wide_resnet_28_2
 from uan_da.cli.bench import app
 
 
@@ -28,14 +27,6 @@ def test_saved_bytes_of_batch_norm_are_x_and_small_tensors() -> None:
     small = saved_bytes(nn.BatchNorm2d(3), x) - 4 * x.numel()
     assert 0 < small < 200
     assert saved_bytes(nn.Identity(), x) == 0
-
-
-def test_wide_resnet_is_wrn_28_2() -> None:
-    network = wide_resnet_28_2(10)
-    assert sum(parameter.numel() for parameter in network.parameters()) == pytest.approx(1.467e6, rel=1e-3)
-    convolutions = [m for m in network.modules() if isinstance(m, nn.Conv2d) and m.kernel_size == (3, 3)]
-    assert len(convolutions) == 28 - 3  # and three 1×1 shortcuts are not counted, nor is the classifier but as one
-    assert network(torch.randn(2, 3, 32, 32)).shape == (2, 10)
 
 
 def test_bench_norms_prints_json() -> None:

@@ -10,13 +10,13 @@ from torch import nn
 from torch.nn import functional as F
 
 from uan_da.benchmarks.measure import Spread, interleaved, peak_bytes, ratios
-from uan_da.benchmarks.wide_resnet import wide_resnet_28_2
+from uan_da.models.wide_resnet import wrn_28_2
 from uan_da.norms import convert_norm
 
 NETWORKS: dict[str, tuple[Callable[[], nn.Module], int]] = {
     "resnet18": (lambda: torchvision.models.resnet18(num_classes=10), 32),
     "resnet50": (lambda: torchvision.models.resnet50(num_classes=10), 224),
-    "wrn28_2": (lambda: wide_resnet_28_2(10), 32),
+    "wrn28_2": (lambda: nn.Sequential(wrn_28_2(3), nn.Linear(128, 10)), 32),
 }
 """Network and size of its square images."""
 
