@@ -8,8 +8,8 @@ import difflib
 import importlib
 import os
 import sys
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from uan_da.errors import UserError
@@ -21,13 +21,18 @@ class Names:
 
     kind: str
     targets: Mapping[str, str]
+    families: Mapping[str, str] = field(default_factory=dict)
+    """``prefix → "module:function"``: the function makes, from the name in ``prefix:name``, the object that it is."""
 
     def load(self, name: str) -> Any:
-        """The object that ``name``, or a ``module:object``, stands for.
+        """The object that ``name``, a member of a family (``timm:resnet50``), or a ``module:object`` stands for.
 
         Raises:
             UserError: the name is unknown (says which exist and which is nearest), or its module cannot be imported.
         """
+        family, _, member = name.partition(":")
+        if member and family in self.families:
+            return self.family(family)(member)
         if ":" in name:
             if os.getcwd() not in sys.path:  # an installed command does not see the folder where the user's code is
                 sys.path.append(os.getcwd())
@@ -35,6 +40,11 @@ class Names:
         if name not in self.targets:
             raise UserError(unknown(self.kind, name, self.targets))
         return _import(self.targets[name], self.kind)
+
+    def family(self, prefix: str) -> Callable[[str], Any]:
+        """The function that makes the members of a family from what stands after its ``prefix:``."""
+        function: Callable[[str], Any] = _import(self.families[prefix], self.kind)
+        return function
 
 
 def unknown(kind: str, name: str, known: Iterable[str]) -> str:
@@ -116,7 +126,22 @@ BACKBONES = Names(
     "backbone",
     {
         "small_cnn": "uan_da.models.small_cnn:small_cnn",
+        "lenet": "uan_da.models.lenet:lenet",
+        "dtn": "uan_da.models.dtn:dtn",
+        "vada_small": "uan_da.models.vada:vada_small",
+        "vada_large": "uan_da.models.vada:vada_large",
+        "wrn_28_2": "uan_da.models.wide_resnet:wrn_28_2",
+        "shallow_cnn": "uan_da.models.shallow_cnn:shallow_cnn",
+        "densenet40": "uan_da.models.densenet:densenet40",
+        "densenet100": "uan_da.models.densenet:densenet100",
+        "resnet18": "uan_da.models.resnet:resnet18",
+        "resnet34": "uan_da.models.resnet:resnet34",
+        "resnet50": "uan_da.models.resnet:resnet50",
+        "resnet101": "uan_da.models.resnet:resnet101",
+        "vit_b_16": "uan_da.models.vit:vit_b_16",
+        "convnext_tiny": "uan_da.models.convnext:convnext_tiny",
     },
+    families={"timm": "uan_da.models.timm_backbone:timm_backbone"},
 )
 
 AUGMENTATIONS = Names(

@@ -43,7 +43,11 @@ def _rows(kind: Kind) -> Iterable[tuple[str, str]]:
         return
     table: names.Names = getattr(names, kind.value.upper())
     for name in table.targets:
-        yield name, _summary(table.load(name))
+        thing = table.load(name)
+        needs = getattr(thing, "needs", None) if kind is Kind.methods else None
+        yield name, _summary(thing) + (f"; needs {needs}" if needs else "")
+    for prefix in table.families:
+        yield f"{prefix}:NAME", _summary(table.family(prefix))
 
 
 def _summary(thing: object) -> str:
