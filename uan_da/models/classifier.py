@@ -1,13 +1,19 @@
-"""The network that is trained: input norm, backbone, head."""
+"""The network that is trained: input norm, backbone, bottleneck, head."""
 
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
+from uan_da.errors import UserError
+from uan_da.models.head import make_bottleneck, make_head
+from uan_da.models.weights import load_weights
 from uan_da.norms import convert_norm
 from uan_da.recipe import Recipe
+from uan_da.recipe.schema import Bottleneck, Head
 from uan_da.seeding import fold
+
+LINEAR = Head()
 
 
 class Output(NamedTuple):
@@ -18,20 +24,36 @@ class Output(NamedTuple):
 
 
 class Classifier(nn.Module):
-    """A backbone and a bottleneck to features ``(N, num_features)``, and a linear head to logits."""
+    """A backbone and a bottleneck to features ``(N, num_features)``, and a head to logits.
 
-    def __init__(self, backbone: nn.Module, num_features: int, num_classes: int) -> None:
+    Args:
+        backbone: images ``(N, C, H, W)`` to ``(N, backbone_features)``.
+        backbone_features: their number.
+        num_classes: of the logits.
+        bottleneck: what stands between backbone and head; nothing where it is None.
+        head: a linear layer alone, or with hidden layers.
+    """
+
+    def __init__(
+        self,
+        backbone: nn.Module,
+        backbone_features: int,
+        num_classes: int,
+        bottleneck: Bottleneck | None = None,
+        head: Head = LINEAR,
+    ) -> None:
         super().__init__()
         self.input_norm: nn.Module = nn.Identity()
         self.backbone = backbone
-        self.bottleneck: nn.Module = nn.Identity()
-        self.num_features = num_features
+        self.bottleneck = nn.Identity() if bottleneck is None else make_bottleneck(backbone_features, bottleneck)
+        self.num_features = backbone_features if bottleneck is None else bottleneck.features
         self.num_classes = num_classes
+        self._head_options = head
         self.head = self.new_head()
 
     def new_head(self) -> nn.Module:
         """A freshly initialised head like the model's own, for methods that have a second one."""
-        return nn.Linear(self.num_features, self.num_classes)
+        return make_head(self.num_features, self.num_classes, self._head_options)
 
     def forward(self, images: Tensor) -> Output:
         """Images ``(N, C, H, W)`` to features and logits."""
@@ -39,26 +61,56 @@ class Classifier(nn.Module):
         return Output(features, self.head(features))
 
 
-def build_model(recipe: Recipe, num_classes: int) -> Classifier:
-    """The recipe's classifier, freshly initialised from the recipe's seed, its norm in place."""
+def build_model(recipe: Recipe, num_classes: int, *, pretrained: bool = True) -> Classifier:
+    """The recipe's classifier: what is random is a function of the recipe's seed, and its norm is in place.
+
+    Args:
+        recipe: its ``input``, ``backbone``, ``bottleneck``, ``head``, ``norm`` and ``seed``.
+        num_classes: of the logits.
+        pretrained: whether ``backbone.weights`` are loaded. They need not be there where other weights follow.
+
+    Raises:
+        UserError: the backbone does not take the recipe's images, gives no features, or does not fit its weights or
+            its norm.
+    """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(fold(recipe.seed, "model"))
         backbone = recipe.backbone(recipe.input.channels)
-        model = Classifier(backbone, _num_features(backbone, recipe), num_classes)
-    norm = recipe.norm
+        model = Classifier(backbone, _num_features(backbone, recipe), num_classes, recipe.bottleneck, recipe.head)
+    if pretrained:
+        load_weights(backbone, recipe.backbone.name, recipe.backbone.keys.get("weights", "none"))
+    _put_norm(model, recipe)
+    return model.to(memory_format=torch.channels_last)
+
+
+def _put_norm(model: Classifier, recipe: Recipe) -> None:
+    """The recipe's norm in place of the backbone's; the BatchNorms of bottleneck and head stay."""
+    norm, where = recipe.norm, recipe.norm.keys["where"]
     if norm.keys["input"] == "instance":
         model.input_norm = nn.InstanceNorm2d(recipe.input.channels)
-    convert_norm(model, norm.target, where=norm.keys["where"], **norm.options)
-    return model.to(memory_format=torch.channels_last)
+    if norm.name == "bn" and where == "all":
+        return  # every norm is what it was, whatever it was
+    place = model if where == "input" else nn.ModuleDict({"backbone": model.backbone})
+    try:
+        convert_norm(place, norm.target, where=where, **norm.options)
+    except ValueError as error:
+        raise UserError(
+            f"norm {norm.name!r} in backbone {recipe.backbone.name!r}: {error}; norm=bn leaves a backbone as it is"
+        ) from error
 
 
 @torch.no_grad()
 def _num_features(backbone: nn.Module, recipe: Recipe) -> int:
     """The width of the backbone's features, measured on one blank image."""
-    training = backbone.training
-    blank = torch.zeros(1, recipe.input.channels, recipe.input.size, recipe.input.size)
-    features: Tensor = backbone.eval()(blank)
+    training, shape = backbone.training, (recipe.input.channels, recipe.input.size, recipe.input.size)
+    try:
+        features: Tensor = backbone.eval()(torch.zeros(1, *shape))
+    except (RuntimeError, ValueError, AssertionError) as error:
+        raise UserError(
+            f"input.size={recipe.input.size}: backbone {recipe.backbone.name!r} does not take images "
+            f"{'×'.join(map(str, shape))}: {str(error).splitlines()[0] if str(error) else type(error).__name__}"
+        ) from error
     backbone.train(training)
     if features.dim() != 2:
-        raise ValueError(f"backbone {recipe.backbone.name!r}: expected features (N, F), got {tuple(features.shape)}")
+        raise UserError(f"backbone {recipe.backbone.name!r}: expected features (N, F), but got {tuple(features.shape)}")
     return features.shape[1]

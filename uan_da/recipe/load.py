@@ -75,7 +75,7 @@ def describe_problems(source: Source, error: ValidationError) -> str:
 
 
 def _describe(source: Source, loc: tuple[str | int, ...], message: str) -> str:
-    path = tuple(part for part in loc if part not in _UNION_BRANCHES)
+    path = tuple(part for part in loc if part not in _UNION_BRANCHES and not str(part).startswith("tuple["))
     message = " ".join(message.removeprefix("Value error, ").split())
     if message == "Field required":
         message = "is missing"

@@ -1,0 +1,96 @@
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from uan_da.errors import UserError
+from uan_da.models.head import make_bottleneck, make_head
+from uan_da.recipe import load_recipe
+from uan_da.recipe.schema import Bottleneck, Head
+
+
+def layout(module: nn.Module) -> str:
+    names = {nn.Linear: "linear", nn.BatchNorm1d: "norm", nn.ReLU: "relu", nn.Dropout: "dropout"}
+    layers = list(module) if isinstance(module, nn.Sequential) else [module]
+    return " ".join(names[type(layer)] + str(getattr(layer, "out_features", "")) for layer in layers)
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ({}, "linear256 norm relu"),  # DANN, CDAN, ADDA, BSP
+        ({"norm": False, "dropout": 0.5}, "linear256 relu dropout"),  # DAN
+        ({"dropout": 0.5}, "linear256 norm relu dropout"),  # JAN
+        ({"features": 1024, "dropout": 0.5}, "linear1024 norm relu dropout"),  # MDD
+        ({"activation": "none"}, "linear256 norm"),  # SHOT
+    ],
+)
+def test_bottlenecks_of_the_published_protocols(options: dict, expected: str) -> None:
+    bottleneck = make_bottleneck(7, Bottleneck(**options))
+    assert layout(bottleneck) == expected
+    assert bottleneck(torch.randn(4, 7)).shape == (4, bottleneck[0].out_features)
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ({}, "linear3"),
+        ({"hidden": (1024,), "dropout": 0.5}, "linear1024 relu dropout linear3"),  # MDD
+        (
+            {"hidden": (1024, 1024), "norm": True, "dropout": (0.5, 0.5, 0.0)},
+            "dropout linear1024 norm relu dropout linear1024 norm relu linear3",
+        ),  # MCD
+        ({"hidden": (5, 6)}, "linear5 relu linear6 relu linear3"),
+        ({"dropout": (0.5,)}, "dropout linear3"),
+    ],
+)
+def test_heads_of_the_published_protocols(options: dict, expected: str) -> None:
+    head = make_head(7, 3, Head(**options))
+    assert layout(head) == expected
+    assert head(torch.randn(4, 7)).shape == (4, 3)
+
+
+def test_initial_scale() -> None:
+    for layer in (make_bottleneck(2048, Bottleneck(init_std=0.005))[0], make_head(2048, 1024, Head(init_std=0.005))):
+        assert layer.weight.std().item() == pytest.approx(0.005, rel=0.02)
+        assert not layer.bias.any()
+    plain = make_bottleneck(2048, Bottleneck())[0]
+    assert plain.weight.abs().max().item() == pytest.approx(2048**-0.5, rel=0.01)  # uniform, as PyTorch starts
+
+
+def test_a_head_reads_what_a_bottleneck_gives_without_changing_it() -> None:
+    features = make_bottleneck(7, Bottleneck(activation="none", norm=False))(torch.randn(4, 7))
+    before = features.clone()
+    make_head(256, 3, Head(hidden=(5,)))(features)
+    assert torch.equal(features, before)
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("head.dropout=0.5", "head: 'dropout' stands between layers"),
+        ("head={hidden: [5], dropout: [0.1]}", "one for each of the 2 linear layers"),
+        ("head={hidden: [5], dropout: 1}", "head.dropout: input should be less than 1"),
+        ("head={hidden: [0]}", "head.hidden.0: input should be greater than 0"),
+        ("bottleneck={featurs: 5}", "did you mean 'features'?"),
+        ("bottleneck.features=0", "bottleneck.features: input should be greater than 0"),
+    ],
+)
+def test_mistakes_are_named(override: str, message: str) -> None:
+    with pytest.raises(UserError) as caught:
+        load_recipe("digits", [override])
+    assert message in str(caught.value)
+    assert "tuple[" not in str(caught.value)
+
+
+def test_the_keys_come_back_from_a_resolved_recipe(tmp_path: Path) -> None:
+    from uan_da.recipe.source import dump_yaml
+
+    recipe = load_recipe("digits", ["bottleneck={dropout: 0.5}", "head={hidden: [8, 9], dropout: [0.1, 0, 0.2]}"])
+    (tmp_path / "r.yaml").write_text(dump_yaml(recipe.to_dict()))
+    again = load_recipe(tmp_path / "r.yaml")
+    assert again == recipe
+    assert again.bottleneck == Bottleneck(dropout=0.5)
+    assert again.head.dropouts == (0.1, 0.0, 0.2)
+    assert load_recipe(tmp_path / "r.yaml", ["bottleneck=null"]).bottleneck is None

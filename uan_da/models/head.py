@@ -1,0 +1,43 @@
+"""Bottleneck and head: what stands between a backbone's features and the logits."""
+
+from itertools import pairwise
+
+from torch import nn
+
+from uan_da.recipe.schema import Bottleneck, Head
+
+
+def make_bottleneck(num_features: int, options: Bottleneck) -> nn.Sequential:
+    """Linear, BatchNorm, activation, dropout, those that ``options`` has: ``(N, num_features)`` to
+    ``(N, options.features)``."""
+    layers: list[nn.Module] = [_linear(num_features, options.features, options.init_std)]
+    if options.norm:
+        layers.append(nn.BatchNorm1d(options.features))
+    if options.activation == "relu":
+        layers.append(nn.ReLU())  # not in place: a method may read what it is given twice
+    if options.dropout:
+        layers.append(nn.Dropout(options.dropout))
+    return nn.Sequential(*layers)
+
+
+def make_head(num_features: int, num_classes: int, options: Head) -> nn.Module:
+    """Features ``(N, num_features)`` to logits ``(N, num_classes)``: a linear layer, with hidden ones before it where
+    ``options`` has them."""
+    layers: list[nn.Module] = []
+    widths = (num_features, *options.hidden, num_classes)
+    for (before, after), dropout in zip(pairwise(widths), options.dropouts, strict=True):
+        if layers:
+            layers += [nn.BatchNorm1d(before)] if options.norm else []
+            layers.append(nn.ReLU())
+        if dropout:
+            layers.append(nn.Dropout(dropout))
+        layers.append(_linear(before, after, options.init_std))
+    return nn.Sequential(*layers) if len(layers) > 1 else layers[0]
+
+
+def _linear(before: int, after: int, std: float | None) -> nn.Linear:
+    linear = nn.Linear(before, after)
+    if std is not None:
+        nn.init.normal_(linear.weight, std=std)
+        nn.init.zeros_(linear.bias)
+    return linear
