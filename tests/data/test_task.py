@@ -163,3 +163,17 @@ def test_streaming_gives_the_batches_that_memory_gives(plates, monkeypatch) -> N
         for side in ("source", "target"):
             assert torch.equal(getattr(one, side).strong, getattr(other, side).strong)
             assert torch.equal(getattr(one, side).labels, getattr(other, side).labels)
+
+
+def test_domains_side_by_side_give_the_batches_that_they_give_one_after_the_other(task) -> None:
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(1)
+        alone = task.batch(3, ["weak", "strong"])
+        torch.set_num_threads(2)
+        together = task.batch(3, ["weak", "strong"])
+    finally:
+        torch.set_num_threads(before)
+    for one, other in ((alone.source, together.source), (alone.target, together.target)):
+        assert torch.equal(one.weak, other.weak)
+        assert torch.equal(one.strong, other.strong)

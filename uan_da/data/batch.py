@@ -45,6 +45,8 @@ class DomainImages:
     @classmethod
     def cat(cls, parts: list[Self]) -> Self:
         """Several domains as one side."""
+        if len(parts) == 1:
+            return parts[0]
         views = {view: torch.cat([part.views[view] for part in parts]) for view in parts[0].views}
         labels, domain = (torch.cat([getattr(part, name) for part in parts]) for name in ("labels", "domain"))
         return cls(views, labels, domain)

@@ -15,8 +15,9 @@ from uan_da.data.classes import check_classes
 from uan_da.data.domain_loader import DomainLoader
 from uan_da.data.holdout import hold_out
 from uan_da.data.image_files import DamagedImage
-from uan_da.data.images import ImageSet, as_floats
+from uan_da.data.images import Images, ImageSet, as_floats
 from uan_da.data.open_dataset import open_dataset
+from uan_da.data.side_by_side import side_by_side
 from uan_da.data.storage import store
 from uan_da.errors import UserError
 from uan_da.names import unknown
@@ -82,11 +83,12 @@ class Task:
             with_target: without it the target's side is empty, and costs nothing.
             target_labels: for upper bounds that ask for them by name.
         """
-        sources = [self._part(loader, step, views) for loader in self.loaders[: len(self.sources)]]
-        source = DomainImages.cat(sources)
+        loaders = self.loaders if with_target else self.loaders[: len(self.sources)]
+        parts = self._parts([(loader, loader.batch(step)) for loader in loaders], step, views)
+        source = DomainImages.cat(parts[: len(self.sources)])
         if not with_target:
             return DomainBatch(source, source.none())
-        target = self._part(self.loaders[-1], step, views)
+        target = parts[-1]
         return DomainBatch(source, target if target_labels else target.masked())
 
     def unlabelled(self, domain: Domain) -> ImageSet:
@@ -97,8 +99,18 @@ class Task:
         """The same, in batches ``(N, C, H, W)`` as the network sees them in evaluation."""
         return (standardize(as_floats(images.pixels), self.layout) for images in domain.train.batches(size))
 
-    def _part(self, loader: DomainLoader, step: int, views: Sequence[View]) -> DomainImages:
-        images = loader.batch(step)
+    def _parts(
+        self, batches: Sequence[tuple[DomainLoader, Images]], step: int, views: Sequence[View]
+    ) -> list[DomainImages]:
+        """A domain's random numbers are its own: side by side they are the same as one after the other."""
+
+        def part(batch: tuple[DomainLoader, Images]) -> DomainImages:
+            return self._part(*batch, step, views)
+
+        on_cpu = all(images.pixels.device.type == "cpu" for _, images in batches)
+        return side_by_side(part, batches) if on_cpu else list(map(part, batches))
+
+    def _part(self, loader: DomainLoader, images: Images, step: int, views: Sequence[View]) -> DomainImages:
         random = generator(self.seed, "augment", loader.domain, step)
         made = {view: self._view(images.pixels, view, random) for view in views}
         return DomainImages(made, images.labels, torch.full_like(images.labels, loader.index))
