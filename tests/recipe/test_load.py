@@ -1,9 +1,10 @@
+import re
 from pathlib import Path
 
 import pytest
 
 from uan_da.errors import UserError
-from uan_da.recipe import Recipe, load_recipe
+from uan_da.recipe import Recipe, check_every_method, load_recipe
 from uan_da.recipe.source import dump_yaml, read_yaml
 from uan_da.shipped import shipped
 
@@ -29,7 +30,8 @@ def problems(folder: Path, text: str, *overrides: str) -> list[str]:
 @pytest.mark.parametrize("name", shipped("recipes"))
 def test_every_shipped_recipe_loads_and_starts_with_its_command(name: str) -> None:
     load_recipe(name)
-    assert shipped("recipes")[name].read_text().startswith(f"# uan-da train {name}\n")
+    check_every_method(name)
+    assert re.match(rf"# uan-da (train|compare) {name}[ \n]", shipped("recipes")[name].read_text())
 
 
 def test_options_are_complete_and_typed(tmp_path: Path) -> None:

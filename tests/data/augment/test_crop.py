@@ -1,3 +1,4 @@
+import pytest
 import torch
 from torch.nn.functional import pad
 
@@ -15,3 +16,15 @@ def test_every_place_in_the_padded_image_is_drawn():
 def test_without_padding_nothing_changes():
     images = torch.rand(4, 3, 5, 7)
     assert torch.equal(Crop(padding=0)(images, None), images)
+
+
+def test_a_smaller_window_is_cut_at_every_place():
+    image = torch.rand(1, 3, 6, 7)
+    result = Crop(padding=0, size=5)(image.expand(500, -1, -1, -1), torch.Generator().manual_seed(0))
+    windows = {tuple(image[0, :, y : y + 5, x : x + 5].flatten().tolist()) for y in range(2) for x in range(3)}
+    assert {tuple(crop.flatten().tolist()) for crop in result} == windows
+
+
+def test_a_window_larger_than_the_image_is_refused():
+    with pytest.raises(ValueError, match="Expected `size` to fit into 5×7 pixels padded by 1, but got 8"):
+        Crop(padding=1, size=8)(torch.rand(1, 1, 5, 7), None)
