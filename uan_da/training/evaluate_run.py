@@ -51,7 +51,7 @@ def evaluate_run(
     options = Evaluation(recalibrate=recalibrate or recipe.evaluation.recalibrate)
     task = build_task(recipe, device)
     chosen = _domains(task, recipe, domains, device)
-    model = build_model(recipe, len(task.classes)).to(device)
+    model = build_model(recipe, len(task.classes), pretrained=False).to(device)
     step = run.load_weights(model, checkpoint, device)
     answers = {domain.name: predict_domain(model, task, domain, options, split) for domain in chosen}
     report: dict[str, Any] = {"checkpoint": checkpoint, "step": step, "split": split, **options.model_dump()}

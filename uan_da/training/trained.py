@@ -37,7 +37,7 @@ class Trained:
             UserError: the run lacks the checkpoint, or its classes are not known.
         """
         recipe, classes = run.recipe, class_names(run)
-        model = build_model(recipe, len(classes)).to(device)
+        model = build_model(recipe, len(classes), pretrained=False).to(device)
         step = run.load_weights(model, checkpoint, device)
         return cls(recipe, model, classes, step, device)
 
