@@ -43,7 +43,7 @@ class Training:
     def build(cls, recipe: Recipe, device: torch.device) -> Self:
         """A training at its first step; everything random in it is a function of the recipe's seed."""
         task = build_task(recipe, device)
-        model = build_model(recipe, len(task.classes)).to(device)
+        model = build_model(recipe, len(task.classes), pretrained=recipe.init is None).to(device)
         if recipe.init is not None:
             Run.open(recipe.init).start_from(model, device)
         with torch.random.fork_rng(devices=[]):
