@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 from uan_da.norms import reference
 from uan_da.norms.distributed import pool, sum_over_processes
-from uan_da.norms.fused.backend import Backend, element_passes, is_fused, sample_passes
+from uan_da.norms.fused.backend import Backend, element_passes, is_compiled, is_fused, sample_passes
 from uan_da.norms.fused.element import ElementMap, coefficients_of, moments_of
 from uan_da.norms.fused.sample import SampleMap
 from uan_da.norms.precision import widened, without_autocast
@@ -60,8 +60,9 @@ class UAN(nn.Module):
         sync: the moments are those of all processes' batches, as in ``nn.SyncBatchNorm``. Without it each
             process normalises with its own, but μ, σ² and λ follow all, and are equal on all, either way.
         bias: False leaves β out.
-        backend: ``"fused"``: BatchNorm's memory traffic; ``"reference"``: the formulas as plain operations;
-            ``"auto"``: fused, except where a compiler or a functional transform is at work on the layer.
+        backend: ``"fused"``: BatchNorm's memory traffic, on a CPU compiled at once; ``"reference"``: the formulas as
+            plain operations; ``"auto"``: fused, except where a compiler or a functional transform is at work on the
+            layer, and on a CPU compiled only in a training that is long enough to earn it back.
 
     The clusters start from the moments of the first training batch.
 
@@ -217,7 +218,7 @@ class UAN(nn.Module):
 
     def _fused_samples(self, x: Tensor, shift_c: Tensor) -> Tensor:
         """The same with γ and β in the map, in two passes over ``x``, and two more backward."""
-        ends = SampleMap(x, shift_c, sample_passes(self.backend, x))
+        ends = SampleMap(x, shift_c, sample_passes(x, self._is_compiled()))
         slope_nc, offset_nc = self._sample_map(*ends.moments(), math.prod(x.shape[2:]), shift_c)
         if self.weight is not None:
             slope_nc, offset_nc = slope_nc * self.weight, offset_nc * self.weight
@@ -268,7 +269,7 @@ class UAN(nn.Module):
         """The same with γ and β, in two passes over ``x``, and two more backward."""
         mixture = self._mixture(shift_c)
         coefficients = coefficients_of(mixture, shift_c, self.eps)
-        ends = ElementMap(x, coefficients, element_passes(self.backend, x))
+        ends = ElementMap(x, coefficients, element_passes(x, self._is_compiled()))
         values = x.numel() // x.shape[1]
         mean_kc, var_kc = self._normalizing_moments(
             lambda: moments_of(ends.sums(), values, coefficients, mixture, self._reduce), mixture, shift_c
@@ -278,6 +279,9 @@ class UAN(nn.Module):
             scale_kc = scale_kc * self.weight
         offset_kc = scale_kc * (mixture.mean - mean_kc)
         return ends.mix(scale_kc / coefficients.rstd, offset_kc if self.bias is None else offset_kc + self.bias)
+
+    def _is_compiled(self) -> bool:
+        return is_compiled(self.backend, self.assignment, self.num_batches_tracked if self.training else None)
 
     def _scale(self, mixture: Mixture) -> Tensor:
         """f ``(K,)``: the paper's 1/√λ multiplies the output's variance by about K, ``"unit"`` keeps it at 1."""

@@ -6,6 +6,7 @@ import torch
 from torch import nn
 
 from uan_da.norms.batch import BatchNorm, copy_affine, has_seen_data, options_of
+from uan_da.norms.fused.backend import Backend
 from uan_da.norms.running import running_of
 from uan_da.norms.uan import INITIAL_SPREAD, UAN, Assignment, MomentSource, Scale, UAN1d, UAN2d, UAN3d
 
@@ -32,6 +33,7 @@ def uan(
     learn_shrink: bool = True,
     shrink_groups: int = 8,
     sync: bool = False,
+    backend: Backend = "auto",
 ) -> UAN:
     """Unsupervised adaptive normalisation: clusters of samples, learned with the network (arXiv:2409.04757).
 
@@ -59,6 +61,7 @@ def uan(
         learn_shrink=learn_shrink,
         shrink_groups=shrink_groups,
         sync=sync or isinstance(bn, nn.SyncBatchNorm),
+        backend=backend,
     )
     if bn.affine:
         copy_affine(bn, layer)
@@ -70,9 +73,19 @@ def uan(
     return layer
 
 
-def uan_paper(bn: BatchNorm, *, num_clusters: int = 3, em_rate: float = 0.1, sync: bool = False) -> UAN:
+def uan_paper(
+    bn: BatchNorm, *, num_clusters: int = 3, em_rate: float = 0.1, sync: bool = False, backend: Backend = "auto"
+) -> UAN:
     """UAN in the form of its paper: clusters of single activations, output scaled by 1/√λ (arXiv:2409.04757)."""
-    return uan(bn, num_clusters=num_clusters, assignment="element", scale="prior", em_rate=em_rate, sync=sync)
+    return uan(
+        bn,
+        num_clusters=num_clusters,
+        assignment="element",
+        scale="prior",
+        em_rate=em_rate,
+        sync=sync,
+        backend=backend,
+    )
 
 
 @torch.no_grad()

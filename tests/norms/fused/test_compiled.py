@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
+from torch._dynamo.exc import FailOnRecompileLimitHit
 
 from uan_da.norms import UAN, UAN2d
-from uan_da.norms.fused import element_blocks, element_passes, sample_passes
+from uan_da.norms.fused import backend, element_blocks, element_passes, sample_passes
 from uan_da.norms.fused.compiled import Compiler
 
 needs_compiler = pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs g++ on a CPU")
@@ -61,3 +62,42 @@ def test_without_a_compiler_the_fallback_serves_and_one_warning_says_so(
         y: Tensor = mix(x, clusters, small, small)
     torch.testing.assert_close(mean, x.mean(2))
     torch.testing.assert_close(y, x)
+
+
+def test_one_shape_too_many_is_no_missing_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
+    def limited(function: Callable[..., Any], **options: Any) -> Callable[..., Any]:
+        def call(*args: Any) -> Any:
+            raise FailOnRecompileLimitHit("too many")
+
+        return call
+
+    monkeypatch.setattr(torch, "compile", limited)
+    compiler = Compiler()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert compiler(torch.neg, torch.abs)(torch.tensor(-1.0)) == 1
+    assert compiler.works
+
+
+@pytest.mark.parametrize("assignment", ["sample", "element"])
+def test_auto_compiles_in_a_training_that_earns_it_back(assignment: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By a count in the layer's state, so that a resumed training does what it would have done."""
+    monkeypatch.setitem(backend.COMPILE_AFTER, assignment, 3)
+    choose, chosen = getattr(backend, f"{assignment}_passes"), []
+
+    def passes(x: Tensor, compiled: bool) -> Any:
+        chosen.append(compiled)
+        return choose(x, False)
+
+    monkeypatch.setattr(f"uan_da.norms.uan.{assignment}_passes", passes)
+    x = torch.randn(3, 2, 4, 4)
+    layer = UAN2d(2, assignment=assignment)
+    for _ in range(5):
+        layer(x)
+    resumed = UAN2d(2, assignment=assignment)
+    resumed.load_state_dict(layer.state_dict())
+    resumed(x)
+    layer.eval()(x)
+    UAN2d(2, assignment=assignment, track_running_stats=False)(x)
+    UAN2d(2, assignment=assignment, backend="fused").eval()(x)
+    assert chosen == [False, False, False, True, True, True, False, False, True]

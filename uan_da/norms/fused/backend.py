@@ -18,6 +18,11 @@ _compiler = Compiler()
 
 Backend = Literal["auto", "reference", "fused"]
 
+COMPILE_AFTER = {"sample": 2000, "element": 100}
+"""Training batches after which ``"auto"`` compiles a layer's passes on a CPU. A compilation takes 20 to 50 s, or a few
+from its cache, once a process: a short training does not earn it back, and an element's passes gain most. The count is
+part of the layer's state, so that a training that is resumed computes what it would have."""
+
 
 def is_fused(backend: Backend, x_ncs: Tensor) -> bool:
     """Whether the fused passes serve ``x`` ``(N, C, …)``; ``"auto"`` leaves to the reference what a tracer or
@@ -35,23 +40,30 @@ def is_fused(backend: Backend, x_ncs: Tensor) -> bool:
     )
 
 
-def sample_passes(backend: Backend, x_ncs: Tensor) -> SamplePasses:
-    """The passes that serve ``x`` under sample assignment: Triton's on a GPU, compiled ones where ``"fused"`` asks
-    for a compilation, else blocks."""
+def is_compiled(backend: Backend, assignment: Literal["sample", "element"], batches: Tensor | None) -> bool:
+    """Whether the passes are compiled on a CPU: ``"fused"`` asks for it, and ``"auto"`` does where training has seen
+    enough ``batches``; None is never."""
+    if backend == "fused" or batches is None or batches.device.type != "cpu":
+        return backend == "fused"
+    return int(batches) >= COMPILE_AFTER[assignment]
+
+
+def sample_passes(x_ncs: Tensor, compiled: bool) -> SamplePasses:
+    """The passes that serve ``x`` under sample assignment: Triton's on a GPU, else compiled ones, or blocks."""
     if _on_gpu(x_ncs):
         from uan_da.norms.fused import triton_passes
 
         return triton_passes.SAMPLE
-    return _compiled_sample() if backend == "fused" else sample.BLOCKED
+    return _compiled_sample() if compiled else sample.BLOCKED
 
 
-def element_passes(backend: Backend, x_ncs: Tensor) -> ElementPasses:
+def element_passes(x_ncs: Tensor, compiled: bool) -> ElementPasses:
     """The passes that serve ``x`` under element assignment, chosen likewise."""
     if _on_gpu(x_ncs):
         from uan_da.norms.fused import triton_passes
 
         return triton_passes.ELEMENT
-    return _compiled_element() if backend == "fused" else element_blocks.BLOCKED
+    return _compiled_element() if compiled else element_blocks.BLOCKED
 
 
 def _on_gpu(x_ncs: Tensor) -> bool:

@@ -34,7 +34,8 @@ class Compiler:
                 try:
                     return fast(*args, **kwargs)
                 except Exception as error:  # whatever a toolchain may raise
-                    self._give_up(error)
+                    if not _is_one_shape_too_many(error):
+                        self._give_up(error)
             return fallback(*args, **kwargs)
 
         return run
@@ -47,3 +48,10 @@ class Compiler:
             RuntimeWarning,
             stacklevel=4,
         )
+
+
+def _is_one_shape_too_many(error: Exception) -> bool:
+    """PyTorch compiles a function for a limited number of kinds of shapes; those that it has stay compiled."""
+    from torch._dynamo.exc import FailOnRecompileLimitHit  # heavy, and here it has been imported
+
+    return isinstance(error, FailOnRecompileLimitHit)
