@@ -59,3 +59,12 @@ def test_mistakes_are_named(arguments: list[str]) -> None:
     result = CliRunner().invoke(app, arguments)
     assert result.exit_code == 2
     assert arguments[1] in result.output
+
+
+def test_bench_recipe_counts_every_image_that_goes_through_the_network() -> None:
+    changes = ["norm=bn", "backbone.width=4", "train.batch.source=6", "train.batch.target=4"]
+    result = CliRunner().invoke(app, ["recipe", "digits", *changes, "--rounds", "1", "--device", "cpu", "--json"])
+    assert result.exit_code == 0, result.output
+    cost = json.loads(result.output)
+    assert cost["images"] == 2 * (6 + 4) + 2 * 6  # AdaMatch's two forwards
+    assert cost["share"]["median"] == pytest.approx(cost["whole"] / cost["bare"])

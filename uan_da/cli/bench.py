@@ -4,6 +4,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from uan_da.cli.data_root import DataRoot
+
 if TYPE_CHECKING:
     from uan_da.benchmarks.measure import Spread
 
@@ -81,6 +83,34 @@ def train(
     show = _Rows(where, json, ("network", "norm", "ms", "time", "peak"))
     for cost in measure_training(network or list(NETWORKS), chosen, where, **options):
         show(cost, cost.network, cost.norm, f"{cost.milliseconds:.1f}", _ratio(cost.time), _peak(cost.peak))
+
+
+@app.command()
+def recipe(
+    name: Annotated[str, typer.Argument(metavar="RECIPE", help="A shipped recipe's name, or a YAML file.")],
+    overrides: Annotated[list[str] | None, typer.Argument(help="Changes: norm=bn train.batch.source=32")] = None,
+    device: Device = "auto",
+    rounds: Rounds = 10,
+    threads: Threads = None,
+    data_root: DataRoot = None,
+    json: Json = False,
+) -> None:
+    """A whole training step, against the bare network's forward and backward of the same images."""
+    import dataclasses
+    from json import dumps
+
+    from uan_da.benchmarks.measure import device_name
+    from uan_da.benchmarks.recipe import measure_recipe
+    from uan_da.recipe import load_recipe
+
+    where = _device(device, threads)
+    cost = measure_recipe(load_recipe(name, overrides or []), where, rounds)
+    if json:
+        typer.echo(dumps({"device": device_name(where), **dataclasses.asdict(cost)}))
+        return
+    share = f"{cost.share.median:.2f} ({cost.share.low:.2f}–{cost.share.high:.2f})"
+    typer.echo(f"{device_name(where)}; {cost.images} images a step go through the network")
+    typer.echo(f"steps/s: training {cost.whole:.3g}, bare forward and backward {cost.bare:.3g}, share {share}")
 
 
 @app.command()
