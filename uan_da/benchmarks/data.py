@@ -7,7 +7,7 @@ import os
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,9 +23,11 @@ from torchvision.datasets import ImageFolder
 
 from uan_da.data.adapters.folder import Folder
 from uan_da.data.augment import Augmentation, Crop, RandAugment
+from uan_da.data.batch import View
 from uan_da.data.decode_cache import VARIABLE, cached
 from uan_da.data.domain_loader import DomainLoader
 from uan_da.data.images import Images, as_floats
+from uan_da.data.task import Domain, Role, Task
 from uan_da.recipe.schema import Input
 
 WORKERS = 2
@@ -52,27 +54,42 @@ def compare(name: str, here: Callable[[], float], ordinary: Callable[[], float],
 
 
 def measure_augmentation(images: int, batch: int, rounds: int) -> Throughput:
-    """32×32 images, random crop with padding 4 and RandAugment of two operations, against PIL in worker processes."""
+    """32×32 images of two domains, random crop with padding 4 and RandAugment of two operations: a task's batches as a
+    training gets them, against PIL in worker processes."""
     pixels = torch.from_numpy(_pictures(images, 32)).permute(0, 3, 1, 2).contiguous()
-    loader = DomainLoader("bench", 0, Images(pixels, torch.zeros(images, dtype=torch.int64)), batch, seed=0)
-    steps: Sequence[Augmentation] = (Crop(padding=4), RandAugment(num_ops=2, magnitude=0.5))
-    generator = torch.Generator().manual_seed(0)
+    task = _task(Images(pixels, torch.zeros(images, dtype=torch.int64)), batch)
 
-    def batches() -> Iterator[Tensor]:
-        for step in range(images // batch):
-            made = as_floats(loader.batch(step).pixels)
-            for augmentation in steps:
-                made = augmentation(made, generator)
-            yield made
+    def batches() -> Iterator[tuple[Tensor, Tensor]]:
+        for step in range(images // batch // 2):
+            made = task.batch(step, ["weak"])
+            yield made.source.weak, made.target.weak
 
     transform = transforms.Compose(
-        [transforms.RandomCrop(32, padding=4), transforms.RandAugment(num_ops=2, magnitude=9), transforms.ToTensor()]
+        [
+            transforms.RandomCrop(32, padding=4),
+            transforms.RandAugment(num_ops=2, magnitude=9),
+            transforms.ToTensor(),
+            transforms.Normalize((0.5,) * 3, (0.5,) * 3),
+        ]
     )
     ordinary = _loader(_Transformed(pixels, transform), batch)
-    return compare("32×32 crop + RandAugment", lambda: rate(batches()), lambda: rate(ordinary), rounds)
+    return compare(
+        "32×32 crop + RandAugment", lambda: rate(batches(), 2 * batch), lambda: rate(ordinary, batch), rounds
+    )
 
 
-def measure_files(images: int, batch: int, rounds: int) -> Throughput:
+def _task(images: Images, batch: int) -> Task:
+    """Two domains of the same images."""
+    roles: Sequence[tuple[int, Role]] = ((0, "source"), (1, "target"))
+    domains = [Domain(role, role, index, images, images) for index, role in roles]
+    loaders = [DomainLoader(domain.name, domain.index, images, batch, seed=0) for domain in domains]
+    augmentations: dict[View, Sequence[Augmentation]] = {
+        "weak": (Crop(padding=4), RandAugment(num_ops=2, magnitude=0.5))
+    }
+    return Task(domains, ("picture",), Input(size=32), augmentations, loaders, seed=0)
+
+
+def measure_files(images: int, rounds: int, batch: int = 32) -> Throughput:
     """JPEGs of 300×300 pixels at 224×224, from the second epoch on: the mapped cache against an ``ImageFolder``."""
     with tempfile.TemporaryDirectory() as name, _environment(VARIABLE, str(Path(name) / "cache")):
         folder = Path(name) / "images"
@@ -90,16 +107,15 @@ def measure_files(images: int, batch: int, rounds: int) -> Throughput:
 
         transform = transforms.Compose([transforms.Resize((224, 224)), transforms.ToTensor()])
         ordinary = _loader(ImageFolder(str(folder / "domain"), transform), batch)
-        return compare("300×300 JPEG files", lambda: rate(batches()), lambda: rate(ordinary), rounds)
+        return compare("300×300 JPEG files", lambda: rate(batches(), batch), lambda: rate(ordinary, batch), rounds)
 
 
-def rate(batches: Any) -> float:
-    """Images a second; the first batch, with which workers start, is not timed."""
-    iterator = iter(batches)
+def rate(steps: Iterable[object], images: int) -> float:
+    """Images a second, of steps of so many ``images``; the first step, with which workers start, is not timed."""
+    iterator = iter(steps)
     next(iterator)
-    count, started = 0, time.perf_counter()
-    for made in iterator:
-        count += len(made if isinstance(made, Tensor) else made[0])
+    started = time.perf_counter()
+    count = images * sum(1 for _ in iterator)
     return count / (time.perf_counter() - started)
 
 

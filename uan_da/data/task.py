@@ -15,7 +15,7 @@ from uan_da.data.classes import check_classes
 from uan_da.data.domain_loader import DomainLoader
 from uan_da.data.holdout import hold_out
 from uan_da.data.image_files import DamagedImage
-from uan_da.data.images import Images, ImageSet, as_floats
+from uan_da.data.images import ImageSet, as_floats
 from uan_da.data.open_dataset import open_dataset
 from uan_da.data.side_by_side import side_by_side
 from uan_da.data.storage import store
@@ -84,7 +84,7 @@ class Task:
             target_labels: for upper bounds that ask for them by name.
         """
         loaders = self.loaders if with_target else self.loaders[: len(self.sources)]
-        parts = self._parts([(loader, loader.batch(step)) for loader in loaders], step, views)
+        parts = self._parts(loaders, step, views)
         source = DomainImages.cat(parts[: len(self.sources)])
         if not with_target:
             return DomainBatch(source, source.none())
@@ -99,18 +99,17 @@ class Task:
         """The same, in batches ``(N, C, H, W)`` as the network sees them in evaluation."""
         return (standardize(as_floats(images.pixels), self.layout) for images in domain.train.batches(size))
 
-    def _parts(
-        self, batches: Sequence[tuple[DomainLoader, Images]], step: int, views: Sequence[View]
-    ) -> list[DomainImages]:
+    def _parts(self, loaders: Sequence[DomainLoader], step: int, views: Sequence[View]) -> list[DomainImages]:
         """A domain's random numbers are its own: side by side they are the same as one after the other."""
 
-        def part(batch: tuple[DomainLoader, Images]) -> DomainImages:
-            return self._part(*batch, step, views)
+        def part(loader: DomainLoader) -> DomainImages:
+            return self._part(loader, step, views)
 
-        on_cpu = all(images.pixels.device.type == "cpu" for _, images in batches)
-        return side_by_side(part, batches) if on_cpu else list(map(part, batches))
+        on_cpu = all(loader.device is None or loader.device.type == "cpu" for loader in loaders)
+        return side_by_side(part, loaders) if on_cpu else list(map(part, loaders))
 
-    def _part(self, loader: DomainLoader, images: Images, step: int, views: Sequence[View]) -> DomainImages:
+    def _part(self, loader: DomainLoader, step: int, views: Sequence[View]) -> DomainImages:
+        images = loader.batch(step)
         random = generator(self.seed, "augment", loader.domain, step)
         made = {view: self._view(images.pixels, view, random) for view in views}
         return DomainImages(made, images.labels, torch.full_like(images.labels, loader.index))
