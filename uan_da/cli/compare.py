@@ -99,7 +99,7 @@ def choose_executor(
 
     if name is ExecutorName.local:
         if ray_address is not None:
-            raise UserError("--ray-address is of --executor ray")
+            raise UserError("--ray-address goes with --executor ray")
         return Local.on(device, jobs, threads)
     raise UserError("not yet")
 

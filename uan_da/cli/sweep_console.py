@@ -13,7 +13,7 @@ from rich.text import Text
 
 from uan_da.sweeps.jobs import Event
 from uan_da.sweeps.progress import Progress
-from uan_da.sweeps.sheets import Sheet, mean, sheets, warnings
+from uan_da.sweeps.sheets import Sheet, mean, warnings
 from uan_da.sweeps.sweep import Sweep
 from uan_da.sweeps.table import AVERAGE, Table
 
@@ -83,7 +83,7 @@ class SweepConsole:
     def table(self, table: Table) -> None:
         """The sheets, and what must not be overlooked."""
         self.live.stop()
-        for sheet in sheets(table):
+        for sheet in self.sweep.sheets(table):
             self.rich.print(rich_table(sheet))
             for note in sheet.notes:
                 self.say(f"  {note}")

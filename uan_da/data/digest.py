@@ -36,6 +36,15 @@ def data_digest(dataset: str, domain: str) -> str:
     return digest(parts)
 
 
+def file_digest(path: Path) -> str:
+    """Of a file's content.
+
+    Raises:
+        UserError: it cannot be read.
+    """
+    return digest([_file(path)])
+
+
 def digest(parts: Iterable[bytes]) -> str:
     """Of all ``parts``, each by its own length, so that no two lists of parts read alike."""
     key = hashlib.blake2b(digest_size=SIZE)

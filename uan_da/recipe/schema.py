@@ -214,6 +214,40 @@ class Evaluation(Strict):
     images (AdaBN's step, for any norm that has them); the source keeps its own."""
 
 
+class Published(Strict):
+    """A figure that somebody else published, to stand beside ours with its source and its protocol."""
+
+    method: str
+    """As its source calls it: it need not be one of ours."""
+    norm: str | None = None
+    task: Annotated[TaskName, BeforeValidator(parse_task), PlainSerializer(str)]
+    accuracy: Annotated[float, Field(gt=1, le=100)]
+    """Of the target's test images, in percent."""
+    source: str
+    """Where it was read: a paper, a table, a repository."""
+    protocol: str
+    """What a reader must know to compare: backbone, length, runs."""
+    oracle: bool
+    """Whether the checkpoint was chosen by target labels."""
+
+
+def published_rows(value: Any) -> Any:
+    """A table ``{source, protocol, oracle, accuracy: {METHOD+NORM: {TASK: figure}}}`` as the rows that it stands for."""
+    rows: list[Any] = []
+    for item in value if isinstance(value, list) else []:
+        table = item.get("accuracy") if isinstance(item, dict) else None
+        if not isinstance(table, dict):
+            rows.append(item)
+            continue
+        for name, figures in table.items():
+            method, _, norm = str(name).partition("+")
+            rows += [
+                {**item, "method": method, "norm": norm or None, "task": task, "accuracy": figure}
+                for task, figure in (figures.items() if isinstance(figures, dict) else [(None, figures)])
+            ]
+    return rows if isinstance(value, list) else value
+
+
 class Recipe(Strict):
     """One training, complete: task, backbone, norm, method, schedule, seed."""
 
@@ -234,6 +268,8 @@ class Recipe(Strict):
     init: str | None = None
     """A run folder: start from the weights that it ended with."""
     seed: Annotated[int, Field(ge=0)] = 0
+    published: Annotated[tuple[Published, ...] | None, BeforeValidator(published_rows)] = None
+    """Figures of others on these tasks; no training reads them."""
 
     @field_validator("method")
     @classmethod

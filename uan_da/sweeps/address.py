@@ -13,7 +13,7 @@ SILENT = ("description", "published")
 
 
 def address(recipe: Recipe, data: Sequence[str]) -> str:
-    """16 hexadecimal digits of the resolved recipe, the digests of its domains' ``data``, and our major version.
+    """16 hexadecimal digits of the resolved recipe, digests of the ``data`` that it reads, and our major version.
 
     The device, the threads and the folder are no part of it: they change at most the last bits of a number.
     """

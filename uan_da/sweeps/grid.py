@@ -7,10 +7,12 @@ from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 
-from uan_da.data.digest import data_digest
+from uan_da.data.digest import data_digest, file_digest
 from uan_da.errors import UserError
 from uan_da.recipe import Recipe, load_recipe
+from uan_da.recipe.schema import Published
 from uan_da.sweeps.address import address
+from uan_da.training.run import Run
 
 BASELINE = "source_only"
 MAIN = ("task", "method", "norm", "seed")
@@ -40,6 +42,8 @@ class Grid:
     cells: Sequence[Cell]
     axes: Sequence[str]
     """The keys with several values, beside the four axes of every grid."""
+    published: Sequence[Published] = ()
+    """Figures of others on the grid's tasks."""
 
 
 def build_grid(recipe: str | Path, overrides: Iterable[str] = ()) -> Grid:
@@ -52,26 +56,42 @@ def build_grid(recipe: str | Path, overrides: Iterable[str] = ()) -> Grid:
     Raises:
         UserError: a cell is no recipe, or its data set or domain does not exist.
     """
-    given = dict(map(_values, overrides))
+    given: dict[str, list[str]] = {}
+    for key, values in map(_values, overrides):
+        if key in given:
+            raise UserError(f"command line: {key} is given twice")
+        given[key] = values
     axes = [key for key, values in given.items() if len(values) > 1 and key not in MAIN]
     found: dict[str, Cell] = {}
-    digest = cache(data_digest)
+    published: dict[Published, None] = {}
+    of_data, of_file = cache(data_digest), cache(file_digest)
     for method in dict.fromkeys([BASELINE, *_methods(recipe, given)]):
         own = {key: values for key, values in given.items() if method != BASELINE or not key.startswith("method.")}
         own["method"] = [method]
-        for values in itertools.product(*own.values()):
-            chosen = dict(zip(own, values, strict=True))
+        for one_of_each in itertools.product(*own.values()):
+            chosen = dict(zip(own, one_of_each, strict=True))
             resolved = load_recipe(recipe, [f"{key}={value}" for key, value in chosen.items()])
-            where = address(resolved, [digest(resolved.dataset, domain) for domain in resolved.task.domains])
-            found.setdefault(where, Cell(_settings(resolved, chosen, axes), resolved, where))
+            data = [of_data(resolved.dataset, domain) for domain in resolved.task.domains]
+            where = address(resolved, data + [of_file(path) for path in _weights(resolved)])
+            published |= dict.fromkeys(resolved.published or ())
+            own_recipe = resolved.model_copy(update={"published": None})
+            found.setdefault(where, Cell(_settings(resolved, chosen, axes), own_recipe, where))
     seeds = list(dict.fromkeys(cell.settings["seed"] for cell in found.values()))
-    return Grid(sorted(found.values(), key=lambda cell: seeds.index(cell.settings["seed"])), axes)
+    tasks = {cell.settings["task"] for cell in found.values()}
+    cells = sorted(found.values(), key=lambda cell: seeds.index(cell.settings["seed"]))
+    return Grid(cells, axes, [row for row in published if str(row.task) in tasks])
 
 
 def _methods(recipe: str | Path, given: Mapping[str, Sequence[str]]) -> Sequence[str]:
     if "method" in given:
         return given["method"]
     return [load_recipe(recipe, [f"{key}={values[0]}" for key, values in given.items()]).method.name]
+
+
+def _weights(recipe: Recipe) -> list[Path]:
+    """The files that a training starts from, where it is told to."""
+    named = [Path(recipe.backbone.keys["weights"])]
+    return [path for path in named if path.is_file()] + ([Run(recipe.init).checkpoint("last")] if recipe.init else [])
 
 
 def _settings(recipe: Recipe, chosen: Mapping[str, str], axes: Sequence[str]) -> dict[str, str]:

@@ -56,6 +56,8 @@ class Local:
             names = [f"cuda:{index}" for index in range(torch.cuda.device_count())]
         elif device == "auto":
             names = [choose_device().type]
+        for name in names:
+            choose_device(name)
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
         jobs = jobs or (cores if names == ["cpu"] else len(names))
         return cls(names, jobs, threads or max(1, cores // jobs))

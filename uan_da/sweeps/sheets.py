@@ -2,7 +2,9 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from statistics import fmean
 
+from uan_da.recipe.schema import Published
 from uan_da.sweeps.statistics import Difference, Summary
 from uan_da.sweeps.table import AVERAGE, Row, Table, negative_transfer
 
@@ -25,14 +27,15 @@ class Sheet:
     notes: Sequence[str] = ()
 
 
-def sheets(table: Table) -> list[Sheet]:
-    """Target accuracy by selection; source accuracy by selection and task; differences to the reference."""
+def sheets(table: Table, published: Sequence[Published] = ()) -> list[Sheet]:
+    """Target accuracy by selection; source accuracy by selection and task; differences to the reference; figures of
+    others."""
     found = [_target(table, selection) for selection in table.rows]
     if len(table.tasks) > 1:
         found += [_source(table, selection) for selection in table.rows]
     if any(row.difference for rows in table.rows.values() for row in rows):
         found.append(_differences(table))
-    return found
+    return found + ([_published(table, published)] if published else [])
 
 
 def _title(table: Table, selection: str) -> str:
@@ -87,6 +90,22 @@ def _differences(table: Table) -> Sheet:
         "the spread is that of seeds: all runs are measured on the same test images",
     ]
     return Sheet(f"target accuracy minus that of {table.reference}, points", head, rows, 1 + len(_head(table)), notes)
+
+
+def _published(table: Table, published: Sequence[Published]) -> Sheet:
+    """A row for all figures of one method, source and protocol."""
+    rows: dict[tuple[str, ...], dict[str, float]] = {}
+    for figure in published:
+        key = (figure.method, figure.norm or NONE, "oracle" if figure.oracle else NONE, figure.source, figure.protocol)
+        rows.setdefault(key, {})[str(figure.task)] = figure.accuracy
+    for by_task in rows.values():
+        if all(task in by_task for task in table.tasks):
+            by_task[AVERAGE] = fmean(by_task[task] for task in table.tasks)
+    columns = _columns(table)
+    head = ["method", "norm", "selection", "source", "protocol", *columns]
+    cells = [[*key, *(f"{own[c]:.1f}" if c in own else NONE for c in columns)] for key, own in rows.items()]
+    note = "oracle: the checkpoint was chosen by target labels"
+    return Sheet("published by others, target accuracy, %: other protocols, not ours", head, cells, 5, [note])
 
 
 def warnings(table: Table) -> list[str]:

@@ -9,7 +9,7 @@ from uan_da.sweeps.formats import latex, markdown
 from uan_da.sweeps.grid import Cell, Grid
 from uan_da.sweeps.jobs import Event, Job, run_folder
 from uan_da.sweeps.results import Result, read_result, write_csv, write_text
-from uan_da.sweeps.sheets import sheets, warnings
+from uan_da.sweeps.sheets import Sheet, sheets, warnings
 from uan_da.sweeps.table import Table, make_table, to_dict
 
 
@@ -45,6 +45,10 @@ class Sweep:
         """
         return make_table(self.results(), self.grid.axes, self.reference)
 
+    def sheets(self, table: Table) -> list[Sheet]:
+        """What is printed of ``table``."""
+        return sheets(table, self.grid.published)
+
     def note(self, event: Event) -> None:
         """Keep what a run that failed told, and bring ``results.csv`` up to date when one ends."""
         if event.kind == "failed":
@@ -58,9 +62,10 @@ class Sweep:
         """``results.csv``, ``table.json``, ``table.md``, ``table.tex``, and ``report.html`` once a run is done."""
         self.folder.mkdir(parents=True, exist_ok=True)
         table = self.table()
-        pages, notes = sheets(table), warnings(table)
+        pages, notes = self.sheets(table), warnings(table)
         write_csv(self.folder / "results.csv", self.results())
-        content = to_dict(table) | {"sheets": to_dict(pages), "warnings": notes}
+        runs = [cell.address for cell in self.grid.cells]
+        content = to_dict(table) | {"sheets": to_dict(pages), "warnings": notes, "runs": runs}
         write_text(self.folder / "table.json", json.dumps(content, indent=1) + "\n")
         write_text(self.folder / "table.md", markdown(pages, notes))
         write_text(self.folder / "table.tex", latex(pages, notes))

@@ -1,6 +1,7 @@
 """The report of a folder of runs."""
 
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import mean, stdev
@@ -40,22 +41,27 @@ class Group:
 
 
 def sweep_report(folder: Path, runs: Sequence[Path]) -> Path:
-    """Write ``report.html`` about all finished ``runs``.
+    """Write ``report.html`` about all finished ``runs``: about those of the grid, with its table, where there is the
+    ``table.json`` of one in ``folder``.
 
     Raises:
         UserError: none of them is finished.
     """
+    path = folder / "table.json"
+    table: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    runs = [run for run in runs if not table or run.name in table["runs"]]
     finished = [RunFiles(run) for run in runs if (run / "results.json").is_file()]
     if not finished:
         raise UserError(f"{folder}: none of its {len(runs)} runs is finished")
-    groups = group_runs(finished)
+    groups = [] if table else group_runs(finished)
     content = {
         "folder": folder,
+        "table": table,
         "groups": groups,
         "finished": len(finished),
-        "unfinished": len(runs) - len(finished),
+        "unfinished": (len(table["runs"]) if table else len(runs)) - len(finished),
         "hurt": _worse_than_source_only(groups),
-        "figures": [_figure(task, i, groups) for i, task in enumerate(dict.fromkeys(g.task for g in groups))],
+        "figures": _figures_of_table(table) if table else _figures(groups),
         "ranks": rank_validators(_scored(finished)),
     }
     return write_page(folder / "report.html", "sweep.html", **content)
@@ -86,11 +92,35 @@ def _worse_than_source_only(groups: Sequence[Group]) -> list[tuple[Group, float]
     return found
 
 
-def _figure(task: str, i: int, groups: Sequence[Group]) -> dict[str, str]:
-    own = [group for group in groups if group.task == task]
-    series = {"last": [g.average() for g in own]}
-    series |= {s: [g.average(s) for g in own] for s in ("selected", "oracle") if any(g.accuracies[s] for g in own)}
-    names = [f"{group.method} {group.norm}" for group in own]
+def _figures(groups: Sequence[Group]) -> list[dict[str, str]]:
+    tasks = list(dict.fromkeys(group.task for group in groups))
+    found = []
+    for i, task in enumerate(tasks):
+        own = [group for group in groups if group.task == task]
+        series = {"last": [g.average() for g in own]}
+        series |= {s: [g.average(s) for g in own] for s in ("selected", "oracle") if any(g.accuracies[s] for g in own)}
+        found.append(_figure(i, task, [f"{group.method} {group.norm}" for group in own], series))
+    return found
+
+
+def _figures_of_table(table: Mapping[str, Any]) -> list[dict[str, str]]:
+    """A figure a task; the rows in the order of the first selection."""
+    if not table["rows"]:
+        return []
+    rows = {selection: {_name(row): row["target"] for row in own} for selection, own in table["rows"].items()}
+    names = list(next(iter(rows.values())))
+    found = []
+    for i, task in enumerate(table["tasks"]):
+        means = {s: [(own.get(name, {}).get(task) or {}).get("mean") for name in names] for s, own in rows.items()}
+        found.append(_figure(i, task, names, means))
+    return found
+
+
+def _name(row: Mapping[str, Any]) -> str:
+    return " ".join(value for _, value in row["variant"])
+
+
+def _figure(i: int, task: str, names: Sequence[str], series: Mapping[str, Sequence[float | None]]) -> dict[str, str]:
     svg = figures.bars(f"task-{i}", f"Target accuracy on {task}", names, series, "target accuracy, %")
     return {"svg": svg, "caption": f"{task}: mean accuracy on the target's test images."}
 
