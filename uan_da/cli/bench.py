@@ -115,8 +115,8 @@ def recipe(
 
 @app.command()
 def data(
-    images: Annotated[int, typer.Option(min=512, help="Images of 32×32; a tenth of it JPEG files.")] = 8192,
-    batch: Annotated[int, typer.Option(min=1, help="Images in a step.")] = 256,
+    images: Annotated[int, typer.Option(min=512, help="Images of 32×32; an eighth of it JPEG files.")] = 8192,
+    batch: Annotated[int, typer.Option(min=1, help="32×32 images of a domain in a step; 32 of the files.")] = 256,
     rounds: Rounds = 5,
     threads: Annotated[int, typer.Option(min=1, help="Threads; the ordinary pipeline has two workers.")] = 2,
     json: Json = False,
@@ -132,7 +132,7 @@ def data(
     torch.set_num_threads(threads)
     measured = (
         measure_augmentation(images, min(batch, images // 2), rounds),
-        measure_files(images // 10, min(batch, images // 40), rounds),
+        measure_files(images // 8, rounds),
     )
     if not json:
         typer.echo(f"images/s, medians of {rounds} rounds; here: {threads} threads, ordinary: {WORKERS} workers")
