@@ -333,6 +333,7 @@ scales = st.floats(-6, 6).map(lambda exponent: 10.0**exponent)
 @example(1e-6, 1e4, 3, "element", 0)
 @example(1e-3, 1e4, 2, "sample", 0)
 @example(1e6, 1e4, 5, "element", 0)
+@example(1e-4, -1.0, 3, "element", 7)
 def test_float32_at_any_scale_and_offset(scale: float, offset: float, k: int, assignment: str, seed: int) -> None:
     generator = torch.Generator().manual_seed(seed)
     x = ((torch.randn(8, 3, 5, generator=generator).double() + 2) * scale + offset).float()
@@ -349,4 +350,5 @@ def test_float32_at_any_scale_and_offset(scale: float, offset: float, k: int, as
     assert ((y.double() - expected).abs() <= 1e-4 * expected.abs() + 1e-4 * deviation + 1e-6).all()
     difference = (layer.running_var.double() - wide.running_var).abs()
     resolution = 1e-9 * x.abs().max().double()  # of a channel that is constant in float32
-    assert (difference <= 1e-5 * wide.running_var + resolution**2).all()
+    apart = 1e-6 * layer.eps  # clusters start √ε apart where the data is narrower, and so far are its moments' centres
+    assert (difference <= 1e-5 * wide.running_var + apart + resolution**2).all()
