@@ -1,8 +1,11 @@
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from uan_da.errors import UserError
+from uan_da.recipe import load_recipe
+from uan_da.sweeps.all_tasks import all_tasks
 from uan_da.sweeps.grid import build_grid, split_values
 
 
@@ -67,6 +70,29 @@ def test_the_same_run_is_in_it_once(recipe):
 def test_tasks(recipe):
     found = build_grid(recipe, ["task=optdigits:optdigits_m,optdigits_m:optdigits"])
     assert [cell.settings["task"] for cell in found.cells[:2]] == ["optdigits:optdigits_m", "optdigits_m:optdigits"]
+
+
+@pytest.mark.parametrize(
+    ("own", "tasks"),
+    [
+        ("a:b", ["a:b", "a:c", "b:a", "b:c", "c:a", "c:b"]),
+        ("a+b:c", ["b+c:a", "a+c:b", "a+b:c"]),
+        ("b", ["a", "b", "c"]),
+    ],
+)
+def test_all_tasks_are_of_the_kind_of_the_recipes_own(recipe, monkeypatch, own, tasks):
+    monkeypatch.setattr("uan_da.sweeps.all_tasks.open_dataset", lambda spec: SimpleNamespace(domains=("a", "b", "c")))
+    assert all_tasks(load_recipe(recipe, ["method=source_only", f"task={own}"])) == tasks
+
+
+def test_a_grid_of_all_tasks(recipe, monkeypatch):
+    monkeypatch.setattr("uan_da.sweeps.grid.data_digest", lambda dataset, domain: domain)
+    names = ["optdigits", "optdigits_m", "synthetic"]
+    tasks = [f"{source}:{target}" for source in names for target in names if source != target]
+    found = build_grid(recipe, ["task=all"])
+    assert [cell.settings["task"] for cell in found.cells] == tasks * 2
+    with pytest.raises(UserError, match="task=all is of one dataset, and there are several: digits, office31"):
+        build_grid(recipe, ["task=all", "dataset=digits,office31"])
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ from uan_da.errors import UserError
 from uan_da.recipe import Recipe, load_recipe
 from uan_da.recipe.schema import Published
 from uan_da.sweeps.address import address
+from uan_da.sweeps.all_tasks import all_tasks
 from uan_da.training.run import Run
 
 BASELINE = "source_only"
@@ -49,9 +50,9 @@ class Grid:
 def build_grid(recipe: str | Path, overrides: Iterable[str] = ()) -> Grid:
     """The grid that ``key=v1,v2`` texts span over a recipe, ``source_only`` always in it.
 
-    Values are separated by commas outside of brackets and quotes; integers may be a range, ``seed=0..4``. Every cell is
-    the original recipe with the cell's own overrides. Keys below ``method`` are options of the methods that adapt: they
-    do not reach ``source_only``.
+    Values are separated by commas outside of brackets and quotes; integers may be a range, ``seed=0..4``; ``task=all``
+    is every task that :func:`~uan_da.sweeps.all_tasks.all_tasks` names. Every cell is the original recipe with the cell's
+    own overrides. Keys below ``method`` are options of the methods that adapt: they do not reach ``source_only``.
 
     Raises:
         UserError: a cell is no recipe, or its data set or domain does not exist.
@@ -61,6 +62,8 @@ def build_grid(recipe: str | Path, overrides: Iterable[str] = ()) -> Grid:
         if key in given:
             raise UserError(f"command line: {key} is given twice")
         given[key] = values
+    if given.get("task") == ["all"]:
+        given["task"] = list(all_tasks(_on_its_dataset(recipe, given)))
     axes = [key for key, values in given.items() if len(values) > 1 and key not in MAIN]
     found: dict[str, Cell] = {}
     published: dict[Published, None] = {}
@@ -86,6 +89,15 @@ def _methods(recipe: str | Path, given: Mapping[str, Sequence[str]]) -> Sequence
     if "method" in given:
         return given["method"]
     return [load_recipe(recipe, [f"{key}={values[0]}" for key, values in given.items()]).method.name]
+
+
+def _on_its_dataset(recipe: str | Path, given: Mapping[str, Sequence[str]]) -> Recipe:
+    datasets = given.get("dataset", [])
+    if len(datasets) > 1:
+        raise UserError(
+            f"command line: task=all is of one dataset, and there are {len(datasets)}: {', '.join(datasets)}"
+        )
+    return load_recipe(recipe, [f"dataset={name}" for name in datasets])
 
 
 def _weights(recipe: Recipe) -> list[Path]:
