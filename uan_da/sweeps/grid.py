@@ -51,8 +51,8 @@ def build_grid(recipe: str | Path, overrides: Iterable[str] = ()) -> Grid:
     """The grid that ``key=v1,v2`` texts span over a recipe, ``source_only`` always in it.
 
     Values are separated by commas outside of brackets and quotes; integers may be a range, ``seed=0..4``; ``task=all``
-    is every task that :func:`~uan_da.sweeps.all_tasks.all_tasks` names. Every cell is the original recipe with the cell's
-    own overrides. Keys below ``method`` are options of the methods that adapt: they do not reach ``source_only``.
+    is what :func:`~uan_da.sweeps.all_tasks.all_tasks` says. Every cell is the original recipe with the cell's own
+    overrides. Keys below ``method`` are options of the methods that adapt: they do not reach ``source_only``.
 
     Raises:
         UserError: a cell is no recipe, or its data set or domain does not exist.
@@ -94,9 +94,7 @@ def _methods(recipe: str | Path, given: Mapping[str, Sequence[str]]) -> Sequence
 def _on_its_dataset(recipe: str | Path, given: Mapping[str, Sequence[str]]) -> Recipe:
     datasets = given.get("dataset", [])
     if len(datasets) > 1:
-        raise UserError(
-            f"command line: task=all is of one dataset, and there are {len(datasets)}: {', '.join(datasets)}"
-        )
+        raise UserError(f"command line: task=all is of one dataset, and there are several: {', '.join(datasets)}")
     return load_recipe(recipe, [f"dataset={name}" for name in datasets])
 
 
