@@ -44,7 +44,7 @@ def compare(
     ] = None,
     method: Annotated[str | None, typer.Option(help="Methods: dann,adamatch; source_only is always there.")] = None,
     norm: Annotated[str | None, typer.Option(help="Norms: bn,uan")] = None,
-    task: Annotated[str | None, typer.Option(help="Tasks: amazon:webcam,dslr:webcam")] = None,
+    task: Annotated[str | None, typer.Option(help="Tasks: amazon:webcam,dslr:webcam, or all of the data set: all")] = None,
     seed: Annotated[str | None, typer.Option(help="Seeds: 0..4 or 0,1,2")] = None,
     reference: Annotated[
         str | None,
@@ -96,12 +96,15 @@ def choose_executor(
     """
     from uan_da.errors import UserError
     from uan_da.sweeps.local import Local
+    from uan_da.sweeps.ray import OnRay
 
     if name is ExecutorName.local:
         if ray_address is not None:
             raise UserError("--ray-address goes with --executor ray")
         return Local.on(device, jobs, threads)
-    raise UserError("not yet")
+    if device not in ("auto", "cpu", "cuda"):
+        raise UserError("--device: which GPU a run gets is for Ray to say: auto, cpu or cuda")
+    return OnRay(ray_address, jobs, threads or 1, gpus={"auto": None, "cpu": 0.0, "cuda": 1.0}[device])
 
 
 def _say_what_is_left(grid: "Grid", folder: Path) -> None:

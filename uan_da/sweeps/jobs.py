@@ -1,9 +1,12 @@
 """What an executor is given, and what it tells."""
 
+import traceback
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Protocol
+
+import torch
 
 
 @dataclass(frozen=True)
@@ -41,6 +44,14 @@ class Event:
     free: Mapping[str, int] = field(default_factory=dict)
     """Bytes of its device that were free before it started."""
     out_of_memory: bool = False
+
+
+def failure(job: Job, error: Exception) -> Event:
+    """What is told of a run that raised ``error``."""
+    memory_ran_out = isinstance(error, torch.OutOfMemoryError | MemoryError)
+    trace = "".join(traceback.format_exception(error))
+    line = " ".join(f"{type(error).__name__}: {error}".split())
+    return Event("failed", job.address, error=line, trace=trace, out_of_memory=memory_ran_out)
 
 
 Tell = Callable[[Event], None]

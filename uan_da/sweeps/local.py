@@ -3,7 +3,6 @@
 import multiprocessing
 import os
 import threading
-import traceback
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,7 +14,7 @@ from signal import SIGKILL
 import torch
 
 from uan_da.sweeps import memory
-from uan_da.sweeps.jobs import Event, Job, Tell
+from uan_da.sweeps.jobs import Event, Job, Tell, failure
 from uan_da.sweeps.slots import Slots
 from uan_da.sweeps.work import work
 from uan_da.training.device import choose_device
@@ -181,14 +180,6 @@ def _child(job: Job, device: str, threads: int, parent: Connection, environment:
         raise SystemExit(130) from None
     except Exception as error:
         parent.send(failure(job, error))
-
-
-def failure(job: Job, error: Exception) -> Event:
-    """What is told of a run that raised ``error``."""
-    memory_ran_out = isinstance(error, torch.OutOfMemoryError | MemoryError)
-    trace = "".join(traceback.format_exception(error))
-    line = " ".join(f"{type(error).__name__}: {error}".split())
-    return Event("failed", job.address, error=line, trace=trace, out_of_memory=memory_ran_out)
 
 
 def _end_with(parent: Connection) -> None:

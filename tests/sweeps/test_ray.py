@@ -1,0 +1,95 @@
+"""Sweeps on a Ray cluster of this machine."""
+
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from uan_da import compare
+from uan_da.errors import UserError
+from uan_da.sweeps.jobs import Event
+from uan_da.sweeps.local import Local
+from uan_da.sweeps.ray import OnRay, pack, unpack
+from uan_da.sweeps.sweep import Sweep
+from uan_da.sweeps.table import to_dict
+from uan_da.training.run import Run
+
+GRID = ["method=dann", "norm=bn", "seed=0..2"]
+
+
+def test_a_packed_folder_is_the_same_elsewhere_and_done_at_its_end(tmp_path):
+    here, there = tmp_path / "here", tmp_path / "there"
+    (here / "checkpoints").mkdir(parents=True)
+    (here / "checkpoints" / "last.pt").write_bytes(b"\0\1")
+    (here / "done").touch()
+    unpack(pack(here), there)
+    assert (there / "checkpoints" / "last.pt").read_bytes() == b"\0\1"
+    assert (there / "done").is_file()
+
+
+def test_without_ray_the_way_to_it_is_told(monkeypatch, recipe, tmp_path):
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(UserError, match=r"pip install 'uan-da\[ray\]'"):
+        compare(recipe, GRID, out=tmp_path / "out", executor=OnRay())
+
+
+@pytest.fixture
+def cluster() -> Iterator[Any]:
+    """Two nodes of one CPU each."""
+    ray = pytest.importorskip("ray")
+    utils = pytest.importorskip("ray.cluster_utils")
+    made = utils.Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
+    made.second = made.add_node(num_cpus=1)
+    ray.init(address=made.address, log_to_driver=False)
+    yield made
+    ray.shutdown()
+    made.shutdown()
+
+
+class Killer:
+    """Kills the second node as soon as runs are under way on both."""
+
+    def __init__(self, cluster: Any) -> None:
+        self.cluster, self.killed = cluster, False
+        self.started: list[str] = []
+        self.failed: list[str] = []
+
+    def start(self, sweep: Sweep, left: Sequence[str]) -> None: ...
+
+    def event(self, event: Event) -> None:
+        self.started += [event.address] if event.kind == "started" else []
+        self.failed += [event.error] if event.kind == "failed" else []
+        if len(set(self.started)) >= 2 and not self.killed:
+            self.killed = True
+            self.cluster.remove_node(self.cluster.second, allow_graceful=False)
+
+
+@pytest.mark.slow
+def test_a_node_that_is_killed_costs_no_run(cluster: Any, recipe: Path, tmp_path: Path) -> None:
+    text = recipe.read_text()
+    recipe.write_text(text.replace("steps: 2, steps_per_epoch: 1", "steps: 60, steps_per_epoch: 20"))
+    killer = Killer(cluster)
+    table = compare(recipe, GRID, out=tmp_path / "ray", executor=OnRay(), view=killer)
+    assert killer.killed
+    assert not killer.failed
+    assert len(killer.started) > len(set(killer.started))  # a run was placed again
+    assert (table.done, table.left) == (6, 0)
+    local = compare(recipe, GRID, out=tmp_path / "local", executor=Local(["cpu"], 2, 1))
+    assert to_dict(table) == to_dict(local)
+
+
+@pytest.mark.slow
+def test_nodes_that_do_not_see_the_folder_send_their_runs(
+    cluster: Any, recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("uan_da.sweeps.ray.MARK", ".another")  # here alone: the nodes look for the usual one
+    (tmp_path / "failing_nets.py").write_text("def net(channels):\n    raise RuntimeError('no such luck')\n")
+    monkeypatch.chdir(tmp_path)
+    table = compare(recipe, ["method=dann", "backbone=small_cnn,failing_nets:net"], out="ray", executor=OnRay())
+    assert (table.done, table.left) == (2, 0)
+    assert [result.error for result in table.failed] == ["RuntimeError: no such luck"] * 2
+    (run, *_) = (path.parent for path in Path("ray/runs").glob("*/done"))
+    assert Run(run).results["selections"]["last"]
+    assert Run(run).checkpoint("last").is_file()
