@@ -11,6 +11,7 @@ from uan_da.data.card import Card
 from uan_da.data.card_dataset import CardDataset
 from uan_da.data.download import DownloadFailed
 from uan_da.data.fetch import RECORD, fetch
+from uan_da.data.open_dataset import open_dataset
 from uan_da.data.unpack import UnsafeArchive
 from uan_da.errors import UserError
 
@@ -112,3 +113,8 @@ def test_no_automatic_download(tmp_path: Path) -> None:
     data = CardDataset("mine", Card.model_validate(card), tmp_path / "mine")
     with pytest.raises(UserError, match=f"no automatic download\nask for it, and put it to {tmp_path}/mine"):
         fetch(data)
+
+
+def test_a_folder_of_ones_own_has_nothing_to_fetch(plates: Path) -> None:
+    with pytest.raises(UserError, match=f"has no download; it lies at {plates}"):
+        fetch(open_dataset(str(plates)))

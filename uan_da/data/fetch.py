@@ -29,6 +29,8 @@ def fetch(dataset: CardDataset, start: Callable[[str], Progress] = lambda name: 
             an archive is unsafe.
     """
     if not dataset.card.downloads:
+        if dataset.folder.exists():
+            raise UserError(f"dataset {dataset.name!r} has no download; it lies at {dataset.folder}")
         raise UserError(f"dataset {dataset.name!r} has no automatic download\n{dataset.how_to_get()}")
     wanted = [item for item in dataset.card.downloads if not (dataset.folder / item.to).exists()]
     return [_fetch(dataset.folder, item, start) for item in wanted]

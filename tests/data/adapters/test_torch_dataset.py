@@ -1,3 +1,4 @@
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -56,7 +57,19 @@ def test_labels_come_from_the_items_where_nothing_else_has_them() -> None:
     assert converted[0][1] == 4
 
 
+def test_a_data_set_of_the_users_own(tmp_path: Path, monkeypatch) -> None:
+    (tmp_path / "my_rows.py").write_text("class Rows(list):\n    def __init__(self):\n        self.append((None, 3))\n")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.path", [entry for entry in sys.path if entry])
+    assert len(TorchDataset(tmp_path, (), dataset="my_rows:Rows").load("", "train")) == 1
+
+
 @pytest.mark.parametrize("name", ["torchvision.datasets:Nothing", "no_such_module:X", "torchvision.datasets:MNIST"])
 def test_what_cannot_be_built(tmp_path: Path, name: str) -> None:
     with pytest.raises(UserError, match=name.split(":")[1]):
         TorchDataset(tmp_path, (), dataset=name, arguments={"root": "{folder}"}).load("a", "train")
+
+
+def test_a_module_without_a_class_is_answered(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="expected module:Class"):
+        TorchDataset(tmp_path, (), dataset="torchvision.datasets").load("", "train")

@@ -1,6 +1,5 @@
 """Map-style data sets of PyTorch, such as torchvision's."""
 
-import importlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,10 @@ from PIL import Image
 
 from uan_da.data.adapter import Split
 from uan_da.errors import UserError
+from uan_da.names import Names
+
+CLASSES = Names("dataset", {})
+"""None has a name of its own: they are found as ``module:Class``, in the working directory too."""
 
 
 class Converted:
@@ -49,11 +52,9 @@ class TorchDataset:
 
     def load(self, domain: str, split: Split) -> Converted:
         """The data set, built with the arguments of the split."""
-        module, _, name = self.dataset.partition(":")
-        try:
-            target = getattr(importlib.import_module(module), name)
-        except (ImportError, AttributeError, ValueError) as error:
-            raise UserError(f"dataset {self.dataset!r} cannot be imported: {error}") from None
+        if ":" not in self.dataset:
+            raise UserError(f"dataset {self.dataset!r}: expected module:Class")
+        target = CLASSES.load(self.dataset)
         given = self.arguments | self.of_split[split]
         places = {"folder": str(self.folder), "domain": domain}
         filled = {key: value.format_map(places) if isinstance(value, str) else value for key, value in given.items()}
