@@ -23,7 +23,7 @@ class Tent(nn.Module):
     normalise by the batch. Everything else stays, clusters of UAN included. Defaults: the authors' code for CIFAR-10-C.
     The paper is online and answers each batch once, from its own statistics. A saved model needs statistics of its own:
     after the last step the running ones are estimated anew on the target, as by AdaBN, and the answers come from the
-    model so adapted. ``epochs`` above 1 is the paper's offline variant.
+    model so adapted. ``epochs`` above 1 goes over the images again.
     """
 
     source_free: ClassVar[bool] = True
