@@ -6,7 +6,20 @@ from typing import Annotated, TextIO
 
 import typer
 
-from uan_da.cli import adapt, bench, compare, datasets, evaluate, listing, predict, recipe, report, train, validators
+from uan_da.cli import (
+    adapt,
+    bench,
+    compare,
+    datasets,
+    evaluate,
+    listing,
+    predict,
+    recipe,
+    report,
+    train,
+    tune,
+    validators,
+)
 from uan_da.errors import DataWarning, UserError
 
 app = typer.Typer(
@@ -17,6 +30,7 @@ app = typer.Typer(
 )
 app.command("train")(train.train)
 app.command("compare")(compare.compare)
+app.command("tune")(tune.tune)
 app.command("evaluate")(evaluate.evaluate)
 app.command("predict")(predict.predict)
 app.command("adapt")(adapt.adapt)

@@ -44,7 +44,9 @@ def compare(
     ] = None,
     method: Annotated[str | None, typer.Option(help="Methods: dann,adamatch; source_only is always there.")] = None,
     norm: Annotated[str | None, typer.Option(help="Norms: bn,uan")] = None,
-    task: Annotated[str | None, typer.Option(help="Tasks: amazon:webcam,dslr:webcam, or all of the data set: all")] = None,
+    task: Annotated[
+        str | None, typer.Option(help="Tasks: amazon:webcam,dslr:webcam, or all of the data set: all")
+    ] = None,
     seed: Annotated[str | None, typer.Option(help="Seeds: 0..4 or 0,1,2")] = None,
     reference: Annotated[
         str | None,

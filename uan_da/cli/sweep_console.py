@@ -2,7 +2,7 @@
 
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import Self
 
@@ -27,6 +27,7 @@ class SweepConsole:
         self.plain = not sys.stdout.isatty()
         self.rich = Console(highlight=False, soft_wrap=self.plain, width=160 if self.plain else None)
         self.progress = Progress({})
+        self.sweep: Sweep | None = None
         self.names: dict[str, str] = {}
         self.best = ""
         self.live = Live(console=self.rich, get_renderable=self._view, refresh_per_second=2, transient=True)
@@ -44,7 +45,7 @@ class SweepConsole:
         self.rich.print(text, markup=False, soft_wrap=True)
 
     def start(self, sweep: Sweep, left: Sequence[str]) -> None:
-        """The header."""
+        """The header of a comparison."""
         self.sweep = sweep
         self.names = {cell.address: cell.name for cell in sweep.grid.cells}
         kinds = {cell.address: cell.settings["method"] for cell in sweep.grid.cells if cell.address in set(left)}
@@ -53,12 +54,20 @@ class SweepConsole:
         if not self.plain and left:
             self.live.start()
 
+    def begin(self, names: Mapping[str, str], over: int, trials: int) -> None:
+        """The next runs of a search, after ``over`` of its ``trials``."""
+        self.names = dict(names)
+        self.progress = Progress(dict.fromkeys(names, ""))
+        self.best = f"{over} of {trials} trials before"
+        if not self.plain and names:
+            self.live.start()
+
     def event(self, event: Event) -> None:
         """Move on; say what ended."""
         self.progress.see(event, time.monotonic())
         if event.kind not in ("finished", "failed"):
             return
-        if event.kind == "finished":
+        if event.kind == "finished" and self.sweep is not None:
             self.best = best(self.sweep.table())
         if event.kind == "failed" or self.plain:
             what = f"failed: {event.error}" if event.kind == "failed" else "done"
@@ -82,12 +91,17 @@ class SweepConsole:
 
     def table(self, table: Table) -> None:
         """The sheets, and what must not be overlooked."""
+        assert self.sweep is not None
+        self.sheets(self.sweep.sheets(table), warnings(table))
+
+    def sheets(self, sheets: Sequence[Sheet], lines: Sequence[str]) -> None:
+        """Tables, and lines below them."""
         self.live.stop()
-        for sheet in self.sweep.sheets(table):
+        for sheet in sheets:
             self.rich.print(rich_table(sheet))
             for note in sheet.notes:
                 self.say(f"  {note}")
-        for line in warnings(table):
+        for line in lines:
             self.say(line)
 
 

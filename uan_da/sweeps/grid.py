@@ -4,16 +4,13 @@ import itertools
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cache
 from pathlib import Path
 
-from uan_da.data.digest import data_digest, file_digest
 from uan_da.errors import UserError
 from uan_da.recipe import Recipe, load_recipe
 from uan_da.recipe.schema import Published
-from uan_da.sweeps.address import address
+from uan_da.sweeps.address import Addresses
 from uan_da.sweeps.all_tasks import all_tasks
-from uan_da.training.run import Run
 
 BASELINE = "source_only"
 MAIN = ("task", "method", "norm", "seed")
@@ -67,15 +64,14 @@ def build_grid(recipe: str | Path, overrides: Iterable[str] = ()) -> Grid:
     axes = [key for key, values in given.items() if len(values) > 1 and key not in MAIN]
     found: dict[str, Cell] = {}
     published: dict[Published, None] = {}
-    of_data, of_file = cache(data_digest), cache(file_digest)
+    addresses = Addresses()
     for method in dict.fromkeys([BASELINE, *_methods(recipe, given)]):
         own = {key: values for key, values in given.items() if method != BASELINE or not key.startswith("method.")}
         own["method"] = [method]
         for one_of_each in itertools.product(*own.values()):
             chosen = dict(zip(own, one_of_each, strict=True))
             resolved = load_recipe(recipe, [f"{key}={value}" for key, value in chosen.items()])
-            data = [of_data(resolved.dataset, domain) for domain in resolved.task.domains]
-            where = address(resolved, data + [of_file(path) for path in _weights(resolved)])
+            where = addresses.of(resolved)
             published |= dict.fromkeys(resolved.published or ())
             own_recipe = resolved.model_copy(update={"published": None})
             found.setdefault(where, Cell(_settings(resolved, chosen, axes), own_recipe, where))
@@ -96,12 +92,6 @@ def _on_its_dataset(recipe: str | Path, given: Mapping[str, Sequence[str]]) -> R
     if len(datasets) > 1:
         raise UserError(f"command line: task=all is of one dataset, and there are several: {', '.join(datasets)}")
     return load_recipe(recipe, [f"dataset={name}" for name in datasets])
-
-
-def _weights(recipe: Recipe) -> list[Path]:
-    """The files that a training starts from, where it is told to."""
-    named = [Path(recipe.backbone.keys["weights"])]
-    return [path for path in named if path.is_file()] + ([Run(recipe.init).checkpoint("last")] if recipe.init else [])
 
 
 def _settings(recipe: Recipe, chosen: Mapping[str, str], axes: Sequence[str]) -> dict[str, str]:

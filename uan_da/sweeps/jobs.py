@@ -16,6 +16,8 @@ class Job:
     address: str
     recipe: Mapping[str, Any] = field(repr=False)
     sweep: Path
+    floors: Mapping[int, float] = field(default_factory=dict)
+    """Epoch → what the best validator score so far has to reach: a run below it stops there, as in a search."""
 
     @property
     def folder(self) -> Path:

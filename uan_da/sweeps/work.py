@@ -4,7 +4,7 @@ import fcntl
 import json
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -41,9 +41,12 @@ def work(job: Job, device: str, threads: int, tell: Tell) -> None:
     with only_one(job.sweep / "locks" / job.address):
         if run.done:  # by another command in the same folder, while this one waited
             return
-        started, teller = time.perf_counter(), Teller(job.address, device, tell)
+        started, teller = time.perf_counter(), Teller(job, device, tell)
         recipe = Recipe.model_validate(dict(job.recipe))
-        _go_on(recipe, run, device, teller) if run.recipe_file.is_file() else _start(recipe, run, device, teller)
+        try:
+            _go_on(recipe, run, device, teller) if run.recipe_file.is_file() else _start(recipe, run, device, teller)
+        except Pruned:
+            return
         (run.folder / "error.json").unlink(missing_ok=True)
         seconds = time.perf_counter() - started
         used: dict[str, Any] = {"device": device, "threads": threads, "seconds": seconds, "peak": memory.peak(device)}
@@ -60,7 +63,7 @@ def _go_on(recipe: Recipe, run: Run, device: str, teller: "Teller") -> None:
     """To the same bits as without the interruption; from the start, where what it left cannot be read."""
     try:
         train(recipe, run.folder, device=device, resume=True, monitor=teller)
-    except (Interrupted, KeyboardInterrupt):
+    except (Interrupted, KeyboardInterrupt, Pruned):
         raise
     except Exception:
         if teller.started:  # it is the training that failed
@@ -68,11 +71,16 @@ def _go_on(recipe: Recipe, run: Run, device: str, teller: "Teller") -> None:
         _start(recipe, run, device, teller)
 
 
-class Teller(Silent):
-    """Tells an executor how far a training is, a few times a second at most."""
+class Pruned(Exception):
+    """The run is not worth going on with; what it did stays."""
 
-    def __init__(self, address: str, device: str, tell: Tell) -> None:
-        self.address, self.device, self.tell = address, device, tell
+
+class Teller(Silent):
+    """Tells an executor how far a training is, a few times a second at most; stops one that is below its floors."""
+
+    def __init__(self, job: Job, device: str, tell: Tell) -> None:
+        self.job, self.device, self.tell = job, device, tell
+        self.run = Run(job.folder)
         self.started, self.said = False, 0.0
         self.free = memory.free(device)
 
@@ -86,10 +94,29 @@ class Teller(Silent):
         if time.monotonic() - self.said >= PAUSE:
             self._say("step", training)
 
+    def epoch(self, row: dict[str, Any]) -> None:
+        """Its row is in ``metrics.jsonl`` already.
+
+        Raises:
+            Pruned: the best score up to it is below the job's floor.
+        """
+        if cut(self.run.metrics(), self.job.floors) is not None:
+            raise Pruned
+
     def _say(self, kind: Any, training: Training) -> None:
         self.said = time.monotonic()
         peak = memory.peak(self.device)
-        self.tell(Event(kind, self.address, training.step, training.total_steps, peak=peak, free=self.free))
+        self.tell(Event(kind, self.job.address, training.step, training.total_steps, peak=peak, free=self.free))
+
+
+def cut(rows: Sequence[Mapping[str, Any]], floors: Mapping[int, float]) -> int | None:
+    """The first epoch of ``metrics.jsonl`` by which the best score is below its floor; None if there is none."""
+    best = float("-inf")
+    for row in rows:
+        best = max(best, float("-inf") if row["score"] is None else row["score"])
+        if best < floors.get(row["epoch"], float("-inf")):
+            return int(row["epoch"])
+    return None
 
 
 @contextmanager
