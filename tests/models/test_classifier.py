@@ -95,6 +95,14 @@ def test_an_image_that_is_too_small_is_refused_with_its_size() -> None:
         build_model(load_recipe("digits", ["backbone=lenet", "norm=bn", "input.size=12"]), 10)
 
 
+def test_a_backbone_is_built_for_what_the_crop_leaves() -> None:
+    """vit_b_16 takes its published size alone."""
+    overrides = ["backbone=vit_b_16", "norm=bn", "input.size=256"]
+    assert build_model(load_recipe("digits", [*overrides, "input.crop=224"]), 10).num_features == 768
+    with pytest.raises(UserError, match=r"input.crop=192: backbone 'vit_b_16' does not take images 3×192×192"):
+        build_model(load_recipe("digits", [*overrides, "input.crop=192"]), 10)
+
+
 def test_a_backbone_without_a_norm() -> None:
     build_model(load_recipe("digits", ["backbone=lenet", "norm=bn"]), 10)
     with pytest.raises(UserError, match=r"norm 'uan' in backbone 'lenet': no BatchNorm to convert: .* no norm"):

@@ -102,12 +102,14 @@ def _put_norm(model: Classifier, recipe: Recipe) -> None:
 @torch.no_grad()
 def _num_features(backbone: nn.Module, recipe: Recipe) -> int:
     """The width of the backbone's features, measured on one blank image."""
-    training, shape = backbone.training, (recipe.input.channels, recipe.input.size, recipe.input.size)
+    training, side = backbone.training, recipe.input.side
+    shape = (recipe.input.channels, side, side)
     try:
         features: Tensor = backbone.eval()(torch.zeros(1, *shape))
     except (RuntimeError, ValueError, AssertionError) as error:
+        key = "size" if recipe.input.crop is None else "crop"
         raise UserError(
-            f"input.size={recipe.input.size}: backbone {recipe.backbone.name!r} does not take images "
+            f"input.{key}={side}: backbone {recipe.backbone.name!r} does not take images "
             f"{'×'.join(map(str, shape))}: {str(error).splitlines()[0] if str(error) else type(error).__name__}"
         ) from error
     backbone.train(training)

@@ -12,8 +12,8 @@ def vit_b_16(channels: int, *, image_size: PositiveInt = 224) -> nn.Module:
 
     Args:
         channels: of the input images ``(N, channels, image_size, image_size)``.
-        image_size: what the position embedding is made for, a multiple of 16. It must be ``input.size``; published
-            weights have 224, IMAGENET1K_SWAG_E2E_V1 has 384.
+        image_size: what the position embedding is made for, a multiple of 16. It must be ``input.crop``, or
+            ``input.size`` where there is none; published weights have 224, IMAGENET1K_SWAG_E2E_V1 has 384.
     """
     network: Any = models.vit_b_16(weights=None, image_size=image_size)
     network.heads = nn.Identity()
