@@ -52,3 +52,11 @@ def test_arrays_hold_features_of_some_images_and_the_ones_shown(make, tmp_path: 
         np.testing.assert_allclose(arrays["features/a"], predictions.features.numpy()[rows], atol=1e-2)
         assert arrays["image/a/7"].shape == (64, 64, 3)
         assert int(arrays["image/a/7"].max()) == int(arrays["image/a/7"].min()) == 7
+
+
+def test_features_of_a_network_that_diverged_are_kept_as_finite_numbers(make, tmp_path: Path) -> None:
+    predictions = make(n=3, features=2)
+    wild = torch.tensor([[1e9, 1.0], [-1e9, 2.0], [float("nan"), 3.0]])
+    save_arrays(tmp_path / "a.npz", {"a": Predictions(wild, predictions.logits, predictions.labels)}, [], [])
+    with np.load(tmp_path / "a.npz") as arrays:
+        assert arrays["features/a"].tolist() == [[65504, 1], [-65504, 2], [0, 3]]

@@ -51,14 +51,14 @@ def predictions_table(
 def save_arrays(
     path: Path, predictions: Mapping[str, Predictions], domains: Sequence[Domain], shown: Iterable[Mapping[str, Any]]
 ) -> None:
-    """``features/DOMAIN`` (float16) and ``rows/DOMAIN`` (their places in the predictions) of at most 500 images a
-    domain, and ``image/DOMAIN/INDEX`` (uint8 ``(H, W, C)``) of those ``shown``."""
+    """``features/DOMAIN`` (float16, those beyond its range at its ends) and ``rows/DOMAIN`` (their places in the
+    predictions) of at most 500 images a domain, and ``image/DOMAIN/INDEX`` (uint8 ``(H, W, C)``) of those ``shown``."""
     arrays: dict[str, NDArray[Any]] = {}
     by_name = {domain.name: domain for domain in domains}
     for name, answers in predictions.items():
         rows = places(len(answers), name)
         rows = rows[np.linspace(0, len(rows) - 1, min(FEATURES, len(rows))).astype(int)]
-        arrays[f"features/{name}"] = answers.features[rows].numpy().astype(np.float16)
+        arrays[f"features/{name}"] = answers.features[rows].half().nan_to_num().numpy()
         arrays[f"rows/{name}"] = rows.numpy()
     for image in shown:
         (found,) = by_name[image["domain"]].test.stream([torch.tensor([image["index"]])])
