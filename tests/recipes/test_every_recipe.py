@@ -1,0 +1,161 @@
+"""Every shipped recipe and each method that it has a word on, on a few images in the files of the real data sets."""
+
+import json
+import shlex
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from torchvision import models
+
+from uan_da.cli.app import main
+from uan_da.evaluation.evaluate import test_predictions as predictions_on_test_images
+from uan_da.recipe import Recipe, find_recipe, load_recipe
+from uan_da.recipe.per_method import methods_of
+from uan_da.recipe.source import read_yaml
+from uan_da.shipped import shipped
+from uan_da.training.run import Run
+from uan_da.training.training import Training
+
+CPU = torch.device("cpu")
+SIDE = 32
+RECIPES = sorted(shipped("recipes"))
+METHODS = [(name, method) for name in RECIPES for method in methods_of(read_yaml(find_recipe(name)))]
+COMMANDS = [
+    (name, line.removeprefix("# uan-da ").split("  ")[0])
+    for name in RECIPES
+    for line in shipped("recipes")[name].read_text().splitlines()
+    if line.startswith("# uan-da ")
+]
+
+
+@pytest.fixture
+def uan_da(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
+    """The command in this process; what it printed."""
+
+    def run(*arguments: object) -> str:
+        monkeypatch.setattr(sys, "argv", ["uan-da", *map(str, arguments)])
+        with pytest.raises(SystemExit) as end:
+            main()
+        assert not end.value.code, capsys.readouterr().err
+        return capsys.readouterr().out
+
+    return run
+
+
+@pytest.fixture
+def dataset(tmp_path: Path, data_root: Path) -> Callable[[str], list[str]]:
+    """What a recipe's data set is replaced by: Digits-Five has fewer rendered digits, which take longest to make."""
+
+    def changes(name: str) -> list[str]:
+        if name != "digits-five":
+            return []
+        text = shipped("datasets")["digits_five"].read_text()
+        few = text.replace("train: 10000, test: 2000", "train: 20, test: 10")
+        assert few != text
+        path = tmp_path / "few.yaml"
+        path.write_text(f"folder: {data_root / 'digits_five'}\n{few}")
+        return [f"dataset={path}"]
+
+    return changes
+
+
+def short(recipe: Recipe) -> list[str]:
+    """What makes a recipe one of two steps of a few small images, without published weights."""
+    changes = ["train.epochs=null", "train.steps=2", "train.steps_per_epoch=1"]
+    changes += ["train.batch.source=4", "train.batch.target=6"]
+    if recipe.input.size > SIDE:
+        changes += [f"input.size={SIDE + 8}", f"input.crop={SIDE}"] if recipe.input.crop else [f"input.size={SIDE}"]
+        for view in ("weak", "strong"):
+            blocks = [block.to_dict() for block in getattr(recipe.augment, view)]
+            smaller = [block | ({"size": SIDE} if block.get("size") else {}) for block in blocks]
+            changes.append(f"augment.{view}={json.dumps(smaller)}")
+    if recipe.backbone.keys["weights"] != "none":
+        changes.append("backbone.weights=none")
+    if recipe.method.keys["pretrain_epochs"]:
+        changes.append("method.pretrain_epochs=1")
+    return changes
+
+
+def training_of(name: str, *overrides: str) -> Training:
+    recipe = load_recipe(name, [*short(load_recipe(name, overrides)), *overrides])
+    return Training.build(recipe, CPU)
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_it_is_checked_and_trains(name: str, uan_da: Callable[..., str], dataset: Callable[[str], list[str]]) -> None:
+    path = shipped("recipes")[name]
+    assert uan_da("recipe", "check", path) == f"{path}: ok\n"
+    if name == "office31-timm":
+        pytest.importorskip("timm")
+    training = training_of(name, *dataset(name))
+    while training.step < training.total_steps:
+        training.advance()
+    assert training.step == 2
+    answers = predictions_on_test_images(training.answering, training.task, training.recipe.evaluation)
+    assert all(len(answer.labels) >= len(training.task.classes) for answer in answers.values())
+    assert tuple(answers) == training.recipe.task.domains
+
+
+@pytest.mark.parametrize(("name", "method"), METHODS)
+def test_each_of_its_methods_trains(name: str, method: str) -> None:
+    large = load_recipe(name).backbone.name.startswith("resnet")
+    training = training_of(name, f"method={method}", *(["backbone=small_cnn"] if large else []))
+    before = {name: p.detach().clone() for name, p in training.model.named_parameters()}
+    while training.step < training.total_steps:
+        training.advance()
+    assert training.step == 2 + training.pretrain_steps
+    assert any(not torch.equal(old, dict(training.model.named_parameters())[name]) for name, old in before.items())
+
+
+@pytest.mark.parametrize(("name", "command"), COMMANDS, ids=[f"{name}: {command}" for name, command in COMMANDS])
+def test_the_commands_of_its_header_are_understood(
+    name: str, command: str, uan_da: Callable[..., str], dataset: Callable[[str], list[str]], tmp_path: Path
+) -> None:
+    verb, recipe, *arguments = shlex.split(command)
+    assert recipe == name
+    if verb == "compare":
+        said = uan_da(verb, recipe, *arguments, *dataset(name), "--dry-run", "--out", tmp_path / "out")
+        assert said.splitlines()[-1].endswith(" left")
+    else:
+        assert verb == "train"
+        load_recipe(recipe, arguments)
+
+
+def test_mnist_svhn_needs_nothing_but_its_files(uan_da: Callable[..., str], tmp_path: Path) -> None:
+    uan_da("train", "mnist-svhn", *short(load_recipe("mnist-svhn")), "--out", tmp_path / "run", "--device", "cpu")
+    domains = Run.open(tmp_path / "run").results["selections"]["last"]["domains"]
+    assert {name: (row["role"], row["n"]) for name, row in domains.items()} == {
+        "mnist": ("source", 10),
+        "svhn": ("target", 10),
+    }
+
+
+def test_office31_of_lists_is_that_of_folders(data_root: Path, tmp_path: Path) -> None:
+    """The card says how to read lists: its commented adapter in place of its own."""
+    lines = shipped("datasets")["office31"].read_text().splitlines()
+    lists = [line.removeprefix("# ") for line in lines if line.startswith("# adapter:")]
+    others = [line for line in lines if not line.startswith(("adapter:", "# adapter:"))]
+    (tmp_path / "lists.yaml").write_text("\n".join([f"folder: {data_root / 'office31'}", *lists, *others]))
+    folders, listed = (
+        training_of("office31", "backbone=small_cnn", *changes) for changes in ([], [f"dataset={tmp_path}/lists.yaml"])
+    )
+    for training in (folders, listed):
+        training.advance()
+    for one, two in zip(folders.model.parameters(), listed.model.parameters(), strict=True):
+        assert torch.equal(one, two)
+
+
+def test_office31_starts_from_a_file_in_torchvisions_format_with_either_norm(tmp_path: Path) -> None:
+    """The classifier of the file is left out, and UAN in the places of the BatchNorms answers as they do."""
+    torch.manual_seed(0)
+    network = models.resnet50(weights=None)
+    torch.save(network.state_dict(), tmp_path / "resnet50.pth")
+    images = torch.randn(2, 3, SIDE, SIDE)
+    network.fc = torch.nn.Identity()
+    expected = network.eval()(images)
+    for norm in ("bn", "uan"):
+        model = training_of("office31", f"norm={norm}", f"backbone.weights={tmp_path / 'resnet50.pth'}").model
+        torch.testing.assert_close(model.backbone.eval()(images), expected, rtol=1e-3, atol=1e-4)
