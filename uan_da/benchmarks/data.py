@@ -23,10 +23,10 @@ from torchvision.datasets import ImageFolder
 
 from uan_da.data.adapters.folder import Folder
 from uan_da.data.augment import Augmentation, Crop, RandAugment
-from uan_da.data.batch import View
+from uan_da.data.batch import DomainBatch
 from uan_da.data.decode_cache import VARIABLE, cached
 from uan_da.data.domain_loader import DomainLoader
-from uan_da.data.images import Images, as_floats
+from uan_da.data.images import Images
 from uan_da.data.task import Domain, Role, Task
 from uan_da.recipe.schema import Input
 
@@ -55,38 +55,12 @@ def compare(name: str, here: Callable[[], float], ordinary: Callable[[], float],
 
 def measure_augmentation(images: int, batch: int, rounds: int) -> Throughput:
     """32×32 images of two domains, random crop with padding 4 and RandAugment of two operations: a task's batches as a
-    training gets them, against PIL in worker processes."""
+    training gets them, against PIL images in worker processes."""
     pixels = torch.from_numpy(_pictures(images, 32)).permute(0, 3, 1, 2).contiguous()
-    task = _task(Images(pixels, torch.zeros(images, dtype=torch.int64)), batch)
-
-    def batches() -> Iterator[tuple[Tensor, Tensor]]:
-        for step in range(images // batch // 2):
-            made = task.batch(step, ["weak"])
-            yield made.source.weak, made.target.weak
-
-    transform = transforms.Compose(
-        [
-            transforms.RandomCrop(32, padding=4),
-            transforms.RandAugment(num_ops=2, magnitude=9),
-            transforms.ToTensor(),
-            transforms.Normalize((0.5,) * 3, (0.5,) * 3),
-        ]
-    )
-    ordinary = _loader(_Transformed(pixels, transform), batch)
-    return compare(
-        "32×32 crop + RandAugment", lambda: rate(batches(), 2 * batch), lambda: rate(ordinary, batch), rounds
-    )
-
-
-def _task(images: Images, batch: int) -> Task:
-    """Two domains of the same images."""
-    roles: Sequence[tuple[int, Role]] = ((0, "source"), (1, "target"))
-    domains = [Domain(role, role, index, images, images) for index, role in roles]
-    loaders = [DomainLoader(domain.name, domain.index, images, batch, seed=0) for domain in domains]
-    augmentations: dict[View, Sequence[Augmentation]] = {
-        "weak": (Crop(padding=4), RandAugment(num_ops=2, magnitude=0.5))
-    }
-    return Task(domains, ("picture",), Input(size=32), augmentations, loaders, seed=0)
+    steps = (Crop(padding=4), RandAugment(num_ops=2, magnitude=0.5))
+    task = _task(Images(pixels, torch.zeros(images, dtype=torch.int64)), batch, Input(size=32), steps)
+    changed = (transforms.RandomCrop(32, padding=4), transforms.RandAugment(num_ops=2, magnitude=9))
+    return _against("32×32 crop + RandAugment", task, _Transformed(pixels, _as_input(*changed)), rounds)
 
 
 def measure_files(images: int, rounds: int, batch: int = 32) -> Throughput:
@@ -97,17 +71,39 @@ def measure_files(images: int, rounds: int, batch: int = 32) -> Throughput:
         for number, picture in enumerate(_pictures(images, 300)):
             Image.fromarray(picture).save(folder / "domain" / "class" / f"{number}.jpg", quality=90)
         files = Folder(folder, ("class",), split="both").load("domain", "train")
-        mapped = cached(files, Input(size=224))  # the first epoch's work
+        layout = Input(size=224)
+        mapped = cached(files, layout)  # the first epoch's work
         assert mapped is not None
-        loader = DomainLoader("bench", 0, mapped, batch, seed=0)
+        plain = ImageFolder(str(folder / "domain"), _as_input(transforms.Resize((224, 224))))
+        return _against("300×300 JPEG files", _task(mapped, batch, layout, ()), plain, rounds)
 
-        def batches() -> Iterator[Tensor]:
-            for step in range(images // batch):
-                yield as_floats(loader.batch(step).pixels)
 
-        transform = transforms.Compose([transforms.Resize((224, 224)), transforms.ToTensor()])
-        ordinary = _loader(ImageFolder(str(folder / "domain"), transform), batch)
-        return compare("300×300 JPEG files", lambda: rate(batches(), batch), lambda: rate(ordinary, batch), rounds)
+def _task(images: Images, batch: int, layout: Input, augmentations: Sequence[Augmentation]) -> Task:
+    """Two domains of the same images."""
+    roles: Sequence[tuple[int, Role]] = ((0, "source"), (1, "target"))
+    domains = [Domain(role, role, index, images, images) for index, role in roles]
+    loaders = [DomainLoader(domain.name, domain.index, images, batch, seed=0) for domain in domains]
+    return Task(domains, ("picture",), layout, {"weak": augmentations}, loaders, seed=0)
+
+
+def _as_input(*changed: Callable[[Image.Image], Image.Image]) -> Callable[[Image.Image], Tensor]:
+    """What ends in the same numbers as a task's images."""
+    steps = (*changed, transforms.ToTensor(), transforms.Normalize((0.5,) * 3, (0.5,) * 3))
+    made: Callable[[Image.Image], Tensor] = transforms.Compose(steps)
+    return made
+
+
+def _against(name: str, task: Task, plain: Dataset[Any], rounds: int) -> Throughput:
+    """An epoch of the task, both domains, in turn with one of the ordinary pipeline."""
+    batch = task.loaders[0].batch_size
+
+    def epoch() -> Iterator[DomainBatch]:
+        return (task.batch(step, ["weak"]) for step in range(task.steps_per_epoch))
+
+    ordinary = DataLoader(
+        plain, batch, shuffle=True, drop_last=True, num_workers=WORKERS, persistent_workers=True, prefetch_factor=4
+    )
+    return compare(name, lambda: rate(epoch(), 2 * batch), lambda: rate(ordinary, batch), rounds)
 
 
 def rate(steps: Iterable[object], images: int) -> float:
@@ -131,12 +127,6 @@ class _Transformed(Dataset[Any]):
 
     def __getitem__(self, index: int) -> tuple[Tensor, int]:
         return self.transform(self.images[index]), 0
-
-
-def _loader(dataset: Dataset[Any], batch: int) -> DataLoader[Any]:
-    return DataLoader(
-        dataset, batch, shuffle=True, drop_last=True, num_workers=WORKERS, persistent_workers=True, prefetch_factor=4
-    )
 
 
 def _pictures(count: int, side: int) -> Any:
