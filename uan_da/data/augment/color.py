@@ -73,8 +73,9 @@ def posterize(images: Tensor, bits: Tensor) -> Tensor:
 
 def solarize(images: Tensor, threshold: Tensor) -> Tensor:
     """Inverts the values that are at or above ``threshold``: x becomes 1 − x."""
-    # 1 − x = |x − 1| and x = |x − 0|: much faster on a CPU than torch.where.
-    return (images - (images >= per_image("threshold", threshold, images)).to(images.dtype)).abs_()
+    # 1 − x = |x − 1| and x = |x − 0|, without a boolean mask: much faster on a CPU than torch.where.
+    inverted = images.clone().ge_(per_image("threshold", threshold, images))
+    return torch.sub(images, inverted, out=inverted).abs_()
 
 
 def autocontrast(images: Tensor) -> Tensor:
@@ -97,13 +98,14 @@ def equalize(images: Tensor) -> Tensor:
     start = 256 * torch.arange(channels, dtype=torch.int32, device=images.device)[:, None]
     values = images.reshape(channels, size).mul(255).round_().to(torch.int32).add_(start).view(-1)
     histogram = _count(values, 256 * channels).view(channels, 256)
-    highest = 255 - (histogram > 0).int().flip(1).argmax(dim=1, keepdim=True)
+    highest = (values.view(channels, size).amax(dim=1, keepdim=True) - start).long()
     step = (size - histogram.gather(1, highest)) // 255
     below = (histogram.cumsum(dim=1) - histogram).float()
     # Exact, and faster than integer division: quotients of integers below 2²⁴ never round up to an integer.
     table = below.add_(step // 2).div_(step.clamp(min=1)).floor_().clamp_(max=255).div_(255)
     flattened = table.view(-1).index_select(0, values).view(images.shape)
-    return torch.where(step.view(*images.shape[:2], 1, 1) > 0, flattened, images)
+    # Exact for the weights 0 and 1, and faster on a CPU than torch.where.
+    return images.lerp(flattened, (step > 0).to(images.dtype).view(*images.shape[:2], 1, 1))
 
 
 def _count(values: Tensor, bins: int) -> Tensor:

@@ -108,7 +108,7 @@ def apply_operations(images: Tensor, operation: Tensor, level: Tensor, sign: Ten
 
 
 def _pointwise(name: str, level: Tensor, images: Tensor, place: Tensor) -> Tensor:
-    level = level[place]
+    level = level.index_select(0, place)
     match name:
         case "AutoContrast":
             return autocontrast(images)
