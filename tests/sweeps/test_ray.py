@@ -54,14 +54,19 @@ class Killer:
     def __init__(self, cluster: Any) -> None:
         self.cluster, self.killed = cluster, False
         self.started: list[str] = []
+        self.running: set[str] = set()
         self.failed: list[str] = []
 
     def start(self, sweep: Sweep, left: Sequence[str]) -> None: ...
 
     def event(self, event: Event) -> None:
-        self.started += [event.address] if event.kind == "started" else []
-        self.failed += [event.error] if event.kind == "failed" else []
-        if len(set(self.started)) >= 2 and not self.killed:
+        if event.kind == "started":
+            self.started.append(event.address)
+            self.running.add(event.address)
+        elif event.kind in ("finished", "failed"):
+            self.failed += [event.error] if event.error else []
+            self.running.discard(event.address)
+        if len(self.running) == 2 and not self.killed:
             self.killed = True
             self.cluster.remove_node(self.cluster.second, allow_graceful=False)
 
@@ -69,7 +74,7 @@ class Killer:
 @pytest.mark.slow
 def test_a_node_that_is_killed_costs_no_run(cluster: Any, recipe: Path, tmp_path: Path) -> None:
     text = recipe.read_text()
-    recipe.write_text(text.replace("steps: 2, steps_per_epoch: 1", "steps: 60, steps_per_epoch: 20"))
+    recipe.write_text(text.replace("steps: 2, steps_per_epoch: 1", "steps: 240, steps_per_epoch: 80"))
     killer = Killer(cluster)
     table = compare(recipe, GRID, out=tmp_path / "ray", executor=OnRay(), view=killer)
     assert killer.killed

@@ -31,11 +31,14 @@ class Progress:
     finished: dict[str, float] = field(default_factory=dict)
     """Address → seconds of a whole run."""
     failed: list[str] = field(default_factory=list)
+    at_once: int = 1
+    """The most runs that were under way together."""
 
     def see(self, event: Event, now: float) -> None:
         """Take in an event; ``now`` in seconds."""
         if event.kind == "started":
             self.running[event.address] = Running(now, event.step, event.step, event.total)
+            self.at_once = max(self.at_once, len(self.running))
         elif event.kind == "step" and event.address in self.running:
             self.running[event.address].step = event.step
         elif event.kind in ("finished", "failed"):
@@ -63,7 +66,7 @@ class Progress:
         known = [value for value in seconds if value is not None]
         if len(known) < len(seconds) or not seconds:
             return None
-        return max(sum(known) / max(1, len(self.running)), max(known))
+        return max(sum(known) / self.at_once, max(known))
 
     def _remaining(self, address: str, run: Running, now: float) -> float | None:
         expected = self._expected(self.kinds[address], now)
