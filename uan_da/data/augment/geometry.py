@@ -80,7 +80,8 @@ def affine_matrix(
     Returns:
         (N, 2, 3).
     """
-    cos, sin = angle.deg2rad().cos(), angle.deg2rad().sin()
+    angle = angle.deg2rad()
+    cos, sin = angle.cos(), angle.sin()
     tan_x, tan_y = shear_x.deg2rad().tan(), shear_y.deg2rad().tan()
     diagonal = 1 + tan_x * tan_y
     inverse = torch.stack(

@@ -135,8 +135,9 @@ def _pointwise(name: str, level: Tensor, images: Tensor, place: Tensor) -> Tenso
 def _geometric(operation: Tensor, signed_level: Tensor, images: Tensor, place: Tensor) -> Tensor:
     """All geometric operations in one resampling: each image's matrix has its own operation alone."""
     height, width = images.shape[2:]
-    chosen = torch.nn.functional.one_hot(operation[place], len(GEOMETRIC))
-    rotate, shear_x, shear_y, translate_x, translate_y = (chosen * signed_level[place, None]).unbind(1)
+    operation, signed_level = operation.index_select(0, place), signed_level.index_select(0, place)
+    chosen = operation[:, None] == torch.arange(len(GEOMETRIC), device=images.device)
+    rotate, shear_x, shear_y, translate_x, translate_y = (chosen * signed_level[:, None]).unbind(1)
     matrix = affine_matrix(
         angle=30 * rotate,
         translate_x=0.3 * width * translate_x,
