@@ -115,7 +115,7 @@ def test_a_class_that_the_target_lacks_is_a_warning_in_training(run: Run, plates
     assert "warning: the target has no image of the class 'bee'" in err
 
 
-@pytest.mark.parametrize("task", ["scan", "scan:phto"])
+@pytest.mark.parametrize("task", ["scan:", "phto", "scan:phto"])
 def test_a_task_that_does_not_exist(run: Run, plates: Path, task: str) -> None:
     code, _, err = run("datasets", "check", "./plates", "--task", task)
     assert code == 2
