@@ -57,6 +57,7 @@ def test_a_run_that_fails_ends_in_exit_code_1(uan_da: Callable[..., tuple[int, s
         (["--seed", "4..0"], "a range goes up"),
         (["--reference", "dan uan"], "--reference: unknown row 'dan uan' (did you mean 'dann uan'?)"),
         (["--device", "cpuu"], "device 'cpuu' cannot be used"),
+        (["--device", "cuda:77"], "device 'cuda:77' cannot be used"),
         (["--ray-address", "auto"], "--ray-address goes with --executor ray"),
         (["norm=uan", "--norm", "bn"], "norm is given twice"),
     ],

@@ -64,6 +64,10 @@ def compare(
     data_root: DataRoot = None,
 ) -> None:
     """Train a grid of runs, and print its table; run again, it goes on where it stopped."""
+    from uan_da.sweeps.server import start_server
+
+    if executor is ExecutorName.local and not dry_run:
+        start_server()  # it imports while this process does
     from uan_da.cli.sweep_console import SweepConsole
     from uan_da.sweeps.compare import compare as run_grid
     from uan_da.sweeps.grid import build_grid

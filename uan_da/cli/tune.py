@@ -36,6 +36,10 @@ def tune(
     data_root: DataRoot = None,
 ) -> None:
     """Search hyper-parameters by a validator that reads no target label; run again, it goes on where it stopped."""
+    from uan_da.sweeps.server import start_server
+
+    if executor is ExecutorName.local:
+        start_server()  # it imports while this process does
     from uan_da.cli.sweep_console import SweepConsole
     from uan_da.sweeps.local import Local
     from uan_da.sweeps.space import read_space

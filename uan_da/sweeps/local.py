@@ -1,28 +1,24 @@
 """Runs on this machine, each in a process of its own."""
 
-import multiprocessing
 import os
 import threading
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from multiprocessing import forkserver
 from multiprocessing.connection import Connection, wait
-from multiprocessing.context import ForkServerProcess
+from multiprocessing.context import ForkServerContext, ForkServerProcess
 from signal import SIGKILL
 
 import torch
 
+from uan_da.errors import UserError
 from uan_da.sweeps import memory
 from uan_da.sweeps.jobs import Event, Job, Tell, failure
+from uan_da.sweeps.server import start_server
 from uan_da.sweeps.slots import Slots
 from uan_da.sweeps.work import work
 from uan_da.training.device import choose_device
 from uan_da.training.interrupt import Interrupted, StopRequest, noticing_signals
 
-PRELOAD = ("uan_da.sweeps.work", "torch._dynamo", "sklearn.datasets")
-"""What a run would import anyway: the server that the runs are forked from does it once. No CUDA context is in it."""
-LIBRARIES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 TICK = 0.5
 
 
@@ -51,12 +47,12 @@ class Local:
             UserError: a device cannot be used.
         """
         names = device.split(",")
-        if device in ("auto", "cuda") and torch.cuda.is_available():
+        if device in ("auto", "cuda") and torch.cuda.device_count():
             names = [f"cuda:{index}" for index in range(torch.cuda.device_count())]
         elif device == "auto":
             names = [choose_device().type]
         for name in names:
-            choose_device(name)
+            _check(name)
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
         jobs = jobs or (cores if names == ["cpu"] else len(names))
         return cls(names, jobs, threads or max(1, cores // jobs))
@@ -66,6 +62,17 @@ class Local:
         try after all others, one at a time on each device."""
         starved = Pass(self, self.jobs, tell).train(jobs)
         Pass(self, len(self.devices), tell).train(starved)
+
+
+def _check(name: str) -> None:
+    """That there is a device of this name, without a CUDA context in this process, which only its runs need."""
+    kind, _, index = name.partition(":")
+    if kind != "cuda":
+        choose_device(name)
+        return
+    count = torch.cuda.device_count()
+    if not index.isdigit() or int(index) >= count:
+        raise UserError(f"device {name!r} cannot be used: there are {count} CUDA devices, from cuda:0")
 
 
 class Pass:
@@ -86,7 +93,7 @@ class Pass:
             Interrupted: after a signal, once all runs under way have saved a checkpoint and ended.
         """
         left = list(jobs)
-        context = multiprocessing.get_context("forkserver")
+        context = start_server()
         with noticing_signals() as self.stop:
             try:
                 while (left and self.stop.number is None) or self.children:
@@ -104,15 +111,12 @@ class Pass:
                 raise Interrupted(self.stop.number)
         return self.starved
 
-    def _start(self, left: list[Job], context: multiprocessing.context.ForkServerContext) -> None:
+    def _start(self, left: list[Job], context: ForkServerContext) -> None:
         """As many as have a place."""
         threads = self.executor.threads
         while left and (device := self.slots.device()):
             job = left.pop(0)
             ours, theirs = context.Pipe()
-            context.set_forkserver_preload(list(PRELOAD))
-            with _environment(dict.fromkeys(LIBRARIES, str(threads))):
-                forkserver.ensure_running()
             process = context.Process(target=_child, args=(job, device, threads, theirs, dict(os.environ)))
             process.start()
             theirs.close()
@@ -188,17 +192,3 @@ def _end_with(parent: Connection) -> None:
         parent.recv_bytes()
     except (EOFError, OSError):
         os._exit(1)
-
-
-@contextmanager
-def _environment(values: Mapping[str, str]) -> Iterator[None]:
-    before = {name: os.environ.get(name) for name in values}
-    os.environ.update(values)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value

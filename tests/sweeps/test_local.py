@@ -1,0 +1,71 @@
+import os
+
+import pytest
+import torch
+
+from uan_da.errors import UserError
+from uan_da.sweeps.jobs import Event, Job
+from uan_da.sweeps.local import Local, Pass
+
+
+def test_the_cpu_has_a_run_on_each_core_and_they_share_the_cores():
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    assert Local.on("cpu") == Local(["cpu"], cores, 1)
+    assert Local.on("cpu", jobs=1) == Local(["cpu"], 1, cores)
+    assert Local.on("cpu", jobs=100 * cores) == Local(["cpu"], 100 * cores, 1)
+    assert Local.on("cpu", jobs=1, threads=3).threads == 3
+
+
+def test_gpus_have_a_run_each_and_more_where_it_is_asked_for(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 3)
+    assert Local.on("auto").devices == Local.on("cuda").devices == ["cuda:0", "cuda:1", "cuda:2"]
+    assert Local.on("auto").jobs == 3
+    assert Local.on("cuda:0,cuda:2", jobs=4) == Local(["cuda:0", "cuda:2"], 4, Local.on("cpu", jobs=4).threads)
+    with pytest.raises(UserError, match="device 'cuda:3' cannot be used: there are 3 CUDA devices"):
+        Local.on("cuda:0,cuda:3")
+
+
+def test_what_ran_out_of_memory_beside_others_is_tried_again_by_itself(monkeypatch, tmp_path):
+    """The first pass reports two that starved; the second has one place a device."""
+    passes: list[tuple[int, list[str]]] = []
+    jobs = [Job(name, {}, tmp_path) for name in "abc"]
+
+    def train(self: Pass, given: list[Job]) -> list[Job]:
+        passes.append((self.slots.jobs, [job.address for job in given]))
+        return list(given[1:]) if len(passes) == 1 else []
+
+    monkeypatch.setattr(Pass, "train", train)
+    Local(["cuda:0"], 3, 1).run(jobs, lambda event: None)
+    assert passes == [(3, ["a", "b", "c"]), (1, ["b", "c"])]
+
+
+@pytest.mark.parametrize(("at_once", "starved"), [(2, True), (1, False)])
+def test_only_a_run_that_had_company_starves(monkeypatch, tmp_path, at_once, starved):
+    told: list[Event] = []
+    this = Pass(Local(["cuda:0"], at_once, 1), at_once, told.append)
+    job = Job("a", {}, tmp_path)
+    child = type("Child", (), {"job": job, "process": Ended(), "last": OUT, "stopping": False})()
+    connection = Closed()
+    this.children[connection] = child  # type: ignore[index]
+    this.slots.running["a"] = "cuda:0"
+    this._ended(connection, child)  # type: ignore[arg-type]
+    assert this.starved == ([job] if starved else [])
+    assert told == ([] if starved else [OUT])
+    assert not this.slots.running
+
+
+OUT = Event("failed", "a", error="OutOfMemoryError: no", out_of_memory=True)
+
+
+class Ended:
+    """A process that is over."""
+
+    exitcode = 0
+
+    def join(self) -> None: ...
+
+
+class Closed:
+    """A connection that nobody writes to any more."""
+
+    def close(self) -> None: ...

@@ -1,0 +1,31 @@
+"""The process that runs are forked from: it imports once what each of them would import.
+
+It imports nothing here, so that a command can start it first, and do its own imports meanwhile.
+"""
+
+import multiprocessing
+import os
+from multiprocessing import forkserver
+from multiprocessing.context import ForkServerContext
+
+PRELOAD = ("uan_da.sweeps.work", "torch._dynamo", "sklearn.datasets")
+"""No CUDA context comes of them: a run that is forked can make its own."""
+LIBRARIES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+"""One thread each: a process with threads of its own is not safe to fork. PyTorch's are set in each run."""
+
+
+def start_server() -> ForkServerContext:
+    """Start the server if it is not there yet, without waiting for it; processes of the context are forked from it."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(list(PRELOAD))
+    before = {name: os.environ.get(name) for name in LIBRARIES}
+    os.environ.update(dict.fromkeys(LIBRARIES, "1"))
+    try:
+        forkserver.ensure_running()
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
+    return context
