@@ -48,13 +48,14 @@ def read_result(cell: Cell, sweep: Path) -> Result:
 
 def _done(cell: Cell, folder: Path) -> Result:
     selections = {name: chosen for name, chosen in _json(folder / "results.json")["selections"].items() if chosen}
-    domains = {name: chosen["domains"].values() for name, chosen in selections.items()}
+    domains = {name: chosen["domains"] for name, chosen in selections.items()}
+    target = cell.recipe.task.target
     return Result(
         cell.address,
         cell.settings,
         "done",
-        {name: next(d["accuracy"] for d in own if d["role"] == "target") for name, own in domains.items()},
-        {name: _mean([d["accuracy"] for d in own if d["role"] == "source"]) for name, own in domains.items()},
+        {name: own[target]["accuracy"] for name, own in domains.items()},
+        {name: _mean([d["accuracy"] for d in own.values() if d["role"] == "source"]) for name, own in domains.items()},
         {name: chosen["epoch"] for name, chosen in selections.items()},
         selections["selected"]["validator"],
         _json(folder / "timing.json").get("train_seconds"),

@@ -1,0 +1,19 @@
+import json
+from pathlib import Path
+
+from uan_da.sweeps.grid import build_grid
+from uan_da.sweeps.jobs import run_folder
+from uan_da.sweeps.results import read_result
+
+
+def test_one_domain_alone_is_its_own_target(recipe: Path, tmp_path: Path) -> None:
+    cell = build_grid(recipe, ["method=source_only", "task=optdigits"]).cells[0]
+    folder = run_folder(tmp_path, cell.address)
+    folder.mkdir(parents=True)
+    chosen = {"epoch": 2, "domains": {"optdigits": {"role": "source", "accuracy": 0.9}}}
+    selections = {"last": chosen, "selected": {**chosen, "validator": "snd"}, "oracle": {}}
+    (folder / "results.json").write_text(json.dumps({"selections": selections}))
+    (folder / "done").touch()
+    result = read_result(cell, tmp_path)
+    assert result.target == result.source == {"last": 0.9, "selected": 0.9}
+    assert result.validator == "snd"
