@@ -81,3 +81,14 @@ def test_parse_value(text: str, value: object) -> None:
 def test_dump_reads_back(tmp_path: Path) -> None:
     data = {"a": 1e-3, "b": "no", "c": "012", "d": [1, 2.5, "x"], "e": {"f": None, "g": True, "h": "1e-3"}}
     assert read_yaml(write(tmp_path, dump_yaml(data))).data == data
+
+
+def test_what_was_read_is_the_callers_own_and_a_changed_file_is_read_anew(tmp_path: Path) -> None:
+    path = write(tmp_path, "a: {b: 1}\n")
+    first = read_yaml(path)
+    first.data["a"]["b"] = 2
+    first.places.clear()
+    again = read_yaml(path)
+    assert again.data == {"a": {"b": 1}}
+    assert again.place(("a", "b")) == f"{path}:1"
+    assert read_yaml(write(tmp_path, "a: {b: 3}\n")).data == {"a": {"b": 3}}

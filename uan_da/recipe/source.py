@@ -2,7 +2,9 @@
 
 import io
 from collections.abc import Mapping
+from copy import deepcopy
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -41,18 +43,23 @@ def read_yaml(path: Path) -> Source:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{path}: cannot be read: {error}") from error
+    return deepcopy(_parsed(str(path), text))
+
+
+@lru_cache(maxsize=16)  # a grid reads its recipe once for each cell, and parsing is most of that
+def _parsed(origin: str, text: str) -> Source:
     try:
         tree = YAML(typ="rt", pure=True).load(text)
     except MarkedYAMLError as error:
         line = f":{error.problem_mark.line + 1}" if error.problem_mark else ""
-        raise UserError(f"{path}{line}: not valid YAML: {error.problem or error.context}") from error
+        raise UserError(f"{origin}{line}: not valid YAML: {error.problem or error.context}") from error
     except (YAMLError, ValueError) as error:
-        raise UserError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from error
+        raise UserError(f"{origin}: not valid YAML: {' '.join(str(error).split())}") from error
     if not isinstance(tree, CommentedMap):
-        raise UserError(f"{path}: expected a mapping of keys at the top level")
+        raise UserError(f"{origin}: expected a mapping of keys at the top level")
     places: dict[KeyPath, str] = {}
-    data = _plain(tree, (), str(path), places)
-    return Source(str(path), data, places)
+    data = _plain(tree, (), origin, places)
+    return Source(origin, data, places)
 
 
 def parse_value(text: str) -> Any:
