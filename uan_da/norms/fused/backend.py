@@ -18,7 +18,7 @@ _compiler = Compiler()
 
 Backend = Literal["auto", "reference", "fused"]
 
-COMPILE_AFTER = {"sample": 2000, "element": 100}
+COMPILE_AFTER = {"sample": 2000, "element": 1000}
 """Training batches after which ``"auto"`` compiles a layer's passes on a CPU. A compilation takes 20 to 50 s, or a few
 from its cache, once a process: a short training does not earn it back, and an element's passes gain most. The count is
 part of the layer's state, so that a training that is resumed computes what it would have."""
