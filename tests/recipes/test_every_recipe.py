@@ -1,6 +1,7 @@
 """Every shipped recipe and each method that it has a word on, on a few images in the files of the real data sets."""
 
 import json
+import re
 import shlex
 import sys
 from collections.abc import Callable
@@ -12,10 +13,13 @@ from torchvision import models
 
 from uan_da.cli.app import main
 from uan_da.evaluation.evaluate import test_predictions as predictions_on_test_images
+from uan_da.models.classifier import build_model
+from uan_da.norms import UAN2d
 from uan_da.recipe import Recipe, find_recipe, load_recipe
 from uan_da.recipe.per_method import methods_of
 from uan_da.recipe.source import read_yaml
 from uan_da.shipped import shipped
+from uan_da.sweeps.grid import split_values
 from uan_da.training.run import Run
 from uan_da.training.training import Training
 
@@ -23,12 +27,14 @@ CPU = torch.device("cpu")
 SIDE = 32
 RECIPES = sorted(shipped("recipes"))
 METHODS = [(name, method) for name in RECIPES for method in methods_of(read_yaml(find_recipe(name)))]
-COMMANDS = [
-    (name, line.removeprefix("# uan-da ").split("  ")[0])
-    for name in RECIPES
-    for line in shipped("recipes")[name].read_text().splitlines()
-    if line.startswith("# uan-da ")
-]
+GUIDE = Path(__file__).parents[2] / "docs" / "recipes.md"
+HEADS = [line.partition("  ")[0] for name in RECIPES for line in shipped("recipes")[name].read_text().splitlines()]
+COMMANDS = list(
+    dict.fromkeys(
+        [line.removeprefix("# uan-da ") for line in HEADS if line.startswith("# uan-da ")]
+        + re.findall(r"`uan-da ((?:train|compare) [^`]+)`", GUIDE.read_text())
+    )
+)
 
 
 @pytest.fixture
@@ -110,18 +116,37 @@ def test_each_of_its_methods_trains(name: str, method: str) -> None:
     assert any(not torch.equal(old, dict(training.model.named_parameters())[name]) for name, old in before.items())
 
 
-@pytest.mark.parametrize(("name", "command"), COMMANDS, ids=[f"{name}: {command}" for name, command in COMMANDS])
-def test_the_commands_of_its_header_are_understood(
-    name: str, command: str, uan_da: Callable[..., str], dataset: Callable[[str], list[str]], tmp_path: Path
+@pytest.mark.parametrize("command", COMMANDS)
+def test_the_commands_of_heads_and_guide_are_understood(
+    command: str, uan_da: Callable[..., str], dataset: Callable[[str], list[str]], tmp_path: Path
 ) -> None:
-    verb, recipe, *arguments = shlex.split(command)
-    assert recipe == name
+    verb, name, *arguments = shlex.split(command)
     if verb == "compare":
-        said = uan_da(verb, recipe, *arguments, *dataset(name), "--dry-run", "--out", tmp_path / "out")
+        said = uan_da(verb, name, *arguments, *dataset(name), "--dry-run", "--out", tmp_path / "out")
         assert said.splitlines()[-1].endswith(" left")
     else:
         assert verb == "train"
-        load_recipe(recipe, arguments)
+        load_recipe(name, arguments)
+
+
+@pytest.mark.parametrize("name", ["cifar10-norms", "cifar100-norms"])
+def test_the_table_of_norms_changes_the_second_norm_alone(name: str) -> None:
+    """The name of another norm resets ``norm.where``, so that the command has to say it."""
+    (command,) = [line for line in COMMANDS if line.startswith(f"compare {name}") and "re:norm2" in line]
+    norms, where = re.findall(r'--norm "([^"]+)" (\S+)', command)[0]
+    for norm in split_values(norms):
+        recipe = load_recipe(name, [f"norm={norm}", where])
+        layers = dict(build_model(recipe, 10).backbone.named_modules())
+        assert type(layers["norm2"]) is not torch.nn.BatchNorm2d or recipe.norm.name == "bn"
+        assert {type(layers[f"norm{number}"]) for number in (1, 3, 4)} == {torch.nn.BatchNorm2d}
+        assert recipe.norm.options.get("num_clusters", 3) == 3
+
+
+def test_the_authors_placement_is_one_layer_of_two_clusters_on_the_input() -> None:
+    (command,) = [line for line in COMMANDS if line.startswith("train mnist-svhn norm=uan_paper")]
+    model = build_model(load_recipe("mnist-svhn", shlex.split(command)[2:]), 10)
+    layers = {name: layer for name, layer in model.named_modules() if isinstance(layer, UAN2d)}
+    assert {name: layer.num_clusters for name, layer in layers.items()} == {"input_norm": 2}
 
 
 def test_mnist_svhn_needs_nothing_but_its_files(uan_da: Callable[..., str], tmp_path: Path) -> None:
