@@ -6,7 +6,7 @@ from pathlib import Path
 
 from uan_da.evaluation.report import sweep_report
 from uan_da.sweeps.formats import latex, markdown
-from uan_da.sweeps.grid import Cell, Grid
+from uan_da.sweeps.grid import BASELINE, Cell, Grid
 from uan_da.sweeps.jobs import Event, Job, run_folder
 from uan_da.sweeps.results import Result, read_result, write_csv, write_text
 from uan_da.sweeps.sheets import Sheet, sheets, warnings
@@ -30,8 +30,13 @@ class Sweep:
         return found
 
     def left(self) -> list[Cell]:
-        """What is not done yet: runs that failed are tried again."""
-        return [cell for cell in self.grid.cells if not (run_folder(self.folder, cell.address) / "done").is_file()]
+        """What is not done yet, in the order to train it; runs that failed are tried again.
+
+        Of a seed the baselines come last: they are short, and the end of a sweep does not wait long for its last run.
+        """
+        left = [cell for cell in self.grid.cells if not (run_folder(self.folder, cell.address) / "done").is_file()]
+        seeds = list(dict.fromkeys(cell.settings["seed"] for cell in left))
+        return sorted(left, key=lambda c: (seeds.index(c.settings["seed"]), c.settings["method"] == BASELINE))
 
     def job(self, cell: Cell) -> Job:
         """The cell, for an executor."""
