@@ -64,7 +64,7 @@ def test_a_mistake_ends_the_process_with_2_and_no_traceback(tmp_path: Path) -> N
 
 def test_a_recipe_with_several_mistakes_gets_one_line_each(uan_da: Any, tmp_path: Path) -> None:
     (tmp_path / "r.yaml").write_text(
-        "dataset: digits\ntask: a\nbackbone: small_cn\nnorm: {name: uan, k: 3}\ntrain: {epochs: x}\n"
+        "dataset: digits\ntask: 'a:'\nbackbone: small_cn\nnorm: {name: uan, k: 3}\ntrain: {epochs: x}\n"
     )
     for command in (["train", "r.yaml"], ["recipe", "check", "r.yaml"]):
         done = uan_da(*command, cwd=tmp_path)

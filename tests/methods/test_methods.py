@@ -88,6 +88,9 @@ def test_a_training_goes_on_from_its_state_to_the_same_bits(method: str) -> None
     for part in ("model", "method", "sums", "answering"):
         for name, value in expected.get(part, {}).items():
             assert torch.equal(value, got[part][name]), name
+    for number, state in expected["optimizer"]["state"].items():
+        for name, value in state.items():
+            assert torch.equal(value, got["optimizer"]["state"][number][name]), (number, name)
 
 
 @pytest.mark.parametrize("method", METHODS.targets)

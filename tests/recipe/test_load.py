@@ -137,9 +137,9 @@ def test_a_users_own_function_works_where_a_name_does(tmp_path: Path, monkeypatc
         load_recipe("digits", ["backbone=no_such_module:net"])
 
 
-def test_with_method_keeps_everything_else() -> None:
+def test_the_baseline_keeps_everything_else() -> None:
     recipe = load_recipe("digits", ["seed=5", "norm.shrink=null"])
-    plain = recipe.with_method("source_only")
+    plain = recipe.source_only()
     assert plain.method.name == "source_only"
     assert {**plain.to_dict(), "method": 0} == {**recipe.to_dict(), "method": 0}
     assert isinstance(plain, Recipe)

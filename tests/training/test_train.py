@@ -165,6 +165,41 @@ def test_a_crash_after_an_epochs_row_was_written_is_mended_by_resuming(finished:
     assert train(recipe(), run.folder, resume=True).metrics() == finished.metrics()
 
 
+def test_a_line_of_the_metrics_that_a_crash_cut_short_is_written_again(finished: Run, tmp_path: Path) -> None:
+    with pytest.raises(Interrupted):
+        train(recipe(), tmp_path / "r", monitor=Stopper(4, signal.SIGINT))
+    run = Run(tmp_path / "r")
+    text = (run.folder / "metrics.jsonl").read_text()
+    (run.folder / "metrics.jsonl").write_text(text[:-30])
+    assert len(run.metrics()) == 1
+    again = train(recipe(), run.folder, resume=True)
+    assert again.metrics()[-1] == finished.metrics()[-1]
+
+
+def test_a_signal_in_the_last_step_is_not_lost_and_the_time_of_both_legs_counts(finished: Run, tmp_path: Path) -> None:
+    with pytest.raises(Interrupted):
+        train(recipe(), tmp_path / "r", with_baseline=True, monitor=Stopper(5, signal.SIGINT))
+    run = Run(tmp_path / "r")
+    assert not (run.folder / "baseline").exists()
+    before = run.seconds
+    assert before > 0
+    assert train(recipe(), run.folder, resume=True).results == finished.results
+    assert run.seconds >= before
+
+
+def test_a_run_that_diverges_in_the_last_step_of_an_epoch_says_so(tmp_path: Path) -> None:
+    wild = recipe("train.steps=1", "method=source_only", "norm=bn", "train.optimizer={name: sgd, lr: 1e30}")
+    with pytest.raises(NonFiniteLoss, match=r"step 1: after it the network's answers are no numbers.*last good"):
+        train(wild, tmp_path / "r")
+
+
+def test_a_baseline_may_have_a_protocol_of_its_own(finished: Run, tmp_path: Path) -> None:
+    plain = recipe("method=source_only", "train.steps=2", "norm=bn")
+    run = train(recipe(), tmp_path / "r", with_baseline=plain)
+    assert Run(run.folder / "baseline").recipe == plain
+    assert {**run.results, "baseline": 0} == {**finished.results, "baseline": 0}
+
+
 def test_resuming_another_recipe_lists_what_differs(finished: Run) -> None:
     with pytest.raises(UserError, match=r"seed \(was 0, is 4\)") as caught:
         train(recipe("seed=4", "method.threshold=0.5"), finished.folder, resume=True)

@@ -1,6 +1,7 @@
 """How a training uses what methods may have: phases, pre-training, teachers; and averages of the weights."""
 
 import sys
+import weakref
 from pathlib import Path
 from types import ModuleType
 
@@ -135,9 +136,32 @@ def test_a_moving_average_of_the_weights_is_what_answers(tmp_path: Path) -> None
     assert not torch.equal(fresh.model.head.weight, state["model"]["head.weight"])
 
 
+def test_a_teacher_answers_once_the_method_has_begun_and_is_no_recipes_average() -> None:
+    recipe = load_recipe("digits", [*SHORT, "method=mean_teacher", "method.pretrain_epochs=1"])
+    training = Training.build(recipe, CPU)
+    for _ in range(3):
+        training.advance()
+        assert training.answering is training.model
+    training.advance()
+    assert training.answering is training.method.predictor(training.model)  # type: ignore[attr-defined]
+    with pytest.raises(UserError, match=r"train\.ema: 'mean_teacher' answers with an average of its own"):
+        Training.build(load_recipe("digits", [*SHORT, "method=mean_teacher", "train.ema=0.9"]), CPU)
+
+
+def test_nothing_of_a_step_outlives_it() -> None:
+    training = Training.build(load_recipe("digits", [*SHORT, "method=mcd"]), CPU)
+    alive: list[weakref.ref[torch.Tensor]] = []
+    handle = training.model.backbone.register_forward_hook(lambda *args: alive.append(weakref.ref(args[2])))
+    training.advance()
+    handle.remove()
+    assert len(alive) == 6
+    assert [found for found in alive if found() is not None] == []
+
+
 def test_a_run_starts_from_anothers_weights(tmp_path: Path) -> None:
     first = train(load_recipe("digits", [*SHORT, "method=source_only"]), tmp_path / "first")
     recipe = load_recipe("digits", [*SHORT, "method=dann", "seed=5", f"init={first.folder}"])
+    assert recipe.source_only().init is None
     model = Training.build(recipe, CPU).model
     state = torch.load(first.checkpoint("last"), weights_only=True)["model"]
     assert all(torch.equal(value, state[name]) for name, value in model.state_dict().items())

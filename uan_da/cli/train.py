@@ -45,7 +45,10 @@ def train(
         raise UserError("--resume needs --out: the folder of the run to go on with")
     resolved = load_recipe(recipe, overrides or [])
     folder = out or _default_folder(recipe, resolved.seed)
-    options: dict[str, Any] = {"overwrite": overwrite, "resume": resume, "with_baseline": with_baseline}
+    options: dict[str, Any] = {"overwrite": overwrite, "resume": resume}
+    if with_baseline:  # from the file, which may have a protocol of its own for source_only
+        others = [text for text in overrides or [] if not text.startswith("method")]
+        options["with_baseline"] = load_recipe(recipe, [*others, "method=source_only", "init=null"])
     loggers = [LOGGERS.load(name)() for name in log or []]
     with Console() as console:
         try:

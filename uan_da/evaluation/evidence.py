@@ -57,6 +57,12 @@ class Evidence:
         """p_target/p_source at the source's validation images, float64 ``(N,)``."""
         return importance_weights(self.source_train.features, self.target.features, self.source_validation.features)
 
+    @property
+    def finite(self) -> bool:
+        """Whether all that the network answers is a number."""
+        answers = (self.target, self.source_train)
+        return all(bool(x.isfinite().all()) for own in answers for x in (own.features, own.logits))
+
     def score(self, validator: Callable[..., Any], **options: Any) -> float | None:
         """What ``validator`` says of the model; None where that is not a finite number."""
         value = float(validator(*(getattr(self, name) for name in reads(validator)), **options))

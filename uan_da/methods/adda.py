@@ -55,6 +55,7 @@ class ADDA(nn.Module):
 
     def phases(self, model: Classifier) -> Sequence[Phase]:
         """The discriminator's step, and that of the target's features."""
+        model.head.eval()  # it stays, running statistics included
         encoder = [model.input_norm, model.backbone, model.bottleneck]
         return [
             Phase("discriminator_", self._discriminate, [self.discriminator]),

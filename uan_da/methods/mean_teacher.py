@@ -29,7 +29,8 @@ class MeanTeacher(nn.Module):
     Source and target have a forward each, as in the paper, and the teacher sees the target alone: its running
     statistics are the target's, and a norm with branches per domain has the source's from the student. The authors
     draw both views from one augmentation; here the student has the strong view, the teacher and the source have the
-    weak one. The teacher is about 1 / (1 − α) steps behind, which a very short training does not make up for.
+    weak one. UAN's clusters are parameters that its own EM moves too, in the teacher by the target's images alone. The
+    teacher is about 1 / (1 − α) steps behind, which a very short training does not make up for.
     """
 
     views: ClassVar[tuple[View, ...]] = ("weak", "strong")

@@ -51,8 +51,17 @@ class Method(Protocol):
     """An adaptation method: an ``nn.Module`` that owns what it trains or keeps beside the model, built as
     ``Method(model, num_classes, **options)`` with keyword-only options.
 
-    It has one of ``loss``, ``phases`` and :class:`Transfer`'s ``transfer``, and may have more of what is below; how a
-    training uses each is read in :mod:`uan_da.training.training`.
+    It has one of :meth:`loss`, ``phases`` and :class:`Transfer`'s ``transfer``; how a training uses each is read in
+    :mod:`uan_da.training.training`. It may also have
+
+    - ``uses_target = False``: the batches have no target images;
+    - ``reads_target_labels = True``: they have the target's labels, for an upper bound that is named so;
+    - ``pretrain_epochs``: the default of ``method.pretrain_epochs``, epochs before its own;
+    - ``pretrain_loss(model, batch, progress)``: the loss of those, in place of the source's cross-entropy;
+    - ``phases(model)``: several :class:`Phase` a batch, in place of ``loss``;
+    - ``start(model)``: called once, before its first own step;
+    - ``after_step(model)``: called after each batch of its own, for moving averages;
+    - ``predictor(model)``: the network that is evaluated and kept, where that is not ``model``.
     """
 
     views: ClassVar[tuple[View, ...]]
@@ -65,10 +74,15 @@ class Method(Protocol):
         """The loss of a batch."""
 
 
+NOT_SHARED = ("phases", "pretrain_loss", "start", "after_step", "predictor")
+"""Parts of a :class:`Method` that a :class:`Transfer` cannot have: they need a training to themselves."""
+
+
 class Transfer(Protocol):
     """A method whose loss is the cross-entropy of the source plus terms of one forward of both domains.
 
-    Such methods can be added to each other (``method.then``): they share the forward.
+    Such methods can be added to each other (``method.then``): they share the forward, of the weak views. So they have no
+    ``views`` and none of :data:`NOT_SHARED`.
     """
 
     needs: ClassVar[str]

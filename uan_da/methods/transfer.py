@@ -7,7 +7,8 @@ from torch import nn
 from torch.nn import functional as F
 
 from uan_da.data.batch import DomainBatch, View
-from uan_da.methods.method import Loss, Method, Progress, Transfer
+from uan_da.errors import UserError
+from uan_da.methods.method import NOT_SHARED, Loss, Method, Progress, Transfer
 from uan_da.methods.routing import Routing, forward
 from uan_da.models.classifier import Classifier
 from uan_da.recipe import Block
@@ -15,13 +16,29 @@ from uan_da.recipe import Block
 
 def build_method(block: Block, model: Classifier, num_classes: int) -> Method:
     """The method of a recipe, on the model's device; those that :class:`Transfer` describes, and what ``then`` adds to
-    them, as one."""
+    them, as one.
+
+    Raises:
+        UserError: a method of the shared forward has a part that needs a training to itself.
+    """
     method = block(model, num_classes)
     if hasattr(method, "transfer"):
-        added = [other(model, num_classes) for other in block.keys["then"]]
-        method = TransferLoss([method, *added], block.keys["routing"])
+        blocks = [block, *block.keys["then"]]
+        methods = [method, *(other(model, num_classes) for other in blocks[1:])]
+        for each, one in zip(blocks, methods, strict=True):
+            _check_shares(each.name, one)
+        method = TransferLoss(methods, block.keys["routing"])
     built: Method = method.to(next(model.parameters()).device)
     return built
+
+
+def _check_shares(name: str, method: Transfer) -> None:
+    own = [part for part in NOT_SHARED if hasattr(method, part)]
+    if own:
+        raise UserError(
+            f"method {name!r} has 'transfer' and {own[0]!r}, which would never be called: methods that share one forward "
+            f"have no {', '.join(NOT_SHARED)}; give it a 'loss' in place of 'transfer'"
+        )
 
 
 class TransferLoss(nn.Module):

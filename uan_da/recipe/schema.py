@@ -76,9 +76,14 @@ class Input(Strict):
         return self.crop or self.size
 
     @model_validator(mode="after")
-    def _crop_fits(self) -> Self:
+    def _fits_an_image(self) -> Self:
         if self.side > self.size:
             raise ValueError(f"'crop' {self.crop} is larger than 'size' {self.size}")
+        for name, value in (("mean", self.mean), ("std", self.std)):
+            if isinstance(value, tuple) and self.channels != len(value):
+                raise ValueError(f"{name!r} has {len(value)} numbers, and 'channels' is {self.channels}: give one number")
+        if isinstance(self.std, tuple) and not all(value > 0 for value in self.std):
+            raise ValueError(f"'std' must be greater than 0 in every channel, but is {list(self.std)}")
         return self
 
 
@@ -140,6 +145,12 @@ class NormKeys(Strict):
     input: Literal["none", "instance"] = "none"
     """``instance`` puts instance normalisation in front of the network."""
 
+    @model_validator(mode="after")
+    def _one_norm_in_front(self) -> Self:
+        if self.where == "input" and self.input == "instance":
+            raise ValueError("'where: input' and 'input: instance' both put a norm in front of the network: leave one out")
+        return self
+
 
 class MethodKeys(Strict):
     """Keys of every method beside its own options."""
@@ -147,7 +158,8 @@ class MethodKeys(Strict):
     routing: Literal["joint", "separate"] | None = None
     """Source and target in one forward, with shared batch statistics, or in one each.  [default: the paper's way]"""
     pretrain_epochs: NonNegativeInt | None = None
-    """Epochs on the source alone before the method's own, on top of ``train``.  [default: the paper's]"""
+    """Epochs before the method's own, on top of ``train``: on the source alone, or what the method pre-trains with (in
+    DIRT-T, VADA).  [default: the paper's]"""
     pretrain_lr: PositiveFloat | None = None
     """The learning rate of those epochs.  [default: the optimizer's]"""
     then: tuple[block(METHODS), ...] = ()  # type: ignore[valid-type]
@@ -178,7 +190,8 @@ class Train(Strict):
 
     epochs: PositiveInt | None = None
     steps: PositiveInt | None = None
-    """Optimizer steps in all, in place of epochs."""
+    """Batches, in place of epochs; those of a pre-training come on top. A method of several phases (MCD, SWD, ADDA)
+    makes several optimizer steps with each."""
     steps_per_epoch: PositiveInt | None = None
     """Default: one pass over the source."""
     batch: Batch = Batch()
@@ -287,6 +300,10 @@ class Recipe(Strict):
                 f"{method.name!r} adapts to a target, and the task {task} has none: "
                 f"use source_only, or a task {task}:TARGET"
             )
+        if method.keys.get("pretrain_lr") is not None and method.keys.get("pretrain_epochs") is None:
+            raise ValueError(
+                f"{method.name!r} has no pre-training for 'pretrain_lr': give 'pretrain_epochs', or train.optimizer.lr"
+            )
         if not transfers and (method.keys.get("routing") or method.keys["then"]):
             raise ValueError(f"{method.name!r} makes its own forwards: 'routing' and 'then' have no meaning for it")
         for added in method.keys["then"]:
@@ -298,6 +315,6 @@ class Recipe(Strict):
         """The recipe as YAML holds it, every default spelled out."""
         return self.model_dump(mode="json", by_alias=True, exclude_none=True)
 
-    def with_method(self, method: Block | str) -> "Recipe":
-        """This recipe with another method, at that method's defaults where only its name is given."""
-        return Recipe.model_validate({**self.to_dict(), "method": method})
+    def source_only(self) -> "Recipe":
+        """The baseline of this recipe: ``source_only`` in the method's place, from no other run's weights."""
+        return Recipe.model_validate({**self.to_dict(), "method": "source_only", "init": None})

@@ -63,6 +63,12 @@ class Run:
         results: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         return results
 
+    @property
+    def seconds(self) -> float:
+        """Of training so far, by ``timing.json``."""
+        path = self.folder / "timing.json"
+        return float(json.loads(path.read_text(encoding="utf-8"))["train_seconds"]) if path.is_file() else 0.0
+
     def checkpoint(self, name: str) -> Path:
         """The file of the checkpoint ``last`` or ``selected``."""
         return self.folder / "checkpoints" / f"{name}.pt"
@@ -128,14 +134,15 @@ class Run:
     def metrics(self) -> list[dict[str, Any]]:
         """The rows of ``metrics.jsonl``, one an epoch."""
         path = self.folder / "metrics.jsonl"
-        lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
-        return [json.loads(line) for line in lines]
+        lines = path.read_text(encoding="utf-8").splitlines(keepends=True) if path.is_file() else []
+        return [json.loads(line) for line in lines if line.endswith("\n")]  # a crash may have cut the last one short
 
     def keep_metrics(self, step: int) -> None:
         """Drop the rows of epochs that ended after ``step``: a run that goes on from there writes them again."""
         rows = [row for row in self.metrics() if row["step"] <= step]
-        text = "".join(json.dumps(row) + "\n" for row in rows)
-        (self.folder / "metrics.jsonl").write_text(text, encoding="utf-8")
+        partial = self.folder / "metrics.jsonl.partial"
+        partial.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+        partial.replace(self.folder / "metrics.jsonl")
 
     def save_model(self, model: Classifier) -> None:
         """``model.safetensors``: the weights alone, for use elsewhere."""

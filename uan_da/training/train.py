@@ -27,7 +27,7 @@ def train(
     device: str = "auto",
     overwrite: bool = False,
     resume: bool = False,
-    with_baseline: bool = False,
+    with_baseline: bool | Recipe = False,
     monitor: Monitor | None = None,
 ) -> Run:
     """Train ``recipe`` in the folder ``out``.
@@ -36,7 +36,8 @@ def train(
         recipe: what to train.
         out: the run folder; it must be empty, unless ``resume`` goes on in it or ``overwrite`` replaces it.
         device: ``auto``, or a name of PyTorch's.
-        with_baseline: also train ``source_only`` (in ``out/baseline``) and compare; the run itself stays the same.
+        with_baseline: also train ``source_only`` (in ``out/baseline``) and compare; the run itself stays the same. A
+            recipe in its place says how: one that changes more than the method's name, as ``per_method`` does.
         monitor: is told of steps and epochs.
 
     Raises:
@@ -47,7 +48,7 @@ def train(
     if with_baseline and recipe.task.alone:
         raise UserError(f"--with-baseline: the task {recipe.task} has no target, and source_only is all there is")
     run, monitor = Run(out), monitor or Silent()
-    training = Training.build(recipe, choose_device(device))
+    training = Training.build(recipe, choose_device(device), fresh=not resume)
     with torch.random.fork_rng():
         if resume:
             _resume(training, run)
@@ -57,18 +58,17 @@ def train(
         what = f"{recipe.task} {recipe.method.name} {recipe.norm.name}"
         run.log(f"{what}: from step {training.step} of {training.total_steps}")
         monitor.start(training, run)
-        started = time.perf_counter()
         _fit(training, run, monitor)
-        seconds = time.perf_counter() - started
         results, answers = _results(training, run)
     baseline: dict[str, Any] = {"method": "source_only", "selections": {}}
-    if with_baseline:
-        baseline |= _baseline(recipe, run, device, resume, monitor, answers)
     run.save_model(training.answering)
-    run.write_json("timing.json", {"train_seconds": seconds, "steps": training.total_steps})
     run.write_json("results.json", results | {"baseline": baseline, "schema": 1})
+    if with_baseline:
+        plain = recipe.source_only() if with_baseline is True else with_baseline
+        baseline |= _baseline(plain, run, device, resume, monitor, answers)
+        run.write_json("results.json", results | {"baseline": baseline, "schema": 1})
     (run.folder / "done").touch()
-    run.log(f"done, {seconds:.0f} s of training")
+    run.log(f"done, {run.seconds:.0f} s of training")
     return run
 
 
@@ -92,27 +92,45 @@ def _differing(before: Any, now: Any, path: str = "") -> str:
 
 def _fit(training: Training, run: Run, monitor: Monitor) -> None:
     """Step to the end; a checkpoint at each epoch's end, and where a signal stops it."""
+    clock = Clock(run)
     with noticing_signals() as stop:
         while training.step < training.total_steps:
             try:
                 training.advance()
+                monitor.step(training)
+                if training.at_epoch_end:
+                    monitor.epoch(_finish_epoch(training, run))
             except NonFiniteLoss as error:
                 run.log(str(error))
                 raise NonFiniteLoss(f"{error}; the last good checkpoint is {run.checkpoint('last')}") from None
-            monitor.step(training)
-            if training.at_epoch_end:
-                monitor.epoch(_finish_epoch(training, run))
-            if stop.number is not None and training.step < training.total_steps:
+            if training.at_epoch_end or stop.number is not None:
+                clock.write(training.step)
+            if stop.number is not None:
                 save_checkpoint(run.checkpoint("last"), training.state_dict())
                 run.log(f"stopped by a signal after step {training.step}")
                 raise Interrupted(stop.number)
+
+
+class Clock:
+    """Seconds of training, those before a resume included, in the run's ``timing.json``."""
+
+    def __init__(self, run: Run) -> None:
+        self.run, self.before, self.started = run, run.seconds, time.perf_counter()
+
+    def write(self, step: int) -> None:
+        """So many steps took until now."""
+        seconds = self.before + time.perf_counter() - self.started
+        self.run.write_json("timing.json", {"train_seconds": seconds, "steps": step})
 
 
 def _finish_epoch(training: Training, run: Run) -> dict[str, Any]:
     """Evaluate, score without target labels, log, and save: ``last``, and ``selected`` where the score is the best."""
     task, recipe = training.task, training.recipe
     earlier = run.metrics()
-    scores = all_scores(Evidence(training.answering, task), recipe.selection.validator)
+    evidence = Evidence(training.answering, task)
+    if not evidence.finite:
+        raise NonFiniteLoss(f"step {training.step}: after it the network's answers are no numbers")
+    scores = all_scores(evidence, recipe.selection.validator)
     domains = summarize(test_predictions(training.answering, task, recipe.evaluation), task)
     row: dict[str, Any] = {"epoch": training.epoch, "step": training.step, "train": training.take_averages()}
     row |= {"score": scores[recipe.selection.validator.name], "validators": scores}
@@ -153,11 +171,11 @@ def _results(training: Training, run: Run) -> tuple[dict[str, Any], dict[str, Pr
 def _baseline(
     recipe: Recipe, run: Run, device: str, resume: bool, monitor: Monitor, answers: dict[str, Predictions]
 ) -> dict[str, Any]:
-    """Train ``source_only`` in the same way; its selections, and what adaptation gained on the target's test images."""
+    """Train ``recipe`` beside the run; its selections, and what adaptation gained on the target's test images."""
     folder = run.folder / "baseline"
     goes_on = resume and Run(folder).recipe_file.is_file()
-    plain = train(recipe.with_method("source_only"), folder, device=device, resume=goes_on, monitor=monitor)
-    training = Training.build(plain.recipe, choose_device(device))
+    plain = train(recipe, folder, device=device, resume=goes_on, monitor=monitor)
+    training = Training.build(recipe, choose_device(device), fresh=False)
     plain.load_weights(training.answering, "last", training.device)
     target = training.task.target.name
     others = test_predictions(training.answering, training.task, recipe.evaluation)

@@ -9,7 +9,9 @@ import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
+from uan_da.data.batch import DomainBatch
 from uan_da.data.task import Task, build_task
+from uan_da.errors import UserError
 from uan_da.methods.method import Loss, Method, Phase, Progress
 from uan_da.methods.source_only import source_loss
 from uan_da.methods.transfer import build_method
@@ -40,17 +42,24 @@ class Training:
     """Loss terms and metrics, summed over the steps of the epoch under way."""
 
     @classmethod
-    def build(cls, recipe: Recipe, device: torch.device) -> Self:
-        """A training at its first step; everything random in it is a function of the recipe's seed."""
+    def build(cls, recipe: Recipe, device: torch.device, *, fresh: bool = True) -> Self:
+        """A training at its first step; everything random in it is a function of the recipe's seed.
+
+        Without ``fresh`` the weights that it would start from are not read: a checkpoint's take their place.
+        """
         task = build_task(recipe, device)
-        model = build_model(recipe, len(task.classes), pretrained=recipe.init is None).to(device)
-        if recipe.init is not None:
+        model = build_model(recipe, len(task.classes), pretrained=fresh and recipe.init is None).to(device)
+        if fresh and recipe.init is not None:
             Run.open(recipe.init).start_from(model, device)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(fold(recipe.seed, "method"))
             method = build_method(recipe.method, model, len(task.classes))
         optimizer = recipe.train.optimizer([model, method])
         decay = recipe.train.ema
+        if decay is not None and hasattr(method, "predictor"):
+            raise UserError(
+                f"train.ema: {recipe.method.name!r} answers with an average of its own; leave train.ema out"
+            )
         average = None if decay is None else AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(decay))  # type: ignore[no-untyped-call]
         return cls(recipe, task, model, method, optimizer, device, average)
 
@@ -61,7 +70,11 @@ class Training:
             assert isinstance(self.average.module, Classifier)
             return self.average.module
         predictor: Callable[[Classifier], Classifier] | None = getattr(self.method, "predictor", None)
-        return self.model if predictor is None else predictor(self.model)
+        return self.model if predictor is None or self._source_alone(self.step) else predictor(self.model)
+
+    def _source_alone(self, step: int) -> bool:
+        """Whether the first ``step`` steps are, or end in, a pre-training that the method has no part in."""
+        return 0 < step <= self.pretrain_steps and not hasattr(self.method, "pretrain_loss")
 
     @property
     def steps_per_epoch(self) -> int:
@@ -106,24 +119,36 @@ class Training:
         if self.step == self.pretrain_steps:
             self._start_method()
         self.model.train()
-        batch = self.task.batch(
+        self._set_learning_rate()
+        batch, values = self._batch(), dict[str, Tensor]()
+        for phase in self._phases():
+            values |= self._run(phase, batch, values.get("loss", 0.0))
+        self._after_step()
+        self.step += 1
+        for name, value in values.items():
+            self.sums[name] = value + self.sums.get(name, 0.0)
+
+    def _batch(self) -> DomainBatch:
+        """This step's images: no more than its losses read."""
+        if self._source_alone(self.step + 1):
+            return self.task.batch(self.step, ("weak",), with_target=False)
+        return self.task.batch(
             self.step,
             self.method.views,
             with_target=getattr(self.method, "uses_target", True),
             target_labels=getattr(self.method, "reads_target_labels", False),
         )
-        self._set_learning_rate()
-        values: dict[str, Tensor] = {}
-        for phase in self._phases():
-            for _ in range(phase.times):
-                loss = phase.loss(self.model, batch, self.progress)
-                self._minimize(loss, phase)
-            values["loss"] = loss.total + values.get("loss", 0.0)
-            values |= {f"{phase.name}{name}": value for name, value in {**loss.terms, **loss.metrics}.items()}
-        self._after_step()
-        self.step += 1
-        for name, value in values.items():
-            self.sums[name] = value.detach() + self.sums.get(name, 0.0)
+
+    def _run(self, phase: Phase, batch: DomainBatch, before: Tensor | float) -> dict[str, Tensor]:
+        """The steps of a phase; its terms and metrics in the last of them, and ``loss``, added to that of the phases
+        before. Nothing of a step's graph outlives it."""
+        for _ in range(phase.times):
+            loss = phase.loss(self.model, batch, self.progress)
+            self._minimize(loss, phase)
+            values = {f"{phase.name}{name}": value.detach() for name, value in {**loss.terms, **loss.metrics}.items()}
+            values["loss"] = loss.total.detach() + before
+            del loss
+        return values
 
     def _phases(self) -> Sequence[Phase]:
         """What is done with the batch: the pre-training's step, the method's own phases, or its one loss."""
