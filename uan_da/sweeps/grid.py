@@ -68,6 +68,8 @@ def build_grid(recipe: str | Path, overrides: Iterable[str] = ()) -> Grid:
     for method in dict.fromkeys([BASELINE, *_methods(recipe, given)]):
         own = {key: values for key, values in given.items() if method != BASELINE or not key.startswith("method.")}
         own["method"] = [method]
+        if method == BASELINE:
+            own["init"] = ["null"]
         for one_of_each in itertools.product(*own.values()):
             chosen = dict(zip(own, one_of_each, strict=True))
             resolved = load_recipe(recipe, [f"{key}={value}" for key, value in chosen.items()])
