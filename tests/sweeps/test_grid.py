@@ -133,3 +133,12 @@ def test_figures_of_others_on_these_tasks_are_kept_beside_the_runs(recipe):
         ("DANN", "optdigits:optdigits_m", 81.5)
     ]
     assert all(cell.recipe.published is None for cell in found.cells)
+
+
+def test_source_only_starts_from_no_other_run(recipe: Path, tmp_path: Path) -> None:
+    checkpoint = tmp_path / "run" / "checkpoints" / "last.pt"
+    checkpoint.parent.mkdir(parents=True)
+    checkpoint.write_bytes(b"weights")
+    (tmp_path / "run" / "recipe.yaml").touch()
+    cells = build_grid(recipe, ["method=dann", f"init={tmp_path / 'run'}"]).cells
+    assert {cell.settings["method"]: cell.recipe.init is None for cell in cells} == {"source_only": True, "dann": False}

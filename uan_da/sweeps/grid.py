@@ -49,7 +49,8 @@ def build_grid(recipe: str | Path, overrides: Iterable[str] = ()) -> Grid:
 
     Values are separated by commas outside of brackets and quotes; integers may be a range, ``seed=0..4``; ``task=all``
     is what :func:`~uan_da.sweeps.all_tasks.all_tasks` says. Every cell is the original recipe with the cell's own
-    overrides. Keys below ``method`` are options of the methods that adapt: they do not reach ``source_only``.
+    overrides. Keys below ``method`` are options of the methods that adapt, and ``init`` is another run's work: neither
+    reaches ``source_only``.
 
     Raises:
         UserError: a cell is no recipe, or its data set or domain does not exist.
