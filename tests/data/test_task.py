@@ -4,10 +4,10 @@ import torch
 from uan_da.data.images import Images
 from uan_da.data.open_dataset import open_dataset
 from uan_da.data.streamed import Streamed
-from uan_da.data.task import batch_sizes, build_task, standardize
+from uan_da.data.task import batch_sizes, build_task
 from uan_da.errors import DataWarning, UserError
 from uan_da.recipe import load_recipe
-from uan_da.recipe.schema import Batch, Input
+from uan_da.recipe.schema import Batch
 
 CPU = torch.device("cpu")
 
@@ -43,23 +43,6 @@ def test_a_batch_is_a_function_of_the_step(task) -> None:
     one, again, other = (task.batch(step, ("weak", "strong")) for step in (3, 3, 4))
     assert torch.equal(one.target.strong, again.target.strong)
     assert not torch.equal(one.target.strong, other.target.strong)
-
-
-def test_the_network_sees_the_centre_of_a_larger_image() -> None:
-    images = torch.rand(2, 3, 8, 8)
-    layout = Input(size=8, crop=4, mean=0.0, std=1.0)
-    assert layout.side == 4
-    torch.testing.assert_close(standardize(images, layout), images[:, :, 2:6, 2:6])
-    torch.testing.assert_close(standardize(images[:, :, :4, :4], layout), images[:, :, :4, :4])
-    with pytest.raises(ValueError, match="larger than 'size'"):
-        Input(size=8, crop=9)
-
-
-def test_standardize() -> None:
-    images = torch.rand(2, 3, 4, 4)
-    layout = Input(mean=(0.1, 0.2, 0.3), std=(0.5, 0.6, 0.7))
-    expected = torch.stack([(images[:, c] - m) / s for c, (m, s) in enumerate([(0.1, 0.5), (0.2, 0.6), (0.3, 0.7)])], 1)
-    torch.testing.assert_close(standardize(images, layout), expected)
 
 
 def test_epoch_is_one_pass_over_the_source(task) -> None:

@@ -6,7 +6,6 @@ from typing import Literal
 
 import torch
 from torch import Tensor
-from torchvision.transforms.v2 import functional as F
 
 from uan_da.data.adapter import UNKNOWN, Adapter, Examples, Split
 from uan_da.data.augment import Augmentation
@@ -19,6 +18,7 @@ from uan_da.data.images import ImageSet, as_floats
 from uan_da.data.open_dataset import open_dataset
 from uan_da.data.side_by_side import side_by_side
 from uan_da.data.storage import store
+from uan_da.data.views import make_views, standardize
 from uan_da.errors import UserError
 from uan_da.names import unknown
 from uan_da.recipe import Recipe
@@ -121,20 +121,14 @@ class Task:
         return standardize(images, self.layout)
 
 
-def standardize(images: Tensor, layout: Input) -> Tensor:
-    """(x − mean) / std of images in [0, 1], ``(N, C, H, W)``: of their centre, where they are larger than the input."""
-    if layout.crop is not None and min(images.shape[2:]) > layout.crop:
-        images = F.center_crop(images, [layout.crop, layout.crop])
-    mean, std = (torch.as_tensor(value, device=images.device).view(-1, 1, 1) for value in (layout.mean, layout.std))
-    return (images - mean).div_(std)
-
-
 def build_task(recipe: Recipe, device: torch.device) -> Task:
     """Open the recipe's data set and bring its domains to ``device``.
 
     Raises:
-        UserError: a domain does not exist, is empty, or lacks what the task needs of it.
+        UserError: a domain does not exist, is empty, or lacks what the task needs of it; or a view that the method
+            reads is not as large as the network's input.
     """
+    augmentations = make_views(recipe)
     adapter = open_dataset(recipe.dataset)
     names = recipe.task.domains
     for name in names:
@@ -147,10 +141,6 @@ def build_task(recipe: Recipe, device: torch.device) -> Task:
     ]
     sources, target = [domain for domain in domains if domain.role == "source"], domains[-1]
     check_classes(adapter.classes, [d.train.labels for d in sources], [target.train.labels, target.test.labels])
-    augmentations: dict[View, Sequence[Augmentation]] = {
-        "weak": [augmentation() for augmentation in recipe.augment.weak],
-        "strong": [augmentation() for augmentation in recipe.augment.strong],
-    }
     loaders = _loaders(domains, recipe, device)
     return Task(domains, tuple(adapter.classes), recipe.input, augmentations, loaders, recipe.seed)
 

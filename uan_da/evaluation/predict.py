@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from uan_da.data.images import ImageSet
-from uan_da.data.task import standardize
+from uan_da.data.views import standardize
 from uan_da.models.classifier import Classifier
 from uan_da.norms import domain_context
 from uan_da.recipe.schema import Input

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from uan_da.data.augment import Augmentation
 from uan_da.data.images import Images, ImageSet
-from uan_da.data.task import standardize
+from uan_da.data.views import standardize
 from uan_da.errors import UserError
 from uan_da.models.classifier import Classifier, Output
 from uan_da.norms import domain_context

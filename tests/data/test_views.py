@@ -1,0 +1,64 @@
+import pytest
+import torch
+
+from uan_da.data.task import build_task
+from uan_da.data.views import standardize
+from uan_da.errors import UserError
+from uan_da.recipe import load_recipe
+from uan_da.recipe.schema import Input
+
+CPU = torch.device("cpu")
+
+
+def test_the_network_sees_the_centre_of_a_larger_image() -> None:
+    images = torch.rand(2, 3, 8, 8)
+    layout = Input(size=8, crop=4, mean=0.0, std=1.0)
+    assert layout.side == 4
+    torch.testing.assert_close(standardize(images, layout), images[:, :, 2:6, 2:6])
+    torch.testing.assert_close(standardize(images[:, :, :4, :4], layout), images[:, :, :4, :4])
+    with pytest.raises(ValueError, match="larger than 'size'"):
+        Input(size=8, crop=9)
+
+
+def test_standardize() -> None:
+    images = torch.rand(2, 3, 4, 4)
+    layout = Input(mean=(0.1, 0.2, 0.3), std=(0.5, 0.6, 0.7))
+    expected = torch.stack([(images[:, c] - m) / s for c, (m, s) in enumerate([(0.1, 0.5), (0.2, 0.6), (0.3, 0.7)])], 1)
+    torch.testing.assert_close(standardize(images, layout), expected)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (
+            ["augment.weak=[{name: crop, size: 20}]"],
+            r"augment.weak: makes images of 20×20, and .* sees 28×28 \(input.size\)",
+        ),
+        (["augment.weak=[{name: crop, size: 20}]"], r"give the crop in augment.weak that size, or set input.crop=20"),
+        (["augment.weak=[{name: resized_crop, size: 40}]"], r"augment.weak: makes images of 40×40"),
+        (["augment.strong=[{name: crop, size: 20}]"], r"augment.strong: makes images of 20×20"),
+        (
+            ["augment.weak=[{name: crop, size: 60}]"],
+            r"augment.weak: on images of input.size=28: Expected `size` to fit",
+        ),
+        (["input.crop=24", "augment.weak=[{name: crop, size: 20}]"], r"sees 24×24 \(input.crop\)"),
+    ],
+)
+def test_a_view_of_another_side_than_the_networks_is_refused(overrides: list[str], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        build_task(load_recipe("digits", overrides), CPU)
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ["input.crop=20", "augment.weak=[{name: crop, padding: 0, size: 20}]", "augment.strong=[{name: flip}]"],
+        ["input.crop=20", "augment.weak=[{name: crop, size: 24}]", "augment.strong=[]"],  # its centre
+        ["method=source_only", "augment.strong=[{name: crop, size: 20}]"],  # which it does not read
+    ],
+)
+def test_a_view_of_the_networks_side(overrides: list[str]) -> None:
+    recipe = load_recipe("digits", overrides)
+    task = build_task(recipe, CPU)
+    for view in recipe.method.target.views:
+        assert task.batch(0, (view,)).source.views[view].shape[2:] == (recipe.input.side, recipe.input.side)

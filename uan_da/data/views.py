@@ -1,0 +1,53 @@
+"""The views that augmentations make of an image: as large as what the network is built for."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+from torchvision.transforms.v2 import functional as F
+
+from uan_da.data.augment import Augmentation
+from uan_da.data.batch import View
+from uan_da.errors import UserError
+from uan_da.recipe import Recipe
+from uan_da.recipe.schema import Input
+
+
+def standardize(images: Tensor, layout: Input) -> Tensor:
+    """(x − mean) / std of images in [0, 1], ``(N, C, H, W)``: of their centre, where they are larger than the input."""
+    if layout.crop is not None and min(images.shape[2:]) > layout.crop:
+        images = F.center_crop(images, [layout.crop, layout.crop])
+    mean, std = (torch.as_tensor(value, device=images.device).view(-1, 1, 1) for value in (layout.mean, layout.std))
+    return (images - mean).div_(std)
+
+
+def make_views(recipe: Recipe) -> dict[View, Sequence[Augmentation]]:
+    """The recipe's augmentations, tried on a blank image where its method reads what they make.
+
+    Raises:
+        UserError: a view that the method reads has another side than the network's input.
+    """
+    views: dict[View, Sequence[Augmentation]] = {
+        "weak": [augmentation() for augmentation in recipe.augment.weak],
+        "strong": [augmentation() for augmentation in recipe.augment.strong],
+    }
+    read: Sequence[View] = getattr(recipe.method.target, "views", ("weak",))
+    for view in read:
+        _check_side(view, views[view], recipe.input)
+    return views
+
+
+def _check_side(view: View, augmentations: Sequence[Augmentation], layout: Input) -> None:
+    images = torch.zeros(1, layout.channels, layout.size, layout.size)
+    try:
+        for augmentation in augmentations:
+            images = augmentation(images, torch.Generator())
+    except ValueError as error:
+        raise UserError(f"augment.{view}: on images of input.size={layout.size}: {error}") from error
+    height, width = standardize(images, layout).shape[2:]
+    if (height, width) != (layout.side, layout.side):
+        key = "size" if layout.crop is None else "crop"
+        raise UserError(
+            f"augment.{view}: makes images of {height}×{width}, and the network sees {layout.side}×{layout.side} "
+            f"(input.{key}): give the crop in augment.{view} that size, or set input.crop={min(height, width)}"
+        )
