@@ -60,3 +60,12 @@ def test_a_key_below_a_value() -> None:
 
 def test_the_last_of_two_wins() -> None:
     assert changed("seed=1", "seed=2")["seed"] == 2
+
+
+def test_options_of_a_block_that_is_left_out_are_its_defaults() -> None:
+    source = Source("r.yaml", {"train": {"epochs": 1}})
+    apply_overrides(source, ["train.optimizer.lr=1e-2", "norm.where=last"])
+    assert source.data["train"]["optimizer"] == {"name": "adam", "lr": 1e-2}
+    assert source.data["norm"] == {"name": "bn", "where": "last"}
+    apply_overrides(source, ["backbone.weights=default"])  # it has no default, and its name is asked for later
+    assert source.data["backbone"] == {"weights": "default"}

@@ -77,9 +77,35 @@ def test_mistakes_are_told_where_they_were_written(file: Path) -> None:
         ("per_method: {dan_n: {}}", "did you mean 'dan"),
         ("per_method: 3", "a mapping"),
         ("per_method: {dann: 3}", "a map"),
+        ("per_method: {3: {}}", "unknown method '3'"),
+        ("per_method: {null: {}}", "unknown method"),
     ],
 )
 def test_what_is_no_such_block(file: Path, block: str, message: str) -> None:
     file.write_text(RECIPE.partition("per_method")[0] + block)
     with pytest.raises(UserError, match=message):
         load_recipe(file)
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "name"),
+    [("optimizer: sgd", "sgd"), ("optimizer: {name: sgd}", "sgd"), ("", "adam")],
+)
+def test_options_go_into_a_block_that_is_a_name_or_left_out(file: Path, optimizer: str, name: str) -> None:
+    head = RECIPE.partition("train:")[0]
+    options = "{lr: 0.125, weight_decay: 0.25}"
+    file.write_text(
+        f"{head}train:\n  epochs: 3\n  {optimizer}\nselection: {{}}\n"
+        f"per_method: {{dann: {{train: {{optimizer: {options}}}, selection: {{validator: {{}}}}}}}}\n"
+    )
+    recipe = load_recipe(file, ["method=dann"])
+    assert recipe.train.optimizer.name == name
+    assert recipe.train.optimizer.options["lr"] == 0.125
+    assert recipe.train.optimizer.options["weight_decay"] == 0.25
+    assert recipe.selection.validator.name == "information_maximization"
+    assert load_recipe(file).train.optimizer.options["lr"] != 0.125
+
+
+def test_another_name_replaces_a_block_that_is_a_name(file: Path) -> None:
+    file.write_text(RECIPE.replace("{name: sgd, lr: 1e-3, weight_decay: 5e-4}", "sgd"))
+    assert load_recipe(file, ["method=mcc"]).train.optimizer.name == "adam"

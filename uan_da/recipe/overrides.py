@@ -4,11 +4,9 @@ from collections.abc import Iterable
 from typing import Any
 
 from uan_da.errors import UserError
+from uan_da.recipe.mapping_form import BLOCKS, mapping_form
 from uan_da.recipe.per_method import apply_per_method
 from uan_da.recipe.source import Source, parse_value
-
-BLOCKS = ("backbone", "norm", "method", "train.optimizer", "train.schedule", "selection.validator")
-"""Keys whose value has a name and options."""
 
 
 def apply_overrides(source: Source, overrides: Iterable[str]) -> None:
@@ -56,11 +54,11 @@ def _split(text: str) -> tuple[str, Any]:
 
 def _descend(data: dict[str, Any], path: list[str], key: str) -> dict[str, Any]:
     for depth, part in enumerate(path):
-        child = data.setdefault(part, {})
-        if isinstance(child, str) and ".".join(path[: depth + 1]) in BLOCKS:
-            child = data[part] = {"name": child}
+        here = ".".join(path[: depth + 1])
+        child = mapping_form(here, data[part]) if part in data else mapping_form(here, None) or {}
+        data[part] = child
         if not isinstance(child, dict):
-            raise UserError(f"command line: {key}: {'.'.join(path[: depth + 1])!r} holds a value, not keys")
+            raise UserError(f"command line: {key}: {here!r} holds a value, not keys")
         data = child
     return data
 

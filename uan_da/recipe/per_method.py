@@ -10,6 +10,7 @@ from typing import Any
 
 from uan_da.errors import UserError
 from uan_da.names import METHODS, unknown
+from uan_da.recipe.mapping_form import mapping_form
 from uan_da.recipe.source import KeyPath, Source
 
 KEY = "per_method"
@@ -21,8 +22,8 @@ def methods_of(source: Source) -> list[str]:
     if not isinstance(changes, dict) or not all(isinstance(change, dict) for change in changes.values()):
         raise UserError(f"{source.place((KEY,))}: {KEY}: expected a mapping from a method's name to keys of the recipe")
     for name in changes:
-        if name not in METHODS.targets and ":" not in name:
-            raise UserError(f"{source.place((KEY, name))}: {KEY}: {unknown('method', name, METHODS.targets)}")
+        if name not in METHODS.targets and ":" not in str(name):
+            raise UserError(f"{source.place((KEY, name))}: {KEY}: {unknown('method', str(name), METHODS.targets)}")
     return list(changes)
 
 
@@ -37,21 +38,20 @@ def apply_per_method(source: Source) -> None:
     name = method.get("name") if isinstance(method, dict) else method
     if name in known:
         _move_places(source, (KEY, str(name)))
-        if isinstance(method, str):
-            source.data["method"] = {"name": method}
+        source.data["method"] = mapping_form("method", method)
         _merge(source.data, changes[name])
     for place in [place for place in source.places if place[0] == KEY]:
         del source.places[place]
 
 
-def _merge(data: dict[str, Any], change: dict[str, Any]) -> None:
+def _merge(data: dict[str, Any], change: dict[str, Any], path: tuple[str, ...] = ()) -> None:
     for key, value in change.items():
-        old = data.get(key)
-        renamed = (
-            isinstance(value, dict) and "name" in value and isinstance(old, dict) and old.get("name") != value["name"]
-        )
-        if isinstance(old, dict) and isinstance(value, dict) and not renamed:
-            _merge(old, value)
+        here = (*path, str(key))
+        old = mapping_form(".".join(here), data.get(key)) if isinstance(value, dict) else None
+        renamed = isinstance(old, dict) and "name" in value and old.get("name") != value["name"]
+        if isinstance(old, dict) and not renamed:
+            data[key] = old
+            _merge(old, value, here)
         else:
             data[key] = value
 
