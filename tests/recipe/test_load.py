@@ -143,3 +143,62 @@ def test_the_baseline_keeps_everything_else() -> None:
     assert plain.method.name == "source_only"
     assert {**plain.to_dict(), "method": 0} == {**recipe.to_dict(), "method": 0}
     assert isinstance(plain, Recipe)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["input.channels=1", "input.mean=[0.5, 0.5, 0.5]"], "'mean' has 3 numbers, and 'channels' is 1: give one"),
+        (["input.channels=1", "input.std=[0.5, 0.5, 0.5]"], "'std' has 3 numbers, and 'channels' is 1: give one"),
+        (["input.std=[0.5, 0, 0.5]"], "'std' must be greater than 0 in every channel"),
+        (["input.std=[0.5, -1, 0.5]"], "'std' must be greater than 0 in every channel"),
+        (["norm=bn", "norm.where=input", "norm.input=instance"], "both put a norm in front of the network"),
+        (["method=dann", "method.pretrain_lr=1e-3"], "'dann' has no pre-training for 'pretrain_lr'"),
+        (["method=os:path"], r"'os:path' is no method: expected a class, or a function, whose keyword-only"),
+        (["method=math:pi"], "'math:pi' is no method: expected a class, or a function"),
+        (["norm=builtins:int"], "'builtins:int' is no norm: expected a class, or a function"),
+    ],
+)
+def test_what_makes_no_sense_is_refused_with_the_reason(tmp_path: Path, overrides: list[str], message: str) -> None:
+    (found,) = problems(tmp_path, GOOD, *overrides)
+    assert re.search(message, found), found
+
+
+def test_a_rate_of_a_pretraining() -> None:
+    on = load_recipe("digits", ["method=dann", "method.pretrain_lr=1e-3", "method.pretrain_epochs=1"])
+    assert on.method.keys["pretrain_lr"] == 1e-3
+    off = load_recipe("digits", ["method=bsp", "method.pretrain_lr=1e-3", "method.pretrain_epochs=0"])  # turned off
+    assert Recipe.model_validate(off.to_dict()) == off
+
+
+ONE = ["train.batch.source=1", "norm=bn"]
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        [*ONE, "method=source_only", "bottleneck.features=8"],
+        [*ONE, "method=source_only", "head={hidden: [8], norm: true}"],
+        [*ONE, "method=bsp", "bottleneck.features=8"],  # in its pre-training
+        [*ONE, "method=minent", "bottleneck.features=8"],
+        ["train.batch.target=1", "method=dann", "method.routing=separate", "bottleneck.features=8"],
+    ],
+)
+def test_one_image_for_a_batch_norm_of_features_is_refused(overrides: list[str]) -> None:
+    with pytest.raises(UserError, match=r"train.batch: .* one image alone .* give larger batches, or bottleneck.norm"):
+        load_recipe("digits", overrides)
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        [*ONE, "method=source_only"],
+        [*ONE, "method=source_only", "bottleneck.norm=false"],
+        [*ONE, "method=source_only", "bottleneck.features=8", "task=a+b:c"],
+        [*ONE, "method=dann", "train.batch.target=1", "bottleneck.features=8"],  # both in one forward
+        [*ONE, "method=adamatch", "bottleneck.features=8"],
+        ["train.batch.target=1", "method=source_only", "bottleneck.features=8"],
+    ],
+)
+def test_a_batch_of_one_that_can_be_trained_on(overrides: list[str]) -> None:
+    load_recipe("digits", overrides)

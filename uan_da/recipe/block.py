@@ -84,7 +84,14 @@ def block(names: Names, base: type[Strict] = Strict) -> Any:
             raise ValueError(f"expected the name of a {names.kind}, or a mapping with a 'name'")
         rest = {key: item for key, item in given.items() if key != "name"}
         target = names.load(given["name"])
-        validated = options_model(target, base).model_validate(rest)
+        try:
+            model = options_model(target, base)
+        except (TypeError, ValueError, NameError, AttributeError) as error:
+            raise ValueError(
+                f"{given['name']!r} is no {names.kind}: expected a class, or a function, whose keyword-only parameters "
+                f"are its options ({error})"
+            ) from error
+        validated = model.model_validate(rest)
         fields = {name: getattr(validated, name) for name in type(validated).model_fields}
         own = options_of(target)
         keys = {name: fields.pop(name) for name in base.model_fields if name not in own}

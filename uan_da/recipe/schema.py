@@ -81,7 +81,9 @@ class Input(Strict):
             raise ValueError(f"'crop' {self.crop} is larger than 'size' {self.size}")
         for name, value in (("mean", self.mean), ("std", self.std)):
             if isinstance(value, tuple) and self.channels != len(value):
-                raise ValueError(f"{name!r} has {len(value)} numbers, and 'channels' is {self.channels}: give one number")
+                raise ValueError(
+                    f"{name!r} has {len(value)} numbers, and 'channels' is {self.channels}: give one number"
+                )
         if isinstance(self.std, tuple) and not all(value > 0 for value in self.std):
             raise ValueError(f"'std' must be greater than 0 in every channel, but is {list(self.std)}")
         return self
@@ -148,7 +150,9 @@ class NormKeys(Strict):
     @model_validator(mode="after")
     def _one_norm_in_front(self) -> Self:
         if self.where == "input" and self.input == "instance":
-            raise ValueError("'where: input' and 'input: instance' both put a norm in front of the network: leave one out")
+            raise ValueError(
+                "'where: input' and 'input: instance' both put a norm in front of the network: leave one out"
+            )
         return self
 
 
@@ -245,7 +249,7 @@ class Published(Strict):
 
 
 def published_rows(value: Any) -> Any:
-    """A table ``{source, protocol, oracle, accuracy: {METHOD+NORM: {TASK: figure}}}`` as the rows that it stands for."""
+    """A table ``{source, protocol, oracle, accuracy: {METHOD+NORM: {TASK: figure}}}`` as the rows it stands for."""
     rows: list[Any] = []
     for item in value if isinstance(value, list) else []:
         table = item.get("accuracy") if isinstance(item, dict) else None
@@ -310,6 +314,27 @@ class Recipe(Strict):
             if not hasattr(added.target, "transfer"):
                 raise ValueError(f"{added.name!r} makes its own forwards, and cannot be added to {method.name!r}")
         return method
+
+    @model_validator(mode="after")
+    def _batches_have_statistics(self) -> Self:
+        """A BatchNorm of features has one value of each image: of one image alone there is no variance."""
+        normed = (self.bottleneck is not None and self.bottleneck.norm) or (self.head.norm and self.head.hidden)
+        if normed and self._smallest_forward == 1:
+            raise ValueError(
+                f"train.batch: {self.method.name!r} sends one image alone through the network, and the BatchNorm of "
+                "bottleneck or head needs two: give larger batches, or bottleneck.norm=false and head.norm=false"
+            )
+        return self
+
+    @property
+    def _smallest_forward(self) -> int | None:
+        """Images of the smallest forward of a step; None where the method alone knows."""
+        method, batch = self.method, self.train.batch
+        source = batch.source * len(self.task.sources)
+        if "separate" in (method.keys.get("routing"), method.options.get("routing")):
+            return min(source, batch.target)
+        pretrains = method.keys.get("pretrain_epochs") and not hasattr(method.target, "pretrain_loss")
+        return source if pretrains or not getattr(method.target, "uses_target", True) else None
 
     def to_dict(self) -> dict[str, Any]:
         """The recipe as YAML holds it, every default spelled out."""
