@@ -12,6 +12,7 @@ from uan_da.models.classifier import build_model
 from uan_da.models.small_cnn import small_cnn
 from uan_da.names import BACKBONES, NORMS
 from uan_da.norms import UAN2d, domain_context
+from uan_da.norms.domain import DomainNorm
 from uan_da.recipe import load_recipe
 
 
@@ -180,3 +181,26 @@ def test_the_function_of_real_weights_is_kept(monkeypatch: pytest.MonkeyPatch) -
     with torch.no_grad():
         expected, features = original.eval()(images), model(images).features
     assert ((features - expected).norm() / expected.norm()).item() < 1e-4
+
+
+def domain_layer(*overrides: str) -> DomainNorm:
+    model = build_model(load_recipe("digits", overrides), 10)
+    return next(layer for layer in model.modules() if isinstance(layer, DomainNorm))
+
+
+@pytest.mark.parametrize("name", ["dsbn", "cn", "acn", "transnorm"])
+def test_a_norm_per_domain_has_the_domains_of_the_task(name: str) -> None:
+    layer = domain_layer(f"norm={name}", "task=a+b+c+d:e")
+    assert layer.num_domains == 5
+    branches = [layer.branch_of(domain) for domain in range(5)]
+    assert branches == ([0, 0, 0, 0, 1] if name == "transnorm" else [0, 1, 2, 3, 4])
+    assert domain_layer(f"norm={name}").num_domains == 2
+    assert domain_layer(f"norm={name}", "task=a", "method=source_only").num_domains == 2
+
+
+@pytest.mark.parametrize("name", ["dsbn", "transnorm"])
+def test_a_number_of_domains_that_was_given(name: str) -> None:
+    overrides = [f"norm={name}", "task=a+b+c:d"]
+    assert domain_layer(*overrides, "norm.num_domains=6").num_domains == 6
+    with pytest.raises(UserError, match=r"norm.num_domains=3: the task a\+b\+c:d has 4 domains.*leave num_domains out"):
+        domain_layer(*overrides, "norm.num_domains=3")

@@ -1,6 +1,6 @@
 """The network that is trained: input norm, backbone, bottleneck, head."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -10,6 +10,7 @@ from uan_da.models.head import make_bottleneck, make_head
 from uan_da.models.weights import load_weights
 from uan_da.norms import convert_norm
 from uan_da.recipe import Recipe
+from uan_da.recipe.block import options_of
 from uan_da.recipe.schema import Bottleneck, Head
 from uan_da.seeding import fold
 
@@ -71,7 +72,7 @@ def build_model(recipe: Recipe, num_classes: int, *, pretrained: bool = True) ->
 
     Raises:
         UserError: the backbone does not take the recipe's images, gives no features, or does not fit its weights or
-            its norm.
+            its norm, or the norm has fewer domains than the task.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(fold(recipe.seed, "model"))
@@ -85,18 +86,32 @@ def build_model(recipe: Recipe, num_classes: int, *, pretrained: bool = True) ->
 
 def _put_norm(model: Classifier, recipe: Recipe) -> None:
     """The recipe's norm in place of the backbone's; the BatchNorms of bottleneck and head stay."""
-    norm, where = recipe.norm, recipe.norm.keys["where"]
+    norm, where, options = recipe.norm, recipe.norm.keys["where"], _norm_options(recipe)
     if norm.keys["input"] == "instance":
         model.input_norm = nn.InstanceNorm2d(recipe.input.channels)
     if norm.name == "bn" and where == "all":
         return  # every norm is what it was, whatever it was
     place = model if where == "input" else nn.ModuleDict({"backbone": model.backbone})
     try:
-        convert_norm(place, norm.target, where=where, **norm.options)
+        convert_norm(place, norm.target, where=where, **options)
     except ValueError as error:
         raise UserError(
             f"norm {norm.name!r} in backbone {recipe.backbone.name!r}: {error}; norm=bn leaves a backbone as it is"
         ) from error
+
+
+def _norm_options(recipe: Recipe) -> dict[str, Any]:
+    """The options of the recipe's norm; where ``num_domains`` is at its default, it is the task's own number."""
+    norm, options, needed = recipe.norm, dict(recipe.norm.options), len(recipe.task.domains)
+    given = options.get("num_domains")
+    if not isinstance(given, int) or given >= needed:
+        return options
+    if given != options_of(norm.target)["num_domains"].default:
+        raise UserError(
+            f"norm.num_domains={given}: the task {recipe.task} has {needed} domains, and its last sources would go the "
+            f"target's way; leave num_domains out, and norm {norm.name!r} has as many as the task"
+        )
+    return {**options, "num_domains": needed}
 
 
 @torch.no_grad()
