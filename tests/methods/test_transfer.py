@@ -1,3 +1,6 @@
+import sys
+from types import SimpleNamespace
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -78,3 +81,17 @@ def test_a_recipe_composes_methods() -> None:
 def test_combinations_without_sense_are_refused(overrides: list[str], message: str) -> None:
     with pytest.raises(UserError, match=message):
         load_recipe("digits", overrides)
+
+
+@pytest.mark.parametrize("part", ["phases", "pretrain_loss", "start", "after_step", "predictor"])
+def test_a_part_that_the_shared_forward_would_never_call_is_refused(part: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    mine = type("Mine", (Gap,), {"__init__": lambda self, model, num_classes: Gap.__init__(self, 1.0)})
+    monkeypatch.setitem(sys.modules, "mine", SimpleNamespace(Mine=mine))  # type: ignore[arg-type]
+    model = Classifier(nn.Flatten(), 12, 10)
+    for overrides in (["method=mine:Mine", "method.routing=joint"], ["method=dann", "method.then=['mine:Mine']"]):
+        block = load_recipe("digits", [*overrides, "norm=bn"]).method
+        with monkeypatch.context() as patch:
+            patch.setattr(mine, part, lambda *_: None, raising=False)
+            with pytest.raises(UserError, match=f"method 'mine:Mine' has 'transfer' and '{part}'.* give it a 'loss'"):
+                build_method(block, model, 10)
+        build_method(block, model, 10)

@@ -81,8 +81,8 @@ NOT_SHARED = ("phases", "pretrain_loss", "start", "after_step", "predictor")
 class Transfer(Protocol):
     """A method whose loss is the cross-entropy of the source plus terms of one forward of both domains.
 
-    Such methods can be added to each other (``method.then``): they share the forward, of the weak views. So they have no
-    ``views`` and none of :data:`NOT_SHARED`.
+    Such methods can be added to each other (``method.then``): they share the forward, of the weak views. So they have
+    no ``views`` and none of :data:`NOT_SHARED`.
     """
 
     needs: ClassVar[str]

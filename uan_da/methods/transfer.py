@@ -36,8 +36,8 @@ def _check_shares(name: str, method: Transfer) -> None:
     own = [part for part in NOT_SHARED if hasattr(method, part)]
     if own:
         raise UserError(
-            f"method {name!r} has 'transfer' and {own[0]!r}, which would never be called: methods that share one forward "
-            f"have no {', '.join(NOT_SHARED)}; give it a 'loss' in place of 'transfer'"
+            f"method {name!r} has 'transfer' and {own[0]!r}, which would never be called: methods that share one "
+            f"forward have no {', '.join(NOT_SHARED)}; give it a 'loss' in place of 'transfer'"
         )
 
 
