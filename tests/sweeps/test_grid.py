@@ -136,9 +136,14 @@ def test_figures_of_others_on_these_tasks_are_kept_beside_the_runs(recipe):
 
 
 def test_source_only_starts_from_no_other_run(recipe: Path, tmp_path: Path) -> None:
-    checkpoint = tmp_path / "run" / "checkpoints" / "last.pt"
-    checkpoint.parent.mkdir(parents=True)
-    checkpoint.write_bytes(b"weights")
-    (tmp_path / "run" / "recipe.yaml").touch()
-    cells = build_grid(recipe, ["method=dann", f"init={tmp_path / 'run'}"]).cells
+    for name in ("a", "b"):
+        checkpoint = tmp_path / name / "checkpoints" / "last.pt"
+        checkpoint.parent.mkdir(parents=True)
+        checkpoint.write_bytes(b"weights of " + name.encode())
+        (tmp_path / name / "recipe.yaml").touch()
+    a, b = str(tmp_path / "a"), str(tmp_path / "b")
+    cells = build_grid(recipe, ["method=dann", f"init={a}"]).cells
     assert {cell.settings["method"]: cell.recipe.init is None for cell in cells} == {"source_only": True, "dann": False}
+    cells = build_grid(recipe, ["method=dann", f"init={a},{b}"]).cells
+    found = [(cell.settings["method"], cell.settings["init"]) for cell in cells]
+    assert found == [("source_only", "–"), ("dann", a), ("dann", b)]

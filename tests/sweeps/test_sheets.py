@@ -1,3 +1,5 @@
+import pytest
+
 from uan_da.recipe.schema import Published
 from uan_da.sweeps.formats import latex, markdown, tex
 from uan_da.sweeps.sheets import interval, p_value, points, sheets, warnings
@@ -43,6 +45,30 @@ def test_what_hurt_and_what_failed_is_said(results, unfinished):
     lines = warnings(make_table([*results(), unfinished("jan", 0, "OSError: disk")], []))
     assert lines[0].startswith("negative transfer (last): mcd bn on a:b: -2.3 points [")
     assert lines[-1] == "failed: a:b jan bn 0: OSError: disk (runs/hash)"
+
+
+@pytest.mark.parametrize(
+    ("accuracies", "said"),
+    [
+        ([0.4], "-10.0 points, one seed"),
+        ([0.4, 0.4], "-10.0 points, equal on all seeds"),
+        ([0.4, 0.49], "-5.5 points [-62.7, +51.7], within the noise of the seeds"),
+        ([0.4, 0.401], "-9.9 points [-10.6, -9.3]"),
+    ],
+)
+def test_a_loss_says_how_sure_it_is(done, accuracies, said):
+    runs = [
+        done(method, i, v) for i, own in enumerate(accuracies) for method, v in (("source_only", 0.5), ("dann", own))
+    ]
+    assert warnings(make_table(runs, []))[0] == f"negative transfer (last): dann bn on a:b: {said}"
+
+
+def test_a_target_without_labels_is_said_and_the_source_is_shown(done):
+    table = make_table([done(method, seed, None) for method in ("source_only", "dann") for seed in range(2)], [])
+    assert warnings(table) == ["a:b: the target's test images have no labels, so its accuracy is unknown"]
+    found = sheets(table)
+    assert [sheet.title.partition(" (")[2][:8] for sheet in found] == ["last epo", "selected"]
+    assert found[0].rows[1] == ["2", "dann", "bn", "2", "–", "90.0 ± 0.0", "–", "–"]
 
 
 def test_figures_of_others_stand_apart_with_their_source(results, done):

@@ -37,6 +37,19 @@ def test_without_a_spread_there_is_no_interval(ours, others):
     assert found.mean == pytest.approx(ours[0] - others[0])
 
 
+@pytest.mark.parametrize("sign", [-1.0, 1.0])
+def test_a_mean_that_is_rounding_is_0(sign):
+    # 0.1 + 0.2 − 0.3 = 5.6e-17; with a spread, without one, and of one seed
+    rest = 0.1 + 0.2 - 0.3
+    for ours in ([rest, 0.1, -0.1], [rest, rest], [rest]):
+        found = paired_difference([sign * value for value in ours], [0.0] * len(ours))
+        assert found is not None
+        assert found.mean == 0.0
+    tiny = paired_difference([sign * 1e-9], [0.0])
+    assert tiny is not None
+    assert tiny.mean == sign * 1e-9
+
+
 def test_nothing_has_no_difference_and_no_mean():
     assert paired_difference([], []) is None
     assert summarize([]) is None

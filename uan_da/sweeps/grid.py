@@ -67,13 +67,12 @@ def build_grid(recipe: str | Path, overrides: Iterable[str] = ()) -> Grid:
     published: dict[Published, None] = {}
     addresses = Addresses()
     for method in dict.fromkeys([BASELINE, *_methods(recipe, given)]):
-        own = {key: values for key, values in given.items() if method != BASELINE or not key.startswith("method.")}
+        own = {key: values for key, values in given.items() if method != BASELINE or not is_of_adaptation(key)}
         own["method"] = [method]
-        if method == BASELINE:
-            own["init"] = ["null"]
+        without = ["init=null"] if method == BASELINE else []
         for one_of_each in itertools.product(*own.values()):
             chosen = dict(zip(own, one_of_each, strict=True))
-            resolved = load_recipe(recipe, [f"{key}={value}" for key, value in chosen.items()])
+            resolved = load_recipe(recipe, [*(f"{key}={value}" for key, value in chosen.items()), *without])
             where = addresses.of(resolved)
             published |= dict.fromkeys(resolved.published or ())
             own_recipe = resolved.model_copy(update={"published": None})
@@ -82,6 +81,11 @@ def build_grid(recipe: str | Path, overrides: Iterable[str] = ()) -> Grid:
     tasks = {cell.settings["task"] for cell in found.values()}
     cells = sorted(found.values(), key=lambda cell: seeds.index(cell.settings["seed"]))
     return Grid(cells, axes, [row for row in published if str(row.task) in tasks])
+
+
+def is_of_adaptation(key: str) -> bool:
+    """Whether a key does not reach ``source_only``: a method's option, or the run that it starts from."""
+    return key == "init" or key.startswith("method.")
 
 
 def _methods(recipe: str | Path, given: Mapping[str, Sequence[str]]) -> Sequence[str]:

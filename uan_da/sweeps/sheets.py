@@ -109,14 +109,27 @@ def _published(table: Table, published: Sequence[Published]) -> Sheet:
 
 
 def warnings(table: Table) -> list[str]:
-    """A line for every adaptation that made the target worse, and for every run that failed."""
-    lines = [
+    """A line for every target without labels, adaptation that made the target worse, and run that failed."""
+    lines = [f"{task}: the target's test images have no labels, so its accuracy is unknown" for task in _unknown(table)]
+    lines += [
         f"negative transfer ({selection}): {name} on {task}: {points(gain)} points"
         + (f" {interval(gain)}" if gain.interval else "")
-        + ("" if gain.clear else ", within the noise of the seeds")
+        + _doubt(gain)
         for selection, name, task, gain in negative_transfer(table)
     ]
     return lines + [f"failed: {' '.join(r.settings.values())}: {r.error} (runs/{r.address})" for r in table.failed]
+
+
+def _unknown(table: Table) -> list[str]:
+    """Tasks that are done on the sources alone."""
+    rows = [row for rows in table.rows.values() for row in rows]
+    return [task for task in table.tasks if any(r.source[task] for r in rows) and not any(r.target[task] for r in rows)]
+
+
+def _doubt(gain: Difference) -> str:
+    if gain.interval is None:
+        return ", one seed" if gain.n == 1 else ", equal on all seeds"
+    return "" if gain.clear else ", within the noise of the seeds"
 
 
 def mean(summary: Summary | None) -> str:
@@ -129,7 +142,8 @@ def mean(summary: Summary | None) -> str:
 
 def seeds(row: Row) -> str:
     """Their number, of the tasks that have one: ``5``, or ``3–5``."""
-    counts = sorted({summary.n for task, summary in row.target.items() if summary and task != AVERAGE})
+    known = row.target if any(row.target.values()) else row.source
+    counts = sorted({summary.n for task, summary in known.items() if summary and task != AVERAGE})
     return "–".join(map(str, dict.fromkeys([counts[0], counts[-1]]))) if counts else "0"
 
 

@@ -9,7 +9,7 @@ from scipy import stats
 
 CONFIDENCE = 0.95
 EQUAL = 1e-12
-"""Differences whose standard deviation is below this are the same but for rounding."""
+"""Differences whose standard deviation is below this are the same but for rounding; a mean below it is 0."""
 
 
 @dataclass(frozen=True)
@@ -56,6 +56,7 @@ def paired_difference(ours: Sequence[float], others: Sequence[float]) -> Differe
     if n == 0:
         return None
     mean = float(differences.mean())
+    mean = mean if abs(mean) > EQUAL else 0.0
     spread = float(differences.std(ddof=1)) if n > 1 else 0.0
     if spread < EQUAL:
         return Difference(mean, n)

@@ -7,7 +7,7 @@ from typing import Any
 
 from uan_da.errors import UserError
 from uan_da.names import unknown
-from uan_da.sweeps.grid import BASELINE
+from uan_da.sweeps.grid import BASELINE, is_of_adaptation
 from uan_da.sweeps.results import SELECTIONS, Result
 from uan_da.sweeps.statistics import Difference, Summary, holm, paired_difference, summarize
 
@@ -76,7 +76,8 @@ def make_table(results: Sequence[Result], axes: Sequence[str], reference: str | 
         raise UserError(f"--reference: {unknown('row', chosen, names)}")
     done = [result for result in results if result.status == "done"]
     tasks = list(dict.fromkeys(result.settings["task"] for result in results))
-    kept = [s for s in SELECTIONS if any(result.target.get(s) is not None for result in done)]
+    known = [{s for of in (r.target, r.source) for s, share in of.items() if share is not None} for r in done]
+    kept = [selection for selection in SELECTIONS if any(selection in own for own in known)]
     rows = {selection: _rows(done, selection, tasks, chosen) for selection in kept}
     validators = list(dict.fromkeys(result.validator for result in done))
     failed = [result for result in results if result.status == "failed"]
@@ -131,8 +132,8 @@ def _gain(variant: Variant, target: Mapping[Variant, Numbers], tasks: Sequence[s
 
 
 def _is_baseline_of(other: Variant, variant: Variant) -> bool:
-    """Whether ``other`` is ``variant`` with ``source_only`` in place of its method and that method's options."""
-    rest = [{key: value for key, value in v if key.partition(".")[0] != "method"} for v in (other, variant)]
+    """Whether ``other`` is ``variant`` with ``source_only`` in place of its method, that method's options and start."""
+    rest = [{k: value for k, value in v if k != "method" and not is_of_adaptation(k)} for v in (other, variant)]
     return dict(other)["method"] == BASELINE and rest[0] == rest[1]
 
 
