@@ -9,6 +9,9 @@ import pytest
 from uan_da.cli.report import write_report
 from uan_da.errors import UserError
 from uan_da.evaluation.report import run_report, sweep_report
+from uan_da.evaluation.report.files import RunFiles
+from uan_da.evaluation.report.sweep import group_runs
+from uan_da.recipe.source import dump_yaml, read_yaml
 
 FIGURES = ["accuracy", "losses", "classes", "confusion-0", "confusion-1", "tsne-domain", "tsne-class", "shares"]
 VOID = {"meta", "link", "img", "br", "path", "use", "polyline"}
@@ -153,6 +156,34 @@ def test_a_sweep_has_means_over_seeds_and_says_what_hurts(sweep: Path) -> None:
     assert "task-0" in page.ids
     assert "rank correlation" in text
     assert all(address.startswith(("#", "data:")) for address in page.addresses)
+
+
+def test_runs_of_several_recipes_are_not_seeds_of_one(reported_run: Path, tmp_path: Path) -> None:
+    """Two learning rates: each method stands against source_only of its own, over the seeds that both have."""
+    runs = [  # method, learning rate, seed, accuracy
+        *[("source_only", 0.1, 0, 0.50), ("source_only", 0.1, 1, 0.70), ("source_only", 0.2, 0, 0.20)],
+        *[("adamatch", 0.1, 1, 0.60), ("adamatch", 0.1, 2, 0.10), ("adamatch", 0.2, 0, 0.30)],
+    ]
+    for i, (method, lr, seed, accuracy) in enumerate(runs):
+        run = tmp_path / "runs" / str(i)
+        shutil.copytree(reported_run, run, ignore=shutil.ignore_patterns("evaluation", "baseline", "checkpoints"))
+        recipe = read_yaml(run / "recipe.yaml").data
+        recipe["train"]["optimizer"]["lr"], recipe["seed"], recipe["method"] = lr, seed, {"name": method}
+        (run / "recipe.yaml").write_text(dump_yaml(recipe))
+        results = json.loads((run / "results.json").read_text()) | {"method": method, "seed": seed}
+        results["selections"]["last"]["domains"]["optdigits_m"]["accuracy"] = accuracy
+        (run / "results.json").write_text(json.dumps(results))
+    groups = group_runs([RunFiles(tmp_path / "runs" / str(i)) for i in range(len(runs))])
+    assert [(g.method, g.settings, len(g.seeds), g.cell("last")) for g in groups] == [
+        ("source_only", "train.optimizer.lr=0.1", 2, "60.0 ± 14.1"),
+        ("adamatch", "train.optimizer.lr=0.1", 2, "35.0 ± 35.4"),
+        ("adamatch", "train.optimizer.lr=0.2", 1, "30.0"),
+        ("source_only", "train.optimizer.lr=0.2", 1, "20.0"),
+    ]
+    write_report(tmp_path, "cpu")
+    said = re.findall("negative transfer: (.*)</p>", text_of(tmp_path))
+    where = "on optdigits:optdigits_m"
+    assert said == [f"adamatch with uan train.optimizer.lr=0.1 {where} is 10.0 points below source_only (one seed)"]
 
 
 def test_unfinished_runs_of_a_sweep_are_counted(sweep: Path) -> None:

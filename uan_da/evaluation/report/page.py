@@ -1,5 +1,6 @@
 """The page around figures and tables."""
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ def write_page(path: Path, template: str, **content: Any) -> Path:
         loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     environment.filters |= {"percent": _percent, "number": _number}
-    partial = path.with_name(path.name + ".partial")
+    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
     partial.write_text(environment.get_template(template).render(**content), encoding="utf-8")
     partial.replace(path)
     return path

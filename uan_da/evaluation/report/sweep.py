@@ -14,30 +14,38 @@ from uan_da.evaluation.report.files import RunFiles
 from uan_da.evaluation.report.page import write_page
 
 KEYS = ("task", "method", "norm", "backbone")
+SILENT = ("seed", "description", "published")
+"""Keys of a recipe that runs of one group may differ in."""
+ROUNDING = 1e-12
+"""A mean difference below this is 0."""
 
 
 @dataclass
 class Group:
-    """Runs that differ in their seed alone: their accuracies on the target, by selection."""
+    """Runs that differ in their seed alone: their accuracies on the target, by selection and seed."""
 
     data: str
     task: str
     method: str
     norm: str
     backbone: str
-    seeds: list[int] = field(default_factory=list)
-    accuracies: dict[str, list[float]] = field(default_factory=lambda: {"last": [], "selected": [], "oracle": []})
+    recipe: Mapping[str, str] = field(repr=False)
+    """Every key of the recipe but the seed, ``train.optimizer.lr``, and its value as text."""
+    seeds: set[int] = field(default_factory=set)
+    accuracies: dict[str, dict[int, float]] = field(default_factory=lambda: {"last": {}, "selected": {}, "oracle": {}})
+    settings: str = ""
+    """The keys that tell it from the others of its task, method, norm and backbone."""
 
     def cell(self, selection: str) -> str:
         """Mean ± standard deviation in percent; the mean alone of one run."""
-        values = [100 * value for value in self.accuracies[selection]]
+        values = [100 * value for value in self.accuracies[selection].values()]
         if len(values) < 2:
             return f"{values[0]:.1f}" if values else "–"
         return f"{mean(values):.1f} ± {stdev(values):.1f}"
 
     def average(self, selection: str = "last") -> float | None:
         """The mean, None where there is nothing."""
-        return mean(self.accuracies[selection]) if self.accuracies[selection] else None
+        return mean(self.accuracies[selection].values()) if self.accuracies[selection] else None
 
 
 def sweep_report(folder: Path, runs: Sequence[Path]) -> Path:
@@ -68,28 +76,64 @@ def sweep_report(folder: Path, runs: Sequence[Path]) -> Path:
 
 
 def group_runs(runs: Sequence[RunFiles]) -> list[Group]:
-    """Runs by data set, task, method, norm and backbone, those of one task together, the best first."""
-    groups: dict[tuple[str, ...], Group] = {}
+    """Runs by their recipe without its seed, those of one task together, the best first."""
+    groups: dict[tuple[object, ...], Group] = {}
     for run in runs:
-        names = {"data": str(run.recipe["dataset"])} | {k: str(run.results[k]) for k in KEYS}
-        group = groups.setdefault(tuple(names.values()), Group(**names))  # type: ignore[arg-type]
-        group.seeds.append(int(run.results["seed"]))
+        names = {"data": str(run.recipe["dataset"])} | {key: str(run.results[key]) for key in KEYS}
+        recipe = _leaves({key: value for key, value in run.recipe.items() if key not in SILENT})
+        key = (*names.values(), *sorted(recipe.items()))
+        group = groups.setdefault(key, Group(**names, recipe=recipe))  # type: ignore[arg-type]
+        seed = int(run.results["seed"])
+        group.seeds.add(seed)
         for selection, values in group.accuracies.items():
             domains: dict[str, Any] = run.results["selections"].get(selection, {}).get("domains", {})
             accuracy = domains.get(run.target, {}).get("accuracy")
-            values += [] if accuracy is None else [accuracy]
+            values |= {} if accuracy is None else {seed: accuracy}
+    for group in groups.values():
+        group.settings = _settings(group, [g for g in groups.values() if _names(g) == _names(group)])
     return sorted(groups.values(), key=lambda group: (group.data, group.task, -(group.average() or 0.0)))
 
 
-def _worse_than_source_only(groups: Sequence[Group]) -> list[tuple[Group, float]]:
-    """Groups whose mean is below that of ``source_only`` with the same norm and backbone, and by how much."""
-    plain = {(g.data, g.task, g.norm, g.backbone): g.average() for g in groups if g.method == "source_only"}
+def _leaves(value: Any, path: str = "") -> dict[str, str]:
+    if isinstance(value, Mapping):
+        return {k: v for key, own in value.items() for k, v in _leaves(own, f"{path}.{key}" if path else key).items()}
+    return {path: value if isinstance(value, str) else json.dumps(value)}
+
+
+def _names(group: Group) -> tuple[str, ...]:
+    return (group.data, group.task, group.method, group.norm, group.backbone)
+
+
+def _settings(group: Group, alike: Sequence[Group]) -> str:
+    keys = dict.fromkeys(key for other in alike for key in other.recipe)
+    several = [key for key in keys if len({other.recipe.get(key) for other in alike}) > 1]
+    return " ".join(f"{key}={group.recipe.get(key, '–')}" for key in several)
+
+
+def _worse_than_source_only(groups: Sequence[Group]) -> list[tuple[Group, float, int]]:
+    """Groups that are below ``source_only`` on average over the seeds that both have; by how much, and those seeds."""
     found = []
     for group in groups:
-        base, own = plain.get((group.data, group.task, group.norm, group.backbone)), group.average()
-        if base is not None and own is not None and own < base:
-            found.append((group, base - own))
+        plain = _source_only_of(group, groups)
+        base, own = ({} if plain is None else plain.accuracies["last"]), group.accuracies["last"]
+        losses = [base[seed] - own[seed] for seed in own if seed in base]
+        if losses and mean(losses) > ROUNDING:
+            found.append((group, mean(losses), len(losses)))
     return found
+
+
+def _source_only_of(group: Group, groups: Sequence[Group]) -> Group | None:
+    """``source_only`` by the same recipe; without one, for recipes may give a method keys of its own, the only one with
+    the same norm and backbone."""
+    known = _names(group)[:2] + _names(group)[3:]
+    plain = [g for g in groups if g.method == "source_only" and (g.data, g.task, g.norm, g.backbone) == known]
+    same = [g for g in plain if _protocol(g) == _protocol(group)] or plain
+    return same[0] if len(same) == 1 else None
+
+
+def _protocol(group: Group) -> dict[str, str]:
+    """The recipe but for how it adapts."""
+    return {key: value for key, value in group.recipe.items() if key.partition(".")[0] not in ("method", "init")}
 
 
 def _figures(groups: Sequence[Group]) -> list[dict[str, str]]:
@@ -99,7 +143,8 @@ def _figures(groups: Sequence[Group]) -> list[dict[str, str]]:
         own = [group for group in groups if group.task == task]
         series = {"last": [g.average() for g in own]}
         series |= {s: [g.average(s) for g in own] for s in ("selected", "oracle") if any(g.accuracies[s] for g in own)}
-        found.append(_figure(i, task, [f"{group.method} {group.norm}" for group in own], series))
+        names = [f"{g.method} {g.norm}" + (f" ({row})" if g.settings else "") for row, g in enumerate(own, 1)]
+        found.append(_figure(i, task, names, series))
     return found
 
 
@@ -112,7 +157,8 @@ def _figures_of_table(table: Mapping[str, Any]) -> list[dict[str, str]]:
     found = []
     for i, task in enumerate(table["tasks"]):
         means = {s: [(own.get(name, {}).get(task) or {}).get("mean") for name in names] for s, own in rows.items()}
-        found.append(_figure(i, task, names, means))
+        if any(value is not None for values in means.values() for value in values):
+            found.append(_figure(i, task, names, means))
     return found
 
 
