@@ -106,10 +106,10 @@ class SweepConsole:
 
 
 def rich_table(sheet: Sheet) -> RichTable:
-    """A sheet for the terminal."""
-    table = RichTable(title=sheet.title, title_justify="left")
+    """A sheet for the terminal; its brackets are no markup."""
+    table = RichTable(title=Text(sheet.title, "table.title"), title_justify="left")
     for i, head in enumerate(sheet.head):
-        table.add_column(head, justify="left" if i < sheet.text else "right")
+        table.add_column(Text(head), justify="left" if i < sheet.text else "right")
     for row in sheet.rows:
         table.add_row(*map(Text, row))
     return table
