@@ -1,9 +1,10 @@
 import json
+import multiprocessing
 from pathlib import Path
 
 from uan_da.sweeps.grid import build_grid
 from uan_da.sweeps.jobs import run_folder
-from uan_da.sweeps.results import read_result
+from uan_da.sweeps.results import read_result, write_text
 
 
 def test_one_domain_alone_is_its_own_target(recipe: Path, tmp_path: Path) -> None:
@@ -17,3 +18,20 @@ def test_one_domain_alone_is_its_own_target(recipe: Path, tmp_path: Path) -> Non
     result = read_result(cell, tmp_path)
     assert result.target == result.source == {"last": 0.9, "selected": 0.9}
     assert result.validator == "snd"
+
+
+def test_two_processes_write_one_file_in_one_piece(tmp_path: Path) -> None:
+    file = tmp_path / "table.md"
+    processes = [multiprocessing.get_context("fork").Process(target=_write, args=(file, word)) for word in ("a", "b")]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join()
+    assert [process.exitcode for process in processes] == [0, 0]
+    assert file.read_text() in ("a" * 1000, "b" * 1000)
+    assert list(tmp_path.iterdir()) == [file]
+
+
+def _write(file: Path, word: str) -> None:
+    for _ in range(300):
+        write_text(file, word * 1000)

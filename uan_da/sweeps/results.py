@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -90,7 +91,7 @@ def write_csv(path: Path, results: Sequence[Result]) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a file in one piece: a reader finds the old one or the new."""
-    partial = path.with_name(path.name + ".partial")
+    """Write a file in one piece: a reader finds the old one or the new, also where two processes write it."""
+    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
     partial.write_text(text, encoding="utf-8")
     partial.replace(path)
