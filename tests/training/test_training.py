@@ -1,5 +1,6 @@
 """How a training uses what methods may have: phases, pre-training, teachers; and averages of the weights."""
 
+import math
 import sys
 import weakref
 from pathlib import Path
@@ -116,6 +117,17 @@ def test_the_pretraining_has_a_rate_and_a_schedule_of_its_own() -> None:
         rates.append(training.optimizer.param_groups[0]["lr"])
     expected = [4e-3, 4e-3 * 2**-0.75, 4e-3 * 3**-0.75, 1e-2, 1e-2 * 2**-0.75]
     assert rates == pytest.approx(expected)
+
+
+def test_the_rate_warms_up_in_a_straight_line() -> None:
+    keys = ["method=source_only", "train.optimizer.lr=1e-2", "train.warm_up=4", "train.schedule=cosine"]
+    training = Training.build(load_recipe("digits", [*SHORT, *keys]), CPU)
+    rates = []
+    for _ in range(6):
+        training.advance()
+        rates.append(training.optimizer.param_groups[0]["lr"])
+    cosine = [0.5 * (1 + math.cos(math.pi * step / 6)) for step in range(6)]
+    assert rates == pytest.approx([1e-2 * c * w for c, w in zip(cosine, [0.25, 0.5, 0.75, 1, 1, 1], strict=True)])
 
 
 def test_a_moving_average_of_the_weights_is_what_answers(tmp_path: Path) -> None:

@@ -201,6 +201,8 @@ class Train(Strict):
     batch: Batch = Batch()
     optimizer: block(OPTIMIZERS) = Field(default="adam", validate_default=True)  # type: ignore[valid-type]
     schedule: block(SCHEDULES) = Field(default="constant", validate_default=True)  # type: ignore[valid-type]
+    warm_up: NonNegativeInt = 0
+    """Steps over which the learning rate rises to what the schedule says, in a straight line."""
     ema: Annotated[float, Field(gt=0, lt=1)] | None = None
     """Evaluate and keep the exponential moving average of the weights with this decay, in place of the last ones."""
 
