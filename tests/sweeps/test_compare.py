@@ -140,6 +140,18 @@ def test_only_what_is_left_is_trained(swept, tmp_path):
     assert len(listener.left) == len(listener.addresses("finished")) == 2
 
 
+def test_a_table_of_other_runs_is_gone_before_the_first_run(swept, tmp_path):
+    (tmp_path / "table.json").write_text("{}")
+
+    class Looks:
+        def run(self, jobs: Sequence[Any], tell: Any) -> None:
+            assert jobs
+            assert not (tmp_path / "table.json").exists()
+
+    assert compare(swept[0], AXES, out=tmp_path, executor=Looks()).left == 4
+    assert (tmp_path / "table.json").is_file()
+
+
 BAD_BACKBONE = """
 import os
 from torch import nn

@@ -52,6 +52,8 @@ def compare(
     sweep = Sweep(build_grid(recipe, overrides), Path(out), reference)
     sweep.table()  # a wrong reference is told before hours of training
     jobs = [sweep.job(cell) for cell in sweep.left()]
+    if jobs:  # killed before the new one is written, the folder has no table of other runs
+        (sweep.folder / "table.json").unlink(missing_ok=True)
     if view is not None:
         view.start(sweep, [job.address for job in jobs])
 
