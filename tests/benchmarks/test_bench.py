@@ -41,15 +41,23 @@ def test_bench_norms_prints_json() -> None:
 
 def test_bench_train_prints_a_table() -> None:
     arguments = ["train", "--network", "wrn28_2", "--batch", "2", "--rounds", "1", "--device", "cpu"]
-    result = CliRunner().invoke(app, arguments)
+    result = CliRunner().invoke(app, [*arguments, "--norm", "uan", "--norm", "dsbn"])
     assert result.exit_code == 0, result.output
-    assert [line.split()[:2] for line in result.output.splitlines()[2:]] == [["wrn28_2", "bn"], ["wrn28_2", "uan"]]
+    rows = [line.split()[:2] for line in result.output.splitlines()[2:]]
+    assert rows == [["wrn28_2", "bn"], ["wrn28_2", "uan"], ["wrn28_2", "dsbn"]]
+
+
+no_mps = pytest.mark.skipif(torch.backends.mps.is_available(), reason="there it is no mistake")
 
 
 @pytest.mark.parametrize(
     "arguments",
     [
         ["norms", "--shape", "4,4"],
+        ["norms", "--clusters", "0"],
+        ["norms", "--device", "meta"],
+        pytest.param(["norms", "--device", "mps"], marks=no_mps),
+        ["train", "--device", "cuda:99"],
         ["norms", "--dtype", "int8"],
         ["norms", "--backend", "best"],
         ["train", "--network", "vgg"],

@@ -165,6 +165,8 @@ FAILING: list[Failing] = [
     (["RUN", "PHOTOS", "--method", "tent", "--checkpoint", "oracle"], "there is no such checkpoint"),
     (["RUN", "PHOTOS", "--method", "tent", "--out", "USED"], "used: is not empty. Replace the run in it: --overwrite"),
     (["RUN", "PHOTOS", "--method", "tent", "--out", "USED", "--overwrite"], "holds something else than a run"),
+    (["RUN", "PHOTOS", "--method", "tent", "--out", "FILE"], "file is a file, not a folder"),
+    (["RUN", "PHOTOS", "--method", "tent", "--out", "BELOW", "--overwrite"], "file is a file, not a folder"),
     (["RUN", "PHOTOS", "--method", "tent", "--out", "RUN", "--overwrite"], "holds the run that is adapted"),
     (["RUN", "PHOTOS", "--method", "tent", "--out", "PHOTOS", "--overwrite"], "holds the images"),
 ]
@@ -181,6 +183,7 @@ def places(run: Path, photos: Path, tmp_path: Path) -> dict[str, Path]:
     shutil.copytree(photos / "classes" / "1", tmp_path / "strange" / "ten")
     shutil.copy(photos / "flat" / "000.png", tmp_path / "one")
     own = {name.upper(): tmp_path / name for name in ("empty", "used", "damaged", "strange", "one")}
+    own |= {"FILE": tmp_path / "used" / "file", "BELOW": tmp_path / "used" / "file" / "new"}
     return {"RUN": run, "PHOTOS": photos / "flat", **own}
 
 
@@ -195,6 +198,18 @@ def test_mistakes_are_one_message_and_leave_nothing(
     assert message in done.stderr
     assert "Traceback" not in done.stderr
     assert sorted(tmp_path.rglob("*")) == before
+
+
+@pytest.mark.parametrize("place", ["USED", "FILE", "BELOW"])
+def test_a_folder_that_cannot_be_used_is_told_before_adapting(
+    uan_da: Any, places: dict[str, Path], monkeypatch: pytest.MonkeyPatch, place: str
+) -> None:
+    def never(*_: object) -> None:
+        raise AssertionError("it adapted")
+
+    monkeypatch.setattr("uan_da.training.adapt._adapt", never)
+    arguments = ["--method", "tent", "--out", places[place], "--overwrite"]
+    assert uan_da("adapt", places["RUN"], places["PHOTOS"], *arguments).returncode == 2
 
 
 def test_overwrite_replaces_a_run(uan_da: Any, run: Path, photos: Path, tmp_path: Path) -> None:

@@ -18,6 +18,15 @@ def test_what_changes_no_number_changes_no_address(recipe):
     assert address(plain, ["a"]) == address(other, ["a"])
 
 
+def test_releases_whose_numbers_may_differ_have_addresses_of_their_own(recipe, monkeypatch):
+    def of(release: str) -> str:
+        monkeypatch.setattr("uan_da.sweeps.address.version", lambda name: release)
+        return address(load_recipe(recipe), ["a"])
+
+    assert of("0.1.0") == of("0.1.7") == of("0.1.2.dev3") != of("0.2.0")
+    assert len({of("0.1.0"), of("0.2.0"), of("0.10.0"), of("1.0.0"), of("1.4.2"), of("2.0")}) == 5
+
+
 @pytest.mark.parametrize("override", ["seed=1", "norm=bn", "train.optimizer.lr=0.5", "method.trade_off=0.6"])
 def test_what_may_change_a_number_changes_the_address(recipe, override):
     assert address(load_recipe(recipe), ["a"]) != address(load_recipe(recipe, [override]), ["a"])
@@ -84,5 +93,26 @@ def test_the_weights_that_a_run_starts_from_are_part_of_it(recipe, tmp_path):
     found = []
     for value in (0.0, 0.0, 1.0):
         torch.save({"model": torch.full((3,), value)}, checkpoint)
-        found.append(build_grid(recipe, [f"init={tmp_path / 'before'}"]).cells[0].address)
+        found.append(build_grid(recipe, [f"init={tmp_path / 'before'}"]).cells[-1].address)
     assert found[0] == found[1] != found[2]
+
+
+NETWORK = """
+from torch import nn
+def net(channels, *, weights="none"):
+    network = nn.Sequential(nn.AdaptiveAvgPool2d(2), nn.Flatten())
+    network.num_features = 12
+    return network
+"""
+
+
+def test_weights_that_are_an_option_of_the_backbone_are_part_of_it_too(recipe, tmp_path, monkeypatch):
+    (tmp_path / "own_weights_net.py").write_text(NETWORK)
+    monkeypatch.syspath_prepend(tmp_path)
+    file, found = tmp_path / "weights.pt", []
+    for content in (b"1", b"1", b"2"):
+        file.write_bytes(content)
+        block = f"backbone={{name: 'own_weights_net:net', weights: '{file}'}}"
+        found.append(build_grid(recipe, [block]).cells[0].address)
+    assert found[0] == found[1] != found[2]
+    assert build_grid(recipe, ["backbone=own_weights_net:net"]).cells[0].address not in found

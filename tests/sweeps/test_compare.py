@@ -133,6 +133,14 @@ def test_a_smaller_grid_is_a_part_of_it_and_another_reference_costs_nothing(swep
         compare(file, AXES, out=out, reference="dann gn", executor=Refuses())
 
 
+@pytest.mark.parametrize("name", ["file", "file/out"])
+def test_a_folder_that_cannot_be_is_told_before_anything_is_trained(swept, tmp_path, name):
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(UserError, match=r"file is a file, not a folder\. Choose another --out"):
+        compare(swept[0], AXES, out=tmp_path / name, executor=Refuses())
+    assert (tmp_path / "file").read_text() == "mine"
+
+
 def test_only_what_is_left_is_trained(swept, tmp_path):
     file, out, _ = swept
     listener = Listener()

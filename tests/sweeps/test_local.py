@@ -1,10 +1,12 @@
+import multiprocessing
 import os
+import struct
 
 import pytest
 import torch
 
 from uan_da.errors import UserError
-from uan_da.sweeps.jobs import Event, Job
+from uan_da.sweeps.jobs import Event, Job, failure
 from uan_da.sweeps.local import Local, Pass
 
 
@@ -54,6 +56,28 @@ def test_only_a_run_that_had_company_starves(monkeypatch, tmp_path, at_once, sta
     assert not this.slots.running
 
 
+def test_a_run_that_is_killed_in_the_middle_of_a_word_ends_like_any_that_is_killed(tmp_path):
+    told: list[Event] = []
+    this = Pass(Local(["cpu"], 1, 1), 1, told.append)
+    ours, theirs = multiprocessing.Pipe()
+    child = type("Child", (), {"job": Job("a", {}, tmp_path), "process": Killed(), "last": None, "stopping": False})()
+    this.children[ours] = child  # type: ignore[assignment]
+    this.slots.running["a"] = "cpu"
+    os.write(theirs.fileno(), struct.pack("!i", 100) + b"half")
+    theirs.close()
+    this._hear(ours)
+    assert [event.error for event in told] == ["its process was killed by signal 9"]
+    assert not this.children
+
+
+def test_the_cpus_allocator_runs_out_of_memory_too(tmp_path):
+    job = Job("a", {}, tmp_path)
+    with pytest.raises(RuntimeError) as caught:
+        torch.empty(1 << 55)
+    assert failure(job, caught.value).out_of_memory
+    assert not failure(job, RuntimeError("shapes")).out_of_memory
+
+
 OUT = Event("failed", "a", error="OutOfMemoryError: no", out_of_memory=True)
 
 
@@ -63,6 +87,12 @@ class Ended:
     exitcode = 0
 
     def join(self) -> None: ...
+
+
+class Killed(Ended):
+    """A process that SIGKILL ended."""
+
+    exitcode = -9
 
 
 class Closed:

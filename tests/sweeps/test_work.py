@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -83,7 +84,7 @@ def test_an_interrupted_run_goes_on_to_the_same_bits(job, tmp_path):
     assert Run(job.folder).results == Run(whole.folder).results
 
 
-@pytest.mark.parametrize("damage", ["no checkpoint", "half a checkpoint", "half a line", "no recipe", "other recipe"])
+@pytest.mark.parametrize("damage", ["no checkpoint", "half a checkpoint", "no line", "no recipe", "other recipe"])
 def test_a_run_that_cannot_be_gone_on_with_is_started_anew(job, tmp_path, damage):
     with pytest.raises(Interrupted):
         work(job, "cpu", 1, Interrupting(signal.SIGTERM))
@@ -92,8 +93,8 @@ def test_a_run_that_cannot_be_gone_on_with_is_started_anew(job, tmp_path, damage
         run.checkpoint("last").unlink()
     elif damage == "half a checkpoint":
         run.checkpoint("last").write_bytes(run.checkpoint("last").read_bytes()[:1000])
-    elif damage == "half a line":
-        (run.folder / "metrics.jsonl").write_text('{"epoch": 1, "st')
+    elif damage == "no line":
+        (run.folder / "metrics.jsonl").write_text('{"epoch": 1, "st\n')
     elif damage == "no recipe":
         run.recipe_file.unlink()
     else:
@@ -118,6 +119,33 @@ def test_missing_data_do_not_cost_what_was_trained_before(job, monkeypatch):
     hear = Interrupting()
     work(job, "cpu", 1, hear)
     assert hear.heard[0].step == 1
+
+
+@pytest.mark.parametrize("error", [OSError(5, "Input/output error"), MemoryError(), torch.OutOfMemoryError("CUDA")])
+def test_a_machine_that_fails_does_not_cost_what_was_trained_before(job, monkeypatch, error):
+    with pytest.raises(Interrupted):
+        work(job, "cpu", 1, Interrupting(signal.SIGTERM))
+
+    def fail(*_: object, **__: object) -> None:
+        raise error
+
+    for place in ("uan_da.training.checkpoint.torch.load", "uan_da.training.training.Training.load_state_dict"):
+        with monkeypatch.context() as patch:
+            patch.setattr(place, fail)
+            with pytest.raises(type(error)):
+                work(job, "cpu", 1, Interrupting())
+    hear = Interrupting()
+    work(job, "cpu", 1, hear)
+    assert hear.heard[0].step == 1
+
+
+def test_other_words_about_a_recipe_do_not_cost_what_was_trained_before(job):
+    with pytest.raises(Interrupted):
+        work(job, "cpu", 1, Interrupting(signal.SIGTERM))
+    hear = Interrupting()
+    work(replace(job, recipe={**job.recipe, "description": "other words", "published": []}), "cpu", 1, hear)
+    assert hear.heard[0].step == 1
+    assert Run(job.folder).done
 
 
 def test_a_training_that_fails_is_not_started_anew(job, monkeypatch):

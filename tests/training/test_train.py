@@ -231,6 +231,16 @@ def test_a_folder_in_use_is_refused_and_overwritten_only_when_it_is_a_run(finish
     assert not (train(short, tmp_path / "r", overwrite=True).folder / "stale").exists()
 
 
+@pytest.mark.parametrize("name", ["file", "file/run", "nowhere/run"])
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_a_folder_that_cannot_be_is_one_message(tmp_path: Path, name: str, overwrite: bool) -> None:
+    (tmp_path / "file").write_text("all my work")
+    (tmp_path / "nowhere").symlink_to(tmp_path / "gone")
+    with pytest.raises(UserError, match=r"is a file, not a folder\. Choose another --out"):
+        Run(tmp_path / name).create(recipe(), overwrite)
+    assert (tmp_path / "file").read_text() == "all my work"
+
+
 def test_a_nan_stops_before_the_step_names_it_and_keeps_the_last_good_checkpoint(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from uan_da.benchmarks.measure import Spread, interleaved, peak_bytes, ratios
 from uan_da.models.wide_resnet import wrn_28_2
-from uan_da.norms import convert_norm
+from uan_da.norms import convert_norm, domain_context
 
 NETWORKS: dict[str, tuple[Callable[[], nn.Module], int]] = {
     "resnet18": (lambda: torchvision.models.resnet18(num_classes=10), 32),
@@ -62,7 +62,7 @@ def measure_training(
                 images: torch.Tensor = images,
                 labels: torch.Tensor = labels,
             ) -> None:
-                with torch.autocast(device.type, torch.bfloat16, enabled=bfloat16):
+                with domain_context(model, 0), torch.autocast(device.type, torch.bfloat16, enabled=bfloat16):
                     loss = F.cross_entropy(model(images), labels)
                 optimizer.zero_grad()
                 loss.backward()  # type: ignore[no-untyped-call]

@@ -24,7 +24,7 @@ def norms(
         list[str] | None,
         typer.Option(help="N,C,H,W; may be repeated.  [default: 64,64,16,16 64,32,32,32; on a GPU 256,256,56,56]"),
     ] = None,
-    clusters: Annotated[list[int] | None, typer.Option(help="K; may be repeated.  [default: 2 3]")] = None,
+    clusters: Annotated[list[int] | None, typer.Option(min=1, help="K; may be repeated.  [default: 2 3]")] = None,
     dtype: Annotated[str, typer.Option(help="float32, bfloat16, float16")] = "float32",
     backend: Annotated[str, typer.Option(help="UAN's: auto, reference, or fused, which compiles on a CPU.")] = "auto",
     device: Device = "auto",
@@ -186,14 +186,14 @@ def _shape(text: str) -> tuple[int, ...]:
 def _device(name: str, threads: int | None) -> Any:
     import torch
 
+    from uan_da.errors import UserError
+    from uan_da.training.device import choose_device
+
     if threads is not None:
         torch.set_num_threads(threads)
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     try:
-        device = torch.device(name)
-    except RuntimeError:
-        raise typer.BadParameter(f"{name!r} is no device", param_hint="--device") from None
-    if device.type == "cuda" and not torch.cuda.is_available():
-        raise typer.BadParameter("there is no CUDA device here", param_hint="--device")
-    return device
+        return choose_device(name)
+    except UserError as error:
+        raise typer.BadParameter(str(error), param_hint="--device") from None

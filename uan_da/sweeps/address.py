@@ -9,21 +9,23 @@ from typing import Any
 
 from uan_da.data.digest import data_digest, digest, file_digest
 from uan_da.recipe import Recipe
-from uan_da.training.run import Run
-
-SILENT = ("description", "published")
-"""Keys of a recipe that change no number."""
+from uan_da.training.run import SILENT, Run
 
 
 def address(recipe: Recipe, data: Sequence[str]) -> str:
-    """16 hexadecimal digits of the resolved recipe, digests of the ``data`` that it reads, and our major version.
+    """16 hexadecimal digits of the resolved recipe, digests of the ``data`` that it reads, and our version.
 
     The device, the threads and the folder are no part of it: they change at most the last bits of a number.
     """
     said: dict[str, Any] = {key: value for key, value in recipe.to_dict().items() if key not in SILENT}
-    major = version("uan-da").partition(".")[0]
-    parts = [major, json.dumps(said, sort_keys=True), *data]
+    parts = [_numbers_since(version("uan-da")), json.dumps(said, sort_keys=True), *data]
     return digest(part.encode() for part in parts)[:16]
+
+
+def _numbers_since(release: str) -> str:
+    """What of a version tells that numbers may have changed: the major version, and the minor one before 1.0."""
+    major, minor, *_ = release.split(".")
+    return f"0.{minor}" if major == "0" else major
 
 
 class Addresses:
@@ -44,6 +46,7 @@ class Addresses:
 
 def _weights(recipe: Recipe) -> list[Path]:
     """The files that a training starts from, where it is told to."""
-    named = Path(recipe.backbone.keys["weights"])
     start = [Run(recipe.init).checkpoint("last")] if recipe.init else []
-    return start + ([named] if named.is_file() else [])
+    block = recipe.backbone
+    named = {**block.keys, **block.options}.get("weights")  # an option, where the backbone has one of that name
+    return start + ([Path(named)] if isinstance(named, str | Path) and Path(named).is_file() else [])

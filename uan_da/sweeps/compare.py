@@ -9,6 +9,7 @@ from uan_da.sweeps.jobs import Event, Executor
 from uan_da.sweeps.local import Local
 from uan_da.sweeps.sweep import Sweep
 from uan_da.sweeps.table import Table
+from uan_da.training.run import check_folder
 
 
 class View(Protocol):
@@ -46,9 +47,10 @@ def compare(
         What is done, by selection; a run that failed is in ``failed``, with its error.
 
     Raises:
-        UserError: the grid, or the reference.
+        UserError: the grid, the folder, or the reference.
         Interrupted: Ctrl-C or SIGTERM; the same call goes on.
     """
+    check_folder(Path(out))
     sweep = Sweep(build_grid(recipe, overrides), Path(out), reference)
     sweep.table()  # a wrong reference is told before hours of training
     jobs = [sweep.job(cell) for cell in sweep.left()]

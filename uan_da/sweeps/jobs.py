@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
-import torch
+from uan_da.training.device import ran_out_of_memory
 
 
 @dataclass(frozen=True)
@@ -50,10 +50,9 @@ class Event:
 
 def failure(job: Job, error: Exception) -> Event:
     """What is told of a run that raised ``error``."""
-    memory_ran_out = isinstance(error, torch.OutOfMemoryError | MemoryError)
     trace = "".join(traceback.format_exception(error))
     line = " ".join(f"{type(error).__name__}: {error}".split())
-    return Event("failed", job.address, error=line, trace=trace, out_of_memory=memory_ran_out)
+    return Event("failed", job.address, error=line, trace=trace, out_of_memory=ran_out_of_memory(error))
 
 
 Tell = Callable[[Event], None]

@@ -133,7 +133,7 @@ class Pass:
         child = self.children[connection]
         try:
             event: Event = connection.recv()
-        except (EOFError, ConnectionResetError):
+        except (EOFError, OSError):  # the latter, where it was killed in the middle of a word
             self._ended(connection, child)
             return
         child.last = event

@@ -14,6 +14,7 @@ import torch
 from uan_da.recipe import Recipe
 from uan_da.sweeps import memory
 from uan_da.sweeps.jobs import Event, Job, Tell
+from uan_da.training.checkpoint import is_of_the_machine
 from uan_da.training.interrupt import Interrupted
 from uan_da.training.monitor import Silent
 from uan_da.training.run import Run
@@ -60,13 +61,13 @@ def _start(recipe: Recipe, run: Run, device: str, teller: "Teller") -> None:
 
 
 def _go_on(recipe: Recipe, run: Run, device: str, teller: "Teller") -> None:
-    """To the same bits as without the interruption; from the start, where what it left cannot be read."""
+    """To the same bits as without the interruption; from the start, where what it left is damaged."""
     try:
         train(recipe, run.folder, device=device, resume=True, monitor=teller)
     except (Interrupted, KeyboardInterrupt, Pruned):
         raise
-    except Exception:
-        if teller.started:  # it is the training that failed
+    except Exception as error:
+        if teller.started or is_of_the_machine(error):  # it is the training that failed, or reading what is whole
             raise
         _start(recipe, run, device, teller)
 

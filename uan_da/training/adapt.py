@@ -24,7 +24,7 @@ from uan_da.recipe.source import Source
 from uan_da.seeding import fold
 from uan_da.training.checkpoint import save_checkpoint
 from uan_da.training.device import choose_device
-from uan_da.training.run import Run
+from uan_da.training.run import Run, check_folder
 from uan_da.training.trained import Trained, answers_table
 
 
@@ -107,12 +107,16 @@ def adapt_run(
 
 
 def check_out(out: Path, run: Run, folder: Path, overwrite: bool) -> None:
-    """UserError where ``out`` is in use, or replacing it would delete the run or the images."""
+    """UserError where ``out`` is a file or in use, or replacing it would delete the run, the images, or no run."""
     for kept, what in ((run.folder, "the run that is adapted"), (folder, "the images")):
         if kept.resolve().is_relative_to(out.resolve()):
             raise UserError(f"--out {out}: holds {what}; choose another folder")
-    if not overwrite and (out.is_file() or (out.is_dir() and any(out.iterdir()))):
+    check_folder(out)
+    if not out.is_dir() or not any(out.iterdir()):
+        return
+    if not overwrite:
         raise UserError(f"{out}: is not empty. Replace the run in it: --overwrite; or write elsewhere: --out DIR")
+    Run(out).check_replaceable()
 
 
 def _adapt(trained: Trained, method: Block, images: ImageFiles) -> tuple[Predictions, Predictions]:

@@ -20,6 +20,9 @@ from uan_da.recipe import Recipe, load_recipe
 from uan_da.recipe.source import dump_yaml
 from uan_da.training.checkpoint import load_checkpoint
 
+SILENT = ("description", "published")
+"""Keys of a recipe that change no number."""
+
 
 class Run:
     """One training and its folder: recipe, environment, metrics, checkpoints, results."""
@@ -95,9 +98,10 @@ class Run:
         """Make the folder and write what is known before the first step.
 
         Raises:
-            UserError: the folder is not empty; it names both ways out.
+            UserError: the folder cannot be made, or is not empty; it names the ways out.
         """
-        if self.folder.exists() and (not self.folder.is_dir() or any(self.folder.iterdir())):
+        check_folder(self.folder)
+        if self.folder.is_dir() and any(self.folder.iterdir()):
             self._make_room(overwrite)
         self.folder.mkdir(parents=True, exist_ok=True)
         self.recipe_file.write_text(dump_yaml(recipe.to_dict()), encoding="utf-8")
@@ -109,11 +113,15 @@ class Run:
                 f"{self.folder}: is not empty. Go on with the run in it: --resume; replace it: --overwrite; or write "
                 f"elsewhere: --out DIR"
             )
+        self.check_replaceable()
+        shutil.rmtree(self.folder)
+
+    def check_replaceable(self) -> None:
+        """UserError where the folder holds something else than a run, which nothing overwrites."""
         if not self.recipe_file.is_file():
             raise UserError(
                 f"{self.folder}: holds something else than a run; it is not overwritten. Choose another --out"
             )
-        shutil.rmtree(self.folder)
 
     def write_json(self, name: str, content: Mapping[str, Any]) -> None:
         """Write one of the folder's JSON files, in one piece."""
@@ -154,6 +162,13 @@ class Run:
     def load_model(self, model: Classifier) -> None:
         """The weights of ``model.safetensors`` into ``model``."""
         model.load_state_dict(load_file(self.folder / "model.safetensors"))
+
+
+def check_folder(folder: Path) -> None:
+    """UserError where no folder can be at that path, for a file is there, or on the way to it."""
+    for place in (folder, *folder.parents):
+        if os.path.lexists(place) and not place.is_dir():
+            raise UserError(f"--out {folder}: {place} is a file, not a folder. Choose another --out")
 
 
 def environment() -> dict[str, Any]:

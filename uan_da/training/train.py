@@ -16,7 +16,7 @@ from uan_da.training.checkpoint import load_checkpoint, save_checkpoint
 from uan_da.training.device import choose_device
 from uan_da.training.interrupt import Interrupted, noticing_signals
 from uan_da.training.monitor import Monitor, Silent
-from uan_da.training.run import Run
+from uan_da.training.run import SILENT, Run
 from uan_da.training.training import NonFiniteLoss, Training
 
 
@@ -74,7 +74,8 @@ def train(
 
 def _resume(training: Training, run: Run) -> None:
     """Bring ``training`` to where the run in the folder stopped."""
-    before, now = Run.open(run.folder).recipe.to_dict(), training.recipe.to_dict()
+    recipes = Run.open(run.folder).recipe, training.recipe
+    before, now = ({key: value for key, value in r.to_dict().items() if key not in SILENT} for r in recipes)
     if before != now:
         raise UserError(
             f"{run.folder}: --resume needs the recipe it was started with; these differ: {_differing(before, now)}"
