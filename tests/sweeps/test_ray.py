@@ -9,9 +9,9 @@ import pytest
 
 from uan_da import compare
 from uan_da.errors import UserError
-from uan_da.sweeps.jobs import Event
+from uan_da.sweeps.jobs import Event, Job
 from uan_da.sweeps.local import Local
-from uan_da.sweeps.ray import OnRay, pack, unpack
+from uan_da.sweeps.ray import OnRay, _check_fits, _task, pack, unpack
 from uan_da.sweeps.sweep import Sweep
 from uan_da.sweeps.table import to_dict
 from uan_da.training.run import Run
@@ -27,6 +27,43 @@ def test_a_packed_folder_is_the_same_elsewhere_and_done_at_its_end(tmp_path):
     unpack(pack(here), there)
     assert (there / "checkpoints" / "last.pt").read_bytes() == b"\0\1"
     assert (there / "done").is_file()
+
+
+def test_a_run_that_was_stopped_early_comes_back_unfinished(tmp_path):
+    (tmp_path / "here").mkdir()
+    (tmp_path / "here" / "metrics.jsonl").touch()
+    unpack(pack(tmp_path / "here"), tmp_path / "there")
+    assert [path.name for path in (tmp_path / "there").iterdir()] == ["metrics.jsonl"]
+
+
+def test_a_node_of_its_own_folder_keeps_the_floors(tmp_path, monkeypatch):
+    seen: list[Job] = []
+
+    def keep(job: Job, *_: object) -> None:
+        job.folder.mkdir(parents=True)
+        seen.append(job)
+
+    monkeypatch.setattr("uan_da.sweeps.ray.work", keep)
+    job = Job("a", {"seed": 0}, tmp_path / "elsewhere", {1: 0.5})
+    assert _task(job, "cpu", 1, None, "nowhere", {}) is not None
+    assert [(one.address, one.recipe, one.floors) for one in seen] == [("a", {"seed": 0}, {1: 0.5})]
+    assert seen[0].sweep != job.sweep
+
+
+NODES = [
+    {"Alive": True, "Resources": {"CPU": 8.0}},
+    {"Alive": True, "Resources": {"CPU": 2.0, "GPU": 1.0}},
+    {"Alive": False, "Resources": {"CPU": 64.0, "GPU": 8.0}},
+]
+
+
+@pytest.mark.parametrize(("cpus", "gpus", "fits"), [(8, 0, True), (2, 0.5, True), (9, 0, False), (4, 1, False)])
+def test_what_no_node_has_is_told_and_not_waited_for(cpus, gpus, fits):
+    if fits:
+        _check_fits(NODES, cpus, gpus)
+        return
+    with pytest.raises(UserError, match=rf"{cpus} CPUs.*{gpus} GPUs.*no node .*: 8 and 0, 2 and 1$"):
+        _check_fits(NODES, cpus, gpus)
 
 
 def test_without_ray_the_way_to_it_is_told(monkeypatch, recipe, tmp_path):

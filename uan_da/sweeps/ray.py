@@ -5,7 +5,7 @@ import os
 import tarfile
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +44,7 @@ class OnRay:
         """See :class:`uan_da.sweeps.jobs.Executor`.
 
         Raises:
-            UserError: Ray is not installed, or there is no such cluster.
+            UserError: Ray is not installed, there is no such cluster, or none of its nodes has what a run takes.
         """
         if not jobs:
             return
@@ -52,6 +52,7 @@ class OnRay:
         jobs[0].sweep.mkdir(parents=True, exist_ok=True)
         (jobs[0].sweep / MARK).touch()
         gpus = self.gpus if self.gpus is not None else float(ray.cluster_resources().get("GPU", 0) > 0)
+        _check_fits(ray.nodes(), self.threads, gpus)
         resources = {"num_cpus": self.threads, "num_gpus": gpus}
         here = ray.get_runtime_context().get_node_id()  # not on a node that may be lost before this process is
         place = ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy(here, soft=False)
@@ -107,6 +108,18 @@ def _connect(address: str | None) -> Any:
     return ray
 
 
+def _check_fits(nodes: Sequence[Mapping[str, Any]], cpus: float, gpus: float) -> None:
+    """UserError where Ray would wait for ever: no node, free or not, has the CPUs and the GPUs of a run."""
+    have = [node["Resources"] for node in nodes if node["Alive"]]
+    if any(node.get("CPU", 0) >= cpus and node.get("GPU", 0) >= gpus for node in have):
+        return
+    found = ", ".join(f"{node.get('CPU', 0):g} and {node.get('GPU', 0):g}" for node in have)
+    raise UserError(
+        f"--executor ray: a run takes {cpus:g} CPUs (--threads) and {gpus:g} GPUs (--device), and no node of the "
+        f"cluster has them. CPUs and GPUs of its nodes: {found or 'none'}"
+    )
+
+
 def _environment() -> dict[str, str]:
     """Where this process looks for data: a node that has a folder of that name uses it."""
     return {name: value for name, value in os.environ.items() if name.startswith("UAN_DA_")}
@@ -127,7 +140,7 @@ def _task(
         work(job, device, threads, tell)
         return None
     with tempfile.TemporaryDirectory() as here:
-        alone = Job(job.address, job.recipe, Path(here))
+        alone = replace(job, sweep=Path(here))
         work(alone, device, threads, tell)
         return pack(alone.folder)
 
@@ -153,9 +166,10 @@ def pack(folder: Path) -> bytes:
 
 
 def unpack(packed: bytes, folder: Path) -> None:
-    """Make ``folder`` of what :func:`pack` made; ``done`` last, so that half of it is never taken for all."""
+    """Make ``folder`` of what :func:`pack` made; ``done``, if it is there, last: half of it is never taken for all."""
     folder.mkdir(parents=True, exist_ok=True)
     with tarfile.open(fileobj=io.BytesIO(packed)) as archive:
         members = [member for member in archive.getmembers() if member.name != "./done"]
         archive.extractall(folder, members, filter="data")
-    (folder / "done").touch()
+        if "./done" in archive.getnames():
+            (folder / "done").touch()
