@@ -3,6 +3,8 @@
 import os
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -79,6 +81,31 @@ def test_element_kernels(dtype: torch.dtype) -> None:
             _check(*(p.mix(x, clusters, slope, offset) for p in (ELEMENT, PLAIN)), dtype)
             _check(ELEMENT.gradient_sums(g, x, clusters), PLAIN.gradient_sums(g, x, clusters), dtype)
             _check(*(p.gradient(g, x, clusters, slope, offset, d_sums) for p in (ELEMENT, PLAIN)), dtype)
+
+
+@pytest.mark.skipif(INTERPRETED, reason="a kernel that only looks where it is")
+def test_kernels_are_launched_on_the_device_of_their_tensors(monkeypatch: pytest.MonkeyPatch) -> None:
+    from uan_da.norms.fused import triton_kernels
+    from uan_da.norms.fused.triton_passes import SAMPLE
+
+    current, launched = ["cuda:0"], list[tuple[str, torch.Tensor]]()
+
+    @contextmanager
+    def device_of(tensor: torch.Tensor) -> Iterator[None]:
+        current.append(f"of {tensor.shape}")
+        yield
+        current.pop()
+
+    class Kernel:
+        def __getitem__(self, grid: object) -> Callable[..., None]:
+            return lambda x, *_, **__: launched.append((current[-1], x))
+
+    monkeypatch.setattr(torch.cuda, "device_of", device_of)
+    monkeypatch.setitem(triton_kernels.KERNELS, "sample_moments", Kernel())
+    x = torch.randn(2, 3, 5)
+    SAMPLE.moments(x, torch.zeros(3))
+    assert launched == [(f"of {x.shape}", x)]
+    assert current == ["cuda:0"]
 
 
 @pytest.mark.slow

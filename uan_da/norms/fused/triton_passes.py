@@ -21,7 +21,9 @@ def _launch(kernel: str, large: tuple[Tensor, ...], small: tuple[Tensor, ...], c
         return (samples * -(-channels // tile["BC"]),)
 
     contiguous = [tensor.contiguous() for tensor in small]  # results are, and stay the same tensors
-    KERNELS[kernel][grid](*large, *contiguous, *sizes, channels, positions, *strides, K=clusters)
+    # Triton launches on the current device. Nothing happens to tensors that are not on CUDA.
+    with torch.cuda.device_of(large[0]):  # type: ignore[no-untyped-call]
+        KERNELS[kernel][grid](*large, *contiguous, *sizes, channels, positions, *strides, K=clusters)
 
 
 def _moments(x_ncs: Tensor, shift_c: Tensor) -> tuple[Tensor, Tensor]:
