@@ -15,6 +15,14 @@ def test_counts():
     assert (progress.done, len(progress.running), len(progress.failed), progress.left) == (4, 1, 1, 1)
 
 
+@pytest.mark.parametrize("end", ["finished", "failed"])
+def test_word_of_a_run_that_comes_after_its_end_counts_for_nothing(end):
+    progress = Progress({"a": "dann"})
+    for now, kind in enumerate(["started", end, "started", "step"]):
+        progress.see(Event(kind, "a", 0, 10), now)  # type: ignore[arg-type]
+    assert (progress.done + len(progress.failed), len(progress.running), progress.left) == (1, 0, 0)
+
+
 def test_nothing_is_estimated_before_a_step():
     progress = Progress(KINDS)
     progress.see(Event("started", "a", 0, 10), 0.0)

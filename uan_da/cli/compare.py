@@ -87,7 +87,8 @@ def compare(
             console.say(f"{stop}; go on with: uan-da {shlex.join(sys.argv[1:])}")
             raise typer.Exit(stop.exit_code) from None
         console.table(table)
-        console.say(f"report: {folder / 'report.html'}   also there: results.csv, table.md, table.tex")
+        if table.done:  # there is no report of nothing
+            console.say(f"report: {folder / 'report.html'}   also there: results.csv, table.md, table.tex")
         if table.failed:
             raise typer.Exit(1)
 

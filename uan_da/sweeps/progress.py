@@ -35,7 +35,9 @@ class Progress:
     """The most runs that were under way together."""
 
     def see(self, event: Event, now: float) -> None:
-        """Take in an event; ``now`` in seconds."""
+        """Take in an event; ``now`` in seconds. Of a run that has ended nothing more is taken in."""
+        if event.address in self.finished or event.address in self.failed:
+            return
         if event.kind == "started":
             self.running[event.address] = Running(now, event.step, event.step, event.total)
             self.at_once = max(self.at_once, len(self.running))
