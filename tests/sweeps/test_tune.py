@@ -4,7 +4,9 @@ import json
 import math
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -14,19 +16,26 @@ from uan_da.recipe.source import dump_yaml
 from uan_da.sweeps.jobs import Event, Job, Tell
 from uan_da.sweeps.local import Local
 from uan_da.sweeps.space import Range, Space
-from uan_da.sweeps.tune import Search, Trial, best_by_epoch, floors_of, sheet, tune
+from uan_da.sweeps.tune import Search, Trial, _report, best_by_epoch, floors_of, sheet, tune
 from uan_da.sweeps.work import cut
 from uan_da.training.run import Run
 
 optuna = pytest.importorskip("optuna")
 SPACE = Space({"train.optimizer.lr": Range(low=1e-4, high=1.0, log=True)})
+TARGETS: dict[str, Callable[[float], float]] = {
+    "low": lambda lr: -math.log10(lr) / 5,
+    "high": lambda lr: 1 + math.log10(lr) / 5,
+}
+"""Accuracies on the target that are best at the lowest learning rate, and at the highest."""
 
 
 class MadeUp:
     """Scores a learning rate by its distance from 0.01; the three epochs rise to it."""
 
-    def __init__(self, fails: Callable[[float], bool] = lambda lr: False) -> None:
-        self.fails, self.trained = fails, list[str]()
+    def __init__(
+        self, fails: Callable[[float], bool] = lambda lr: False, target: Callable[[float], float] = lambda lr: 0.1
+    ) -> None:
+        self.fails, self.target, self.trained = fails, target, list[str]()
         self.stopped = 0
 
     def run(self, jobs: Sequence[Job], tell: Tell) -> None:
@@ -36,10 +45,10 @@ class MadeUp:
             if self.fails(lr):
                 tell(Event("failed", job.address, error="ValueError: no"))
                 continue
-            self._write(job, -abs(math.log10(lr) + 2))
+            self._write(job, -abs(math.log10(lr) + 2), self.target(lr))
             tell(Event("finished", job.address))
 
-    def _write(self, job: Job, score: float) -> None:
+    def _write(self, job: Job, score: float, target: float) -> None:
         run = Run(job.folder)
         run.folder.mkdir(parents=True, exist_ok=True)
         run.recipe_file.write_text(dump_yaml(job.recipe))
@@ -48,7 +57,7 @@ class MadeUp:
             if cut(run.metrics(), job.floors):
                 self.stopped += 1
                 return
-        domains = {"a": {"role": "source", "accuracy": 0.9}, "b": {"role": "target", "accuracy": 0.1}}
+        domains = {"a": {"role": "source", "accuracy": 0.9}, "b": {"role": "target", "accuracy": target}}
         run.write_json("results.json", {"selections": {"selected": {"domains": domains}}})
         (run.folder / "done").touch()
 
@@ -87,10 +96,22 @@ def test_the_same_call_goes_on_and_trains_nothing_twice(recipe, tmp_path):
 
 
 def test_target_labels_change_nothing(recipe, tmp_path):
-    """Every accuracy is the same here; the draws depend on scores alone, as the executor writes them."""
-    found = search(recipe, tmp_path / "out", 4, MadeUp())
-    assert {trial.target for trial in found.trials} == {0.1}
-    assert len({trial.score for trial in found.trials}) == 4
+    """Equal scores with opposite targets: the draws and the choice are the same, past those that are random anyhow."""
+    low, high = (search(recipe, tmp_path / name, 16, MadeUp(target=TARGETS[name])) for name in TARGETS)
+    assert [(t.number, t.point, t.score) for t in low.trials] == [(t.number, t.point, t.score) for t in high.trials]
+    done = [pair for pair in zip(low.trials, high.trials, strict=True) if pair[0].state == "done"]
+    assert all(one.target != other.target for one, other in done)
+
+
+def test_a_search_that_is_told_the_target_draws_otherwise(recipe, tmp_path, monkeypatch):
+    """That the test above would notice it."""
+
+    def leaking(optuna: Any, study: Any, one: Any, trial: Trial) -> None:
+        _report(optuna, study, one, trial if trial.target is None else replace(trial, scores=[trial.target]))
+
+    monkeypatch.setattr("uan_da.sweeps.tune._report", leaking)
+    low, high = (search(recipe, tmp_path / name, 16, MadeUp(target=TARGETS[name])) for name in TARGETS)
+    assert {tuple(trial.point) for trial in low.trials} != {tuple(trial.point) for trial in high.trials}
 
 
 def test_a_trial_that_fails_is_listed_and_the_others_go_on(recipe, tmp_path):
