@@ -82,6 +82,9 @@ def main() -> None:
     except UserError as error:
         print(f"error: {error}" if "\n" not in str(error) else str(error), file=sys.stderr)
         sys.exit(2)
+    except PermissionError as error:
+        print(f"error: {error.filename}: permission denied", file=sys.stderr)
+        sys.exit(2)
     except BrokenPipeError:  # the reader of a pipe had enough
         sys.stderr.close()
         sys.exit(0)

@@ -43,7 +43,7 @@ def summarize(predictions: dict[str, Predictions], task: Task) -> dict[str, dict
 
 
 def domains_h_score(domains: dict[str, dict[str, Any]]) -> float | None:
-    """The H-score of a ``domains`` block: harmonic mean of source and target accuracy; None where there is no target."""
+    """The H-score of a ``domains`` block: harmonic mean of source and target accuracy, None without a target."""
     by_role: dict[str, list[float | None]] = {"source": [], "target": []}
     for numbers in domains.values():
         by_role[numbers["role"]].append(numbers["accuracy"])

@@ -14,6 +14,7 @@ from uan_da.sweeps.jobs import Event, Executor, Job, run_folder
 from uan_da.sweeps.sheets import NONE, Sheet
 from uan_da.sweeps.space import Space
 from uan_da.sweeps.work import cut
+from uan_da.training.run import check_folder
 
 STARTUP = 5
 """Whole trials before the first may be stopped early."""
@@ -101,6 +102,7 @@ def tune(
     """
     optuna = _optuna()
     study = optuna.create_study(direction="maximize", sampler=optuna.samplers.TPESampler(seed=SEED))
+    check_folder(Path(out))
     folder, addresses, over = Path(out), Addresses(), list[Trial]()
     while len(over) < trials:
         drawn = [study.ask() for _ in range(min(at_once, trials - len(over)))]
