@@ -118,11 +118,12 @@ def test_the_callers_random_numbers_are_left_alone(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("after", [1, 2, 3, 4])
 def test_an_interrupted_run_goes_on_to_the_same_bits(finished: Run, tmp_path: Path, after: int) -> None:
+    before = signal.getsignal(signal.SIGINT)
     with pytest.raises(Interrupted) as caught:
         train(recipe(), tmp_path / "r", monitor=Stopper(after, signal.SIGINT))
     assert caught.value.exit_code == 130
     assert state(Run(tmp_path / "r"))["step"] == after
-    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    assert signal.getsignal(signal.SIGINT) is before
     run = train(recipe(), tmp_path / "r", resume=True)
     assert_same(state(run), state(finished))
     assert run.metrics() == finished.metrics()
