@@ -53,8 +53,9 @@ class Tent(nn.Module):
         with batch_statistics(model), domain_context(model, target.domain):
             for epoch in range(self.epochs):
                 for _, images in target.batches(self.batch, epoch):
+                    images.requires_grad_()  # PyTorch 2.11 has a GroupNorm that crashes where its input needs none
                     loss = entropy(model(images).logits).mean()
-                    gradients = torch.autograd.grad(loss, affine, allow_unused=True)
+                    _, *gradients = torch.autograd.grad(loss, [images, *affine], allow_unused=True)
                     for parameter, gradient in zip(affine, gradients, strict=True):
                         parameter.grad = gradient
                     optimizer.step()
