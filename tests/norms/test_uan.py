@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from uan_da.norms import UAN, UAN1d, UAN2d, UAN3d, frozen_statistics
-from uan_da.norms.uan import PRIOR_FLOOR
+from uan_da.norms.em import PRIOR_FLOOR
 
 SHAPES = {UAN1d: (6, 4), UAN2d: (6, 4, 3, 2), UAN3d: (6, 4, 2, 3, 2)}
 ASSIGNMENTS = ["sample", "element"]

@@ -93,6 +93,46 @@ def sample_moments(tau_nk: Tensor, mean_nc: Tensor, var_nc: Tensor, positions: i
     return Moments(mean_kc, var_kc, sum_k1 / total.clamp_min(1.0), sum_k1 * positions)
 
 
+def sample_map(
+    tau_nk: Tensor, mean_kc: Tensor, var_kc: Tensor, gain: Tensor | None, bias_c: Tensor | None, eps: float
+) -> tuple[Tensor, Tensor]:
+    r"""Slope and offset ``(N, C)`` of one affine map per sample and channel.
+
+    .. math:: \sum_k τ_k g_{kc} (x - a_{kc}) / \sqrt{b_{kc} + ε} + β_c
+
+    The gain g is f γ and broadcasts over ``(K, C)``; None is 1.
+    """
+    scale_kc = (var_kc + eps).rsqrt()
+    if gain is not None:
+        scale_kc = scale_kc * gain
+    offset_nc = -(tau_nk @ (mean_kc * scale_kc))
+    return tau_nk @ scale_kc, offset_nc if bias_c is None else offset_nc + bias_c
+
+
+def own_map(
+    tau_nk: Tensor, mean_nc: Tensor, var_nc: Tensor, gain: Tensor | None, bias_c: Tensor | None, eps: float
+) -> tuple[Tensor, Tensor]:
+    """The same where every sample has its own mean and variance ``(N, C)``."""
+    slope_nc = (var_nc + eps).rsqrt()
+    if gain is not None:
+        slope_nc = slope_nc * (tau_nk @ gain.expand(tau_nk.shape[1], mean_nc.shape[1]))
+    offset_nc = -mean_nc * slope_nc
+    return slope_nc, offset_nc if bias_c is None else offset_nc + bias_c
+
+
+def shrunk(
+    mode: tuple[Tensor, Tensor], mean_nc: Tensor, var_nc: Tensor, shift_c: Tensor, rho: Tensor | float, groups: int
+) -> tuple[Tensor, Tensor]:
+    """Mean and variance ``(N, C)`` of each sample's ``mode``, shrunk toward those of its own channel groups:
+    (1 − ρ)·mode + ρ·sample. Means are less the shift, which differs within a group."""
+    n, c = mean_nc.shape
+    mean_ngc, var_ngc = (mean_nc + shift_c).view(n, groups, c // groups), var_nc.view(n, groups, c // groups)
+    group_mean_ng = mean_ngc.mean(-1, keepdim=True)
+    group_var_ng = (var_ngc + (mean_ngc - group_mean_ng).square()).mean(-1, keepdim=True)
+    own_mean_nc, own_var_nc = (own.expand_as(mean_ngc).reshape(n, c) for own in (group_mean_ng, group_var_ng))
+    return (1 - rho) * mode[0] + rho * (own_mean_nc - shift_c), (1 - rho) * mode[1] + rho * own_var_nc
+
+
 def element_responsibilities(x_ncs: Tensor, mixture: Mixture, eps: float) -> Tensor:
     r"""Responsibilities of single activations, as in the paper: ``(K, N, C, …)``.
 

@@ -10,21 +10,18 @@ from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from uan_da.norms import reference
-from uan_da.norms.distributed import pool, sum_over_processes
+from uan_da.norms.distributed import is_distributed, pool, sum_over_processes
+from uan_da.norms.em import MIN_VAR, em_step, mixture_of
 from uan_da.norms.fused.backend import Backend, element_passes, is_compiled, is_fused, sample_passes
-from uan_da.norms.fused.element import ElementMap, coefficients_of, moments_of
+from uan_da.norms.fused.element import ElementMap
+from uan_da.norms.fused.element_algebra import coefficients_of, map_of, moments_of
 from uan_da.norms.fused.sample import SampleMap
 from uan_da.norms.precision import widened, without_autocast
 from uan_da.norms.reference import Mixture, Moments, along
-from uan_da.norms.running import move, register_running, running_of, update_running
+from uan_da.norms.running import register_running, running_of, update_running
 
-PRIOR_FLOOR = 1e-3
-"""λ_k never falls below this, so that a cluster that lost its data can be found again."""
-MIN_VAR = 1e-12
-"""Floor of σ² in the EM step: a constant channel must not send log σ² to −∞."""
 INITIAL_SPREAD = 0.5
 """How far apart the clusters start, in standard deviations of the first batch."""
 
@@ -171,8 +168,7 @@ class UAN(nn.Module):
             wide = widened(x)
             normalize = self._normalize_samples if self.assignment == "sample" else self._normalize_elements
             shift_c = self._shift(wide.dtype)
-            y = normalize(wide - along(wide, shift_c), shift_c)
-            return reference.affine(y, self.weight, self.bias).to(x.dtype)
+            return normalize(wide - along(wide, shift_c), shift_c).to(x.dtype)
 
     @torch.no_grad()
     def responsibilities(self, x: Tensor) -> Tensor:
@@ -204,12 +200,7 @@ class UAN(nn.Module):
         return self.mean.detach().to(dtype).mean(0)
 
     def _mixture(self, shift_c: Tensor) -> Mixture:
-        """μ (less the shift), σ² and log λ as fresh tensors: the EM step edits the parameters in place, and a
-        pending backward must not have saved those."""
-        dtype = shift_c.dtype
-        floor = PRIOR_FLOOR / self.num_clusters
-        prior_k = floor + (1 - PRIOR_FLOOR) * F.softmax(self.prior_logits.to(dtype), dim=0)
-        return Mixture(self.mean.to(dtype) - shift_c, self.log_var.to(dtype).exp(), prior_k.log())
+        return mixture_of(self.mean, self.log_var, self.prior_logits, shift_c)
 
     def _normalize_samples(self, x: Tensor, shift_c: Tensor) -> Tensor:
         """One affine map per sample and channel, from per-sample, per-channel moments."""
@@ -217,12 +208,9 @@ class UAN(nn.Module):
         return x * along(x, slope_nc) + along(x, offset_nc)
 
     def _fused_samples(self, x: Tensor, shift_c: Tensor) -> Tensor:
-        """The same with γ and β in the map, in two passes over ``x``, and two more backward."""
+        """The same in two passes over ``x``, and two more backward."""
         ends = SampleMap(x, shift_c, sample_passes(x, self._is_compiled()))
-        slope_nc, offset_nc = self._sample_map(*ends.moments(), math.prod(x.shape[2:]), shift_c)
-        if self.weight is not None:
-            slope_nc, offset_nc = slope_nc * self.weight, offset_nc * self.weight
-        return ends.apply(slope_nc, offset_nc if self.bias is None else offset_nc + self.bias)
+        return ends.apply(*self._sample_map(*ends.moments(), math.prod(x.shape[2:]), shift_c))
 
     def _sample_map(self, mean_nc: Tensor, var_nc: Tensor, positions: int, shift_c: Tensor) -> tuple[Tensor, Tensor]:
         """Slope and offset ``(N, C)`` of each sample's channels, from their moments (less the shift)."""
@@ -233,28 +221,14 @@ class UAN(nn.Module):
             mixture,
             shift_c,
         )
-        weight_nk = tau_nk * self._scale(mixture)
+        gain, bias = self._gain(mixture), self._bias(shift_c.dtype)
         if self.shrink is None:
-            rstd_kc = (var_kc + self.eps).rsqrt()
-            return weight_nk @ rstd_kc, -(weight_nk @ (mean_kc * rstd_kc))
-        mean_nc, var_nc = self._shrunk(tau_nk @ mean_kc, tau_nk @ var_kc, mean_nc, var_nc, shift_c)
-        slope_nc = weight_nk.sum(1, keepdim=True) * (var_nc + self.eps).rsqrt()
-        return slope_nc, -mean_nc * slope_nc
-
-    def _shrunk(
-        self, mode_mean_nc: Tensor, mode_var_nc: Tensor, mean_nc: Tensor, var_nc: Tensor, shift_c: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        """The mode's moments, shrunk toward those of the sample's channel groups: (1 − ρ)·mode + ρ·sample."""
-        n, c = mean_nc.shape
-        groups = math.gcd(c, self.shrink_groups)
-        mean_ngc, var_ngc = (mean_nc + shift_c).view(n, groups, c // groups), var_nc.view(n, groups, c // groups)
-        group_mean_ng = mean_ngc.mean(-1, keepdim=True)
-        group_var_ng = (var_ngc + (mean_ngc - group_mean_ng).square()).mean(-1, keepdim=True)
-        own_mean_nc = group_mean_ng.expand_as(mean_ngc).reshape(n, c) - shift_c
-        own_var_nc = group_var_ng.expand_as(var_ngc).reshape(n, c)
+            return reference.sample_map(tau_nk, mean_kc, var_kc, gain, bias, self.eps)
         rho = self.shrink if self.shrink_logit is None else self.shrink_logit.sigmoid()
-        assert rho is not None
-        return (1 - rho) * mode_mean_nc + rho * own_mean_nc, (1 - rho) * mode_var_nc + rho * own_var_nc
+        groups = math.gcd(self.num_features, self.shrink_groups)
+        mode = tau_nk @ mean_kc, tau_nk @ var_kc
+        own = reference.shrunk(mode, mean_nc, var_nc, shift_c, rho, groups)
+        return reference.own_map(tau_nk, *own, gain, bias, self.eps)
 
     def _normalize_elements(self, x: Tensor, shift_c: Tensor) -> Tensor:
         """Every activation by its own mixture of clusters, as in the paper."""
@@ -263,22 +237,20 @@ class UAN(nn.Module):
         mean_kc, var_kc = self._normalizing_moments(
             lambda: reference.element_moments(tau, x, self._reduce), mixture, shift_c
         )
-        return reference.element_output(tau, x, mean_kc, var_kc, self._scale(mixture), self.eps)
+        y = reference.element_output(tau, x, mean_kc, var_kc, self._scale(mixture), self.eps)
+        return reference.affine(y, self.weight, self.bias)
 
     def _fused_elements(self, x: Tensor, shift_c: Tensor) -> Tensor:
-        """The same with γ and β, in two passes over ``x``, and two more backward."""
+        """The same in two passes over ``x``, and two more backward."""
         mixture = self._mixture(shift_c)
         coefficients = coefficients_of(mixture, shift_c, self.eps)
         ends = ElementMap(x, coefficients, element_passes(x, self._is_compiled()))
         values = x.numel() // x.shape[1]
-        mean_kc, var_kc = self._normalizing_moments(
+        moments = self._normalizing_moments(
             lambda: moments_of(ends.sums(), values, coefficients, mixture, self._reduce), mixture, shift_c
         )
-        scale_kc = self._scale(mixture)[:, None] * (var_kc + self.eps).rsqrt()
-        if self.weight is not None:
-            scale_kc = scale_kc * self.weight
-        offset_kc = scale_kc * (mixture.mean - mean_kc)
-        return ends.mix(scale_kc / coefficients.rstd, offset_kc if self.bias is None else offset_kc + self.bias)
+        gain, bias = self._gain(mixture), self._bias(shift_c.dtype)
+        return ends.mix(*map_of(*moments, coefficients, mixture, gain, bias, self.eps))
 
     def _is_compiled(self) -> bool:
         return is_compiled(self.backend, self.assignment, self.num_batches_tracked if self.training else None)
@@ -289,6 +261,17 @@ class UAN(nn.Module):
             return torch.ones_like(mixture.log_prior)
         extra = math.log(self.num_clusters) if self.scale == "unit" else 0.0
         return (-0.5 * (mixture.log_prior + extra)).exp()
+
+    def _gain(self, mixture: Mixture) -> Tensor | None:
+        """f γ, which broadcasts over ``(K, C)``; None is 1."""
+        weight_c = None if self.weight is None else self.weight.to(mixture.mean.dtype)
+        if self.scale == "none":
+            return weight_c
+        scale_k1 = self._scale(mixture)[:, None]
+        return scale_k1 if weight_c is None else scale_k1 * weight_c
+
+    def _bias(self, dtype: torch.dtype) -> Tensor | None:
+        return None if self.bias is None else self.bias.to(dtype)
 
     def _normalizing_moments(
         self, batch_moments: Callable[[], Moments], mixture: Mixture, shift_c: Tensor
@@ -301,22 +284,23 @@ class UAN(nn.Module):
         if not self.training and running is not None:
             return running.mean.to(shift_c.dtype) - shift_c, running.var.to(shift_c.dtype)
         moments = reference.with_fallback(batch_moments(), mixture)
-        if updates and running is not None:
-            update_running(running, moments._replace(mean=moments.mean + shift_c), self.momentum)
-        if self._updates_mixture() and self.em_rate > 0.0:
-            pooled = moments if self.sync else reference.with_fallback(pool(moments), mixture)
-            self._em_step(pooled, mixture, shift_c)
+        self._follow(moments, mixture, shift_c)
         return (mixture.mean, mixture.var) if self.moments == "learned" else (moments.mean, moments.var)
 
     @torch.no_grad()
-    def _em_step(self, moments: Moments, mixture: Mixture, shift_c: Tensor) -> None:
-        """One step of online EM: μ, σ² and λ move toward the moments at ``em_rate``."""
-        move(self.mean, moments.mean + shift_c, self.em_rate)
-        var_kc = torch.lerp(mixture.var, moments.var, self.em_rate)
-        self.log_var.copy_(var_kc.clamp_min(MIN_VAR).log())
-        prior_k = torch.lerp(mixture.log_prior.exp(), moments.mass.mean(1), self.em_rate)
-        floor = PRIOR_FLOOR / self.num_clusters
-        self.prior_logits.copy_((prior_k - floor).clamp_min(floor * PRIOR_FLOOR).log())
+    def _follow(self, moments: Moments, mixture: Mixture, shift_c: Tensor) -> None:
+        """The state moves toward the moments of a batch, in a training forward that updates statistics."""
+        if not (self.training and self.updates_statistics):
+            return
+        own = moments._replace(mean=moments.mean + shift_c)
+        running = running_of(self)
+        if running is not None:
+            update_running(running, own, self.momentum)
+        if self._updates_mixture() and self.em_rate > 0.0:
+            if is_distributed() and not self.sync:
+                moments = reference.with_fallback(pool(moments), mixture)
+                own = moments._replace(mean=moments.mean + shift_c)
+            em_step(self.mean, self.log_var, self.prior_logits, mixture, own, self.em_rate)
 
     @torch.no_grad()
     def _initialize(self, x: Tensor) -> None:
