@@ -148,7 +148,7 @@ def test_streaming_gives_the_batches_that_memory_gives(plates, monkeypatch) -> N
             assert torch.equal(getattr(one, side).labels, getattr(other, side).labels)
 
 
-def test_domains_side_by_side_give_the_batches_that_they_give_one_after_the_other(task) -> None:
+def test_a_batch_is_the_same_with_any_number_of_threads(task) -> None:
     before = torch.get_num_threads()
     try:
         torch.set_num_threads(1)

@@ -37,19 +37,10 @@ class DomainImages:
         """The same without labels."""
         return replace(self, labels=torch.full_like(self.labels, UNKNOWN))
 
-    def none(self) -> Self:
-        """No image, of the same kind."""
-        views = {view: images[:0] for view, images in self.views.items()}
-        return replace(self, views=views, labels=self.labels[:0], domain=self.domain[:0])
-
-    @classmethod
-    def cat(cls, parts: list[Self]) -> Self:
-        """Several domains as one side."""
-        if len(parts) == 1:
-            return parts[0]
-        views = {view: torch.cat([part.views[view] for part in parts]) for view in parts[0].views}
-        labels, domain = (torch.cat([getattr(part, name) for part in parts]) for name in ("labels", "domain"))
-        return cls(views, labels, domain)
+    def __getitem__(self, places: slice) -> Self:
+        """Some of the images, in the same memory."""
+        views = {view: images[places] for view, images in self.views.items()}
+        return type(self)(views, self.labels[places], self.domain[places])
 
 
 @dataclass(frozen=True)

@@ -68,14 +68,6 @@ class Images:
         return map(type(self), torch.split(self.pixels, size), torch.split(self.labels, size))
 
 
-def as_floats(pixels: Tensor) -> Tensor:
-    """uint8 pixels as x / 255: float32 in [0, 1], new memory of the same shape."""
-    if pixels.device.type != "cpu":
-        return pixels.float().div_(255)
-    # NumPy asks the system for large pages; in small ones a large batch costs more to allocate than to compute.
-    return torch.from_numpy(np.empty(pixels.shape, np.float32)).copy_(pixels).div_(255)
-
-
 def decode(examples: Examples, layout: Input) -> Images:
     """All examples as tensors of the size and channels that ``layout`` says."""
     pixels = np.empty((len(examples), layout.channels, layout.size, layout.size), dtype=np.uint8)

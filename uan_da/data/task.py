@@ -14,9 +14,8 @@ from uan_da.data.classes import check_classes
 from uan_da.data.domain_loader import DomainLoader
 from uan_da.data.holdout import hold_out
 from uan_da.data.image_files import DamagedImage
-from uan_da.data.images import ImageSet, as_floats
+from uan_da.data.images import ImageSet
 from uan_da.data.open_dataset import open_dataset
-from uan_da.data.side_by_side import side_by_side
 from uan_da.data.storage import store
 from uan_da.data.views import make_views, standardize
 from uan_da.errors import UserError
@@ -84,11 +83,9 @@ class Task:
             target_labels: for upper bounds that ask for them by name.
         """
         loaders = self.loaders if with_target else self.loaders[: len(self.sources)]
-        parts = self._parts(loaders, step, views)
-        source = DomainImages.cat(parts[: len(self.sources)])
-        if not with_target:
-            return DomainBatch(source, source.none())
-        target = parts[-1]
+        images = self._images(loaders, step, views)
+        sources = sum(loader.batch_size for loader in self.loaders[: len(self.sources)])
+        source, target = images[:sources], images[-self.loaders[-1].batch_size :] if with_target else images[:0]
         return DomainBatch(source, target if target_labels else target.masked())
 
     def unlabelled(self, domain: Domain) -> ImageSet:
@@ -97,25 +94,17 @@ class Task:
 
     def unlabelled_batches(self, domain: Domain, size: int) -> Iterator[Tensor]:
         """The same, in batches ``(N, C, H, W)`` as the network sees them in evaluation."""
-        return (standardize(as_floats(images.pixels), self.layout) for images in domain.train.batches(size))
+        return (standardize(images.pixels, self.layout) for images in domain.train.batches(size))
 
-    def _parts(self, loaders: Sequence[DomainLoader], step: int, views: Sequence[View]) -> list[DomainImages]:
-        """A domain's random numbers are its own: side by side they are the same as one after the other."""
+    def _images(self, loaders: Sequence[DomainLoader], step: int, views: Sequence[View]) -> DomainImages:
+        """All domains as one batch, which costs hardly more operations than one of them."""
+        parts = [loader.batch(step) for loader in loaders]
+        pixels, labels = (torch.cat([getattr(part, name) for part in parts]) for name in ("pixels", "labels"))
+        domains = [torch.full_like(part.labels, loader.index) for part, loader in zip(parts, loaders, strict=True)]
+        random = generator(self.seed, "augment", step)
+        return DomainImages({view: self._view(pixels, view, random) for view in views}, labels, torch.cat(domains))
 
-        def part(loader: DomainLoader) -> DomainImages:
-            return self._part(loader, step, views)
-
-        on_cpu = all(loader.device is None or loader.device.type == "cpu" for loader in loaders)
-        return side_by_side(part, loaders) if on_cpu else list(map(part, loaders))
-
-    def _part(self, loader: DomainLoader, step: int, views: Sequence[View]) -> DomainImages:
-        images = loader.batch(step)
-        random = generator(self.seed, "augment", loader.domain, step)
-        made = {view: self._view(images.pixels, view, random) for view in views}
-        return DomainImages(made, images.labels, torch.full_like(images.labels, loader.index))
-
-    def _view(self, pixels: Tensor, view: View, random: torch.Generator) -> Tensor:
-        images = as_floats(pixels)
+    def _view(self, images: Tensor, view: View, random: torch.Generator) -> Tensor:
         for augmentation in self.augmentations[view]:
             images = augmentation(images, random)
         return standardize(images, self.layout)

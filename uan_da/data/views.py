@@ -7,6 +7,7 @@ from torch import Tensor
 from torchvision.transforms.v2 import functional as F
 
 from uan_da.data.augment import Augmentation
+from uan_da.data.augment.floats import as_floats
 from uan_da.data.batch import View
 from uan_da.errors import UserError
 from uan_da.recipe import Recipe
@@ -14,10 +15,13 @@ from uan_da.recipe.schema import Input
 
 
 def standardize(images: Tensor, layout: Input) -> Tensor:
-    """(x − mean) / std of images in [0, 1], ``(N, C, H, W)``: of their centre, where they are larger than the input."""
+    """(x − mean) / std of images, bytes or in [0, 1], ``(N, C, H, W)``: of their centre, where they are larger than
+    the input."""
     if layout.crop is not None and min(images.shape[2:]) > layout.crop:
         images = F.center_crop(images, [layout.crop, layout.crop])
     mean, std = (torch.as_tensor(value, device=images.device).view(-1, 1, 1) for value in (layout.mean, layout.std))
+    if images.dtype == torch.uint8:
+        return as_floats(images).sub_(mean).div_(std)  # in memory that nobody else has
     return (images - mean).div_(std)
 
 

@@ -53,7 +53,7 @@ def predict(model: Classifier, images: ImageSet, layout: Input, domain: int) -> 
     features, logits = [], []
     with domain_context(model, domain):
         for batch in images.batches(BATCH):
-            x = standardize(batch.pixels.to(device).float() / 255, layout).contiguous(memory_format=torch.channels_last)
+            x = standardize(batch.pixels.to(device), layout).contiguous(memory_format=torch.channels_last)
             output = model(x)
             features.append(output.features.float().cpu())
             logits.append(output.logits.float().cpu())

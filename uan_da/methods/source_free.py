@@ -101,7 +101,7 @@ class Target:
         return Output(*(torch.cat(column).float().cpu() for column in zip(*outputs, strict=True)))
 
     def _seen(self, images: Images, random: torch.Generator | None) -> Tensor:
-        pixels = images.pixels.to(self.device).float().div_(255)
+        pixels = images.pixels.to(self.device)
         for augmentation in self.augmentations if random is not None else ():
             pixels = augmentation(pixels, random)
         return standardize(pixels, self.layout).contiguous(memory_format=torch.channels_last)

@@ -16,6 +16,7 @@ from uan_da.data.augment import (
     RandAugment,
     ResizedCrop,
 )
+from uan_da.data.augment.floats import as_floats
 
 AUGMENTATIONS = [
     Flip(),
@@ -48,6 +49,15 @@ def test_returns_the_same_kind_of_images(augmentation, shape, fill):
     assert result.shape == (*shape[:2], height, width)
     assert result.dtype == torch.float32
     assert ((result >= 0) & (result <= 1)).all()
+    assert torch.equal(images, before)
+
+
+@every
+def test_bytes_stand_for_their_255th_part(augmentation):
+    images = torch.randint(256, (16, 3, 12, 12), dtype=torch.uint8)
+    before = images.clone()
+    expected = augmentation(images.float() / 255, seeded(0))
+    assert torch.equal(as_floats(augmentation(images, seeded(0))), expected)
     assert torch.equal(images, before)
 
 
@@ -109,13 +119,13 @@ def test_a_cpu_generator_gives_the_same_draws_on_a_gpu(augmentation):
     ("images", "message"),
     [
         (
-            torch.zeros(2, 3, 8, 8, dtype=torch.uint8),
-            r"`images` to be a tensor of torch.float32, but got torch.uint8",
+            torch.zeros(2, 3, 8, 8, dtype=torch.float64),
+            r"`images` to be a tensor of torch.uint8 or torch.float32, but got torch.float64",
         ),
         (torch.zeros(3, 8, 8), r"`images` to have the shape .* but got \(3, 8, 8\)"),
         (torch.zeros(2, 4, 8, 8), r"`images` to have the shape .* but got \(2, 4, 8, 8\)"),
         (torch.zeros(2, 3, 0, 8), r"`images` to have the shape .* but got \(2, 3, 0, 8\)"),
-        ([[1.0]], r"`images` to be a tensor of torch.float32, but got list"),
+        ([[1.0]], r"`images` to be a tensor of torch.uint8 or torch.float32, but got list"),
     ],
 )
 def test_refuses_what_is_no_batch_of_images(augmentation, images, message):

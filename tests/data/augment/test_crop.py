@@ -13,6 +13,13 @@ def test_every_place_in_the_padded_image_is_drawn():
     assert {tuple(crop.flatten().tolist()) for crop in result} == windows
 
 
+def test_bytes_stay_bytes_and_lose_nothing():
+    images = torch.randint(256, (16, 3, 9, 7), dtype=torch.uint8)
+    cropped = Crop(padding=3)(images, torch.Generator().manual_seed(0))
+    assert cropped.dtype == torch.uint8
+    assert torch.equal(cropped.float(), Crop(padding=3)(images.float(), torch.Generator().manual_seed(0)))
+
+
 def test_without_padding_nothing_changes():
     images = torch.rand(4, 3, 5, 7)
     assert torch.equal(Crop(padding=0)(images, None), images)

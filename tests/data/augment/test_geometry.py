@@ -32,6 +32,16 @@ def test_affine_equals_torchvision(images):
     torch.testing.assert_close(result, torch.stack(expected), atol=1e-4, rtol=0)
 
 
+def test_the_nearest_pixel_equals_torchvision(images):
+    angle, shift = torch.linspace(-170, 170, len(images)), torch.linspace(-6.3, 7.2, len(images))
+    expected = [
+        reference.affine(image, a, [s, -s], 1.0, [0.0, 0.0], interpolation=InterpolationMode.NEAREST)
+        for image, a, s in zip(images, angle.tolist(), shift.tolist(), strict=True)
+    ]
+    way_back = matrix(len(images), angle=angle, translate_x=shift, translate_y=-shift)
+    assert torch.equal(geometry.affine(images, way_back, "nearest"), torch.stack(expected))
+
+
 def test_a_translation_by_whole_pixels_is_a_shift():
     images = torch.rand(2, 3, 6, 9)
     moved = geometry.affine(

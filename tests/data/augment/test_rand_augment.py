@@ -6,11 +6,11 @@ from torchvision.transforms.v2 import InterpolationMode
 from torchvision.transforms.v2 import functional as reference
 
 from uan_da.data.augment import RandAugment
-from uan_da.data.augment.rand_augment import OPERATIONS, apply_operations
+from uan_da.data.augment.rand_augment import GEOMETRIC, OPERATIONS, apply_operations_
 
 
 def affine(image, angle=0.0, translate=(0.0, 0.0), shear=(0.0, 0.0)):
-    return reference.affine(image, angle, list(translate), 1.0, list(shear), interpolation=InterpolationMode.BILINEAR)
+    return reference.affine(image, angle, list(translate), 1.0, list(shear), interpolation=InterpolationMode.NEAREST)
 
 
 def on_uint8(operation, image, *parameters):
@@ -47,11 +47,13 @@ def test_operations_mixed_in_a_batch_equal_torchvision(images, level):
     mixed = torch.randperm(count, generator=torch.Generator().manual_seed(0))
     batch, operation = images[mixed // len(OPERATIONS)], mixed % len(OPERATIONS)
     sign = torch.arange(count) % 2 * 2 - 1
-    result = apply_operations(batch, operation, torch.full((count,), level), sign)
+    result = apply_operations_(batch.clone(), operation, torch.full((count,), level), sign)
     for i in range(count):
         name = OPERATIONS[operation[i]]
         wanted = expected(name, batch[i], level, sign[i].item())
-        torch.testing.assert_close(result[i], wanted, atol=2e-4, rtol=0, msg=lambda m, n=name: f"{n}: {m}")
+        differs = (result[i] - wanted).abs() > 2e-4
+        # A place halfway between two pixels may be rounded to either.
+        assert differs.float().mean() <= (0.01 if name in GEOMETRIC else 0.0), name
 
 
 def test_the_list_is_fixmatchs():

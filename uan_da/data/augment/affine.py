@@ -5,8 +5,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from uan_da.data.augment.checks import check_images, check_number, check_range
+from uan_da.data.augment.checks import check_number, check_range
 from uan_da.data.augment.draws import uniform
+from uan_da.data.augment.floats import as_floats
 from uan_da.data.augment.geometry import affine, affine_matrix
 
 
@@ -34,7 +35,7 @@ class Affine:
 
     def __call__(self, images: Tensor, generator: torch.Generator | None) -> Tensor:
         """(N, C, H, W) to (N, C, H, W), bilinear."""
-        check_images(images)
+        images = as_floats(images)
         num_images, _, height, width = images.shape
         angle, x, y, shear = uniform(4, num_images, generator=generator, device=images.device, low=-1, high=1)
         low, high = self.scale

@@ -6,10 +6,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from uan_da.data.augment.checks import check_images, check_number, check_range
+from uan_da.data.augment.checks import check_number, check_range
 from uan_da.data.augment.draws import uniform
 from uan_da.data.augment.filters import gaussian_blur
-from uan_da.data.augment.per_group import apply_per_group
+from uan_da.data.augment.floats import as_floats
+from uan_da.data.augment.per_group import apply_per_group_
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,13 +30,13 @@ class Blur:
 
     def __call__(self, images: Tensor, generator: torch.Generator | None) -> Tensor:
         """(N, C, H, W) to (N, C, H, W)."""
-        check_images(images)
+        images = as_floats(images)
         low, high = self.sigma
         blurred = uniform(len(images), generator=generator) < self.p
         sigma = uniform(len(images), generator=generator, device=images.device, low=low, high=high)
         radius = min(math.ceil(3 * high), images.shape[2] - 1, images.shape[3] - 1)
-        return apply_per_group(
-            images,
-            blurred.long(),
-            [lambda part, _: part, lambda part, place: gaussian_blur(part, sigma[place], radius)],
-        )
+
+        def blur(part: Tensor, place: Tensor) -> Tensor:
+            return gaussian_blur(part, sigma[place], radius)
+
+        return apply_per_group_(images.clone(), blurred.long(), (lambda part, _: part, blur))

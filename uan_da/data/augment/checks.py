@@ -28,10 +28,10 @@ def check_range(name: str, value: object, high: float = math.inf) -> None:
 
 
 def check_images(images: Tensor) -> None:
-    """Raises ValueError unless ``images`` is float32 (N, C, H, W) with C = 1 or 3; values go unchecked."""
-    if not isinstance(images, Tensor) or images.dtype != torch.float32:
+    """Raises ValueError unless ``images`` is uint8 or float32 (N, C, H, W), C = 1 or 3; values go unchecked."""
+    if not isinstance(images, Tensor) or images.dtype not in (torch.uint8, torch.float32):
         got = images.dtype if isinstance(images, Tensor) else type(images).__name__
-        raise ValueError(f"Expected `images` to be a tensor of torch.float32, but got {got}")
+        raise ValueError(f"Expected `images` to be a tensor of torch.uint8 or torch.float32, but got {got}")
     if images.ndim != 4 or images.shape[1] not in (1, 3) or 0 in images.shape[2:]:
         raise ValueError(
             f"Expected `images` to have the shape (N, 1 or 3, height, width), but got {tuple(images.shape)}"

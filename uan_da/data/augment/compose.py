@@ -9,7 +9,9 @@ from torch import Tensor
 
 
 class Augmentation(Protocol):
-    """Takes float32 images (N, C, H, W) in [0, 1] and returns the same kind, with one draw per image."""
+    """Takes images (N, C, H, W), float32 in [0, 1] or bytes, and returns float32, with one draw per image.
+
+    One that only moves pixels may return the type that it is given."""
 
     def __call__(self, images: Tensor, generator: torch.Generator | None) -> Tensor:
         """Draws from ``generator`` (the global one if ``None``); does not write to ``images``."""

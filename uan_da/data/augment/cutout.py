@@ -5,8 +5,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from uan_da.data.augment.checks import check_images, check_number
+from uan_da.data.augment.checks import check_number
 from uan_da.data.augment.draws import integers
+from uan_da.data.augment.floats import as_floats
 from uan_da.data.augment.geometry import erase
 
 
@@ -25,7 +26,7 @@ class Cutout:
 
     def __call__(self, images: Tensor, generator: torch.Generator | None) -> Tensor:
         """(N, C, H, W) to (N, C, H, W)."""
-        check_images(images)
+        images = as_floats(images)
         num_images, _, height, width = images.shape
         side = round(self.size * min(height, width))
         y = integers(num_images, high=height, generator=generator, device=images.device)

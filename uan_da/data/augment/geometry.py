@@ -4,7 +4,8 @@ All take float32 images (N, C, H, W) in [0, 1] and return the same; a parameter 
 another is given, and lives on the images' device. Lengths are in pixels, x to the right and y downwards.
 """
 
-import numpy as np
+from typing import Literal
+
 import torch
 from torch import Tensor
 from torch.nn.functional import grid_sample
@@ -21,14 +22,18 @@ def crop(images: Tensor, top: Tensor, left: Tensor, height: int, width: int) -> 
     """Cuts out ``height`` × ``width`` pixels whose first row is ``top`` and first column ``left`` (integers).
 
     Returns:
-        (N, C, height, width), exact pixels. Each window lies inside its image.
+        (N, C, height, width), exact pixels of any type. Each window lies inside its image.
     """
-    if images.device.type == "cpu":
-        # NumPy copies row by row, where PyTorch looks up every pixel.
-        views = np.lib.stride_tricks.sliding_window_view(images.numpy(), (height, width), axis=(2, 3))
-        return torch.from_numpy(views[np.arange(len(images)), :, top.numpy(), left.numpy()])
-    windows = images.unfold(2, height, 1).unfold(3, width, 1)
-    return windows[torch.arange(len(images), device=images.device), :, top, left]
+    count, channels, rows, columns = images.shape
+    if not count:
+        return images.new_empty(count, channels, height, width)
+    # All stretches of `width` values, wherever they start, as rows of one table: to look up rows is much faster than
+    # to look up pixels.
+    stretches = images.reshape(-1).unfold(0, width, 1)
+    first = (torch.arange(count, device=images.device) * channels * rows + top) * columns + left
+    row = torch.arange(channels, device=images.device)[:, None] * rows + torch.arange(height, device=images.device)
+    chosen = first[:, None, None] + row * columns
+    return stretches.index_select(0, chosen.view(-1)).view(count, channels, height, width)
 
 
 def resized_crop(images: Tensor, box: Tensor, size: int) -> Tensor:
@@ -93,13 +98,14 @@ def affine_matrix(
     return torch.cat((inverse, -offset), dim=2)
 
 
-def affine(images: Tensor, matrix: Tensor) -> Tensor:
-    """Fills each pixel from where ``matrix`` sends it, bilinearly; what lies outside the image is black.
+def affine(images: Tensor, matrix: Tensor, mode: Literal["bilinear", "nearest"] = "bilinear") -> Tensor:
+    """Fills each pixel from where ``matrix`` sends it; what lies outside the image is black.
 
     Args:
         images: (N, C, H, W).
         matrix: (N, 2, 3), which takes (x, y, 1) in the result to (x, y) in the image, both measured from the
             centre.
+        mode: how to read between the pixels of the image.
 
     Returns:
         (N, C, H, W).
@@ -112,7 +118,8 @@ def affine(images: Tensor, matrix: Tensor) -> Tensor:
     to_unit = matrix.new_tensor([2 / width, 2 / height])
     of_x, of_y, offset = (matrix * to_unit[:, None])[..., None, None].unbind(2)
     grid = (of_x * x + (of_y * y[:, None] + offset)).permute(0, 2, 3, 1)
-    return grid_sample(images, grid, align_corners=False).clamp_(max=1)
+    moved = grid_sample(images, grid, mode, align_corners=False)
+    return moved.clamp_(max=1) if mode == "bilinear" else moved
 
 
 def erase(images: Tensor, top: Tensor, left: Tensor, side: int, fill: float) -> Tensor:

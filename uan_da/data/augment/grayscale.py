@@ -5,9 +5,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from uan_da.data.augment.checks import check_images, check_number, per_image
+from uan_da.data.augment.checks import check_number, per_image
 from uan_da.data.augment.color import grayscale
 from uan_da.data.augment.draws import uniform
+from uan_da.data.augment.floats import as_floats
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,6 +22,6 @@ class Grayscale:
 
     def __call__(self, images: Tensor, generator: torch.Generator | None) -> Tensor:
         """(N, C, H, W) to (N, C, H, W)."""
-        check_images(images)
+        images = as_floats(images)
         grey = uniform(len(images), generator=generator, device=images.device) < self.p
         return torch.where(per_image("grey", grey, images), grayscale(images), images)

@@ -8,8 +8,8 @@ from torch import Tensor
 Operation = Callable[[Tensor, Tensor], Tensor]
 
 
-def apply_per_group(images: Tensor, group: Tensor, operations: Sequence[Operation]) -> Tensor:
-    """Applies to each image the operation that its group names, one call per operation.
+def apply_per_group_(images: Tensor, group: Tensor, operations: Sequence[Operation]) -> Tensor:
+    """Applies to each image the operation that its group names, in place, one call per operation.
 
     A group without images costs nothing.
 
@@ -21,12 +21,20 @@ def apply_per_group(images: Tensor, group: Tensor, operations: Sequence[Operatio
             returns images of the same shape.
 
     Returns:
-        (N, C, H, W), in the batch's order.
+        ``images``.
     """
     counts: list[int] = torch.bincount(group, minlength=len(operations)).tolist()
-    order = group.argsort(stable=True)
-    places = order.to(images.device)
-    parts = torch.split(images.index_select(0, places), counts)
-    groups = zip(operations, parts, torch.split(places, counts), strict=True)
-    changed = [operation(part, place) for operation, part, place in groups if len(place)]
-    return torch.cat(changed).index_select(0, order.argsort().to(images.device)) if changed else images
+    places = group.argsort(stable=True).to(images.device)
+    for operation, place in zip(operations, torch.split(places, counts), strict=True):
+        part = images.index_select(0, place)
+        changed = operation(part, place) if len(place) else part
+        if changed is not part:
+            _write(images, place, changed)
+    return images
+
+
+def _write(images: Tensor, place: Tensor, changed: Tensor) -> None:
+    if images.device.type == "cpu":
+        images.numpy()[place.numpy()] = changed.numpy()  # image by image, where PyTorch would go value by value
+    else:
+        images.index_copy_(0, place, changed)

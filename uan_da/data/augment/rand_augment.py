@@ -1,12 +1,13 @@
 """RandAugment, as FixMatch uses it."""
 
+import math
 from dataclasses import dataclass
 from functools import partial
 
 import torch
 from torch import Tensor
 
-from uan_da.data.augment.checks import check_images, check_integer, check_number
+from uan_da.data.augment.checks import check_integer, check_number
 from uan_da.data.augment.color import (
     autocontrast,
     brightness,
@@ -19,8 +20,9 @@ from uan_da.data.augment.color import (
 from uan_da.data.augment.cutout import Cutout
 from uan_da.data.augment.draws import integers, uniform
 from uan_da.data.augment.filters import sharpness
-from uan_da.data.augment.geometry import affine, affine_matrix
-from uan_da.data.augment.per_group import apply_per_group
+from uan_da.data.augment.floats import as_floats
+from uan_da.data.augment.geometry import affine
+from uan_da.data.augment.per_group import apply_per_group_
 
 GEOMETRIC = ("Rotate", "ShearX", "ShearY", "TranslateX", "TranslateY")
 OPERATIONS = (
@@ -58,9 +60,9 @@ class RandAugment:
     TranslateX, TranslateY        0 … 0.3 of the side, either way
     ============================  ==================================================================
 
-    Geometric operations are bilinear, about the centre, and bring in black. The authors of AdaMatch
-    (Berthelot et al., arXiv:2106.04732) used CTAugment, which learns the levels; the Keras example of
-    AdaMatch has RandAugment with 2 operations at half magnitude, the defaults here.
+    Geometric operations are about the centre, take the nearest pixel, as in FixMatch's code, and bring in
+    black. The authors of AdaMatch (Berthelot et al., arXiv:2106.04732) used CTAugment, which learns the levels;
+    the Keras example of AdaMatch has RandAugment with 2 operations at half magnitude, the defaults here.
 
     Args:
         num_ops: operations per image.
@@ -80,17 +82,19 @@ class RandAugment:
 
     def __call__(self, images: Tensor, generator: torch.Generator | None) -> Tensor:
         """(N, C, H, W) to (N, C, H, W)."""
-        check_images(images)
-        for _ in range(self.num_ops):
-            operation = integers(len(images), high=len(OPERATIONS), generator=generator)
-            level = uniform(len(images), generator=generator, device=images.device, high=self.magnitude)
-            sign = integers(len(images), high=2, generator=generator, device=images.device) * 2 - 1
-            images = apply_operations(images, operation, level, sign)
+        floats = as_floats(images)
+        images = floats.clone() if floats is images else floats
+        shape = self.num_ops, len(images)
+        operation = integers(*shape, high=len(OPERATIONS), generator=generator)
+        level = uniform(*shape, generator=generator, device=images.device, high=self.magnitude)
+        sign = integers(*shape, high=2, generator=generator, device=images.device) * 2 - 1
+        for chosen in zip(operation, level, sign, strict=True):
+            apply_operations_(images, *chosen)
         return Cutout(size=self.cutout)(images, generator) if self.cutout else images
 
 
-def apply_operations(images: Tensor, operation: Tensor, level: Tensor, sign: Tensor) -> Tensor:
-    """Applies one operation to each image; see `RandAugment` for what a level means.
+def apply_operations_(images: Tensor, operation: Tensor, level: Tensor, sign: Tensor) -> Tensor:
+    """Applies one operation to each image, in place; see `RandAugment` for what a level means.
 
     Args:
         images: (N, C, H, W), float32 in [0, 1].
@@ -99,12 +103,12 @@ def apply_operations(images: Tensor, operation: Tensor, level: Tensor, sign: Ten
         sign: (N,), −1 or 1, the direction of the geometric operations.
 
     Returns:
-        (N, C, H, W).
+        ``images``.
     """
     num_pointwise = len(OPERATIONS) - len(GEOMETRIC)
     pointwise = [partial(_pointwise, name, level) for name in OPERATIONS[:num_pointwise]]
-    moved = partial(_geometric, operation.to(images.device) - num_pointwise, level * sign)
-    return apply_per_group(images, operation.clamp(max=num_pointwise), [*pointwise, moved])
+    moved = partial(_geometric, operation.to(level.device) - num_pointwise, level * sign)
+    return apply_per_group_(images, operation.clamp(max=num_pointwise), [*pointwise, moved])
 
 
 def _pointwise(name: str, level: Tensor, images: Tensor, place: Tensor) -> Tensor:
@@ -138,12 +142,8 @@ def _geometric(operation: Tensor, signed_level: Tensor, images: Tensor, place: T
     operation, signed_level = operation.index_select(0, place), signed_level.index_select(0, place)
     chosen = operation[:, None] == torch.arange(len(GEOMETRIC), device=images.device)
     rotate, shear_x, shear_y, translate_x, translate_y = (chosen * signed_level[:, None]).unbind(1)
-    matrix = affine_matrix(
-        angle=30 * rotate,
-        translate_x=0.3 * width * translate_x,
-        translate_y=0.3 * height * translate_y,
-        scale=torch.ones_like(rotate),
-        shear_x=(0.3 * shear_x).atan().rad2deg(),
-        shear_y=(0.3 * shear_y).atan().rad2deg(),
-    )
-    return affine(images, matrix)
+    cos, sin = (math.pi / 6 * rotate).cos(), (math.pi / 6 * rotate).sin()
+    # The way back from the result to the image, as `affine` takes it: of one operation, for the others are nought.
+    to_x = cos, sin + 0.3 * shear_x, -0.3 * width * translate_x
+    to_y = 0.3 * shear_y - sin, cos, -0.3 * height * translate_y
+    return affine(images, torch.stack((*to_x, *to_y), dim=1).view(-1, 2, 3), "nearest")

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from uan_da.data.augment.checks import check_images, check_integer, check_range
+from uan_da.data.augment.checks import check_integer, check_range
 from uan_da.data.augment.draws import uniform
+from uan_da.data.augment.floats import as_floats
 from uan_da.data.augment.geometry import resized_crop
 
 _ATTEMPTS = 10
@@ -33,7 +34,7 @@ class ResizedCrop:
 
     def __call__(self, images: Tensor, generator: torch.Generator | None) -> Tensor:
         """(N, C, H, W) to (N, C, size, size)."""
-        check_images(images)
+        images = as_floats(images)
         height, width = images.shape[2:]
         return resized_crop(images, self.boxes(len(images), height, width, generator).to(images.device), self.size)
 
