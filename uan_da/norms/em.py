@@ -18,7 +18,8 @@ def mixture_of(mean_kc: Tensor, log_var_kc: Tensor, logits_k: Tensor, shift_c: T
     backward must not have saved those."""
     dtype = shift_c.dtype
     floor = PRIOR_FLOOR / len(logits_k)
-    prior_k = floor + (1 - PRIOR_FLOOR) * F.softmax(logits_k.to(dtype), dim=0)
+    share_k = F.softmax(logits_k.to(dtype), dim=0)
+    prior_k = torch.rsub(share_k, floor, alpha=PRIOR_FLOOR - 1)  # floor + (1 − PRIOR_FLOOR) · share, at once
     return Mixture(mean_kc.to(dtype) - shift_c, log_var_kc.to(dtype).exp(), prior_k.log())
 
 
@@ -29,7 +30,7 @@ def em_step(
     """One step of online EM: μ, σ² and λ move toward the moments (of the data as they are, without a shift) at
     ``rate``; ``mixture`` is that of the parameters."""
     move(mean_kc, moments.mean, rate)
-    log_var_kc.copy_(torch.lerp(mixture.var, moments.var, rate).clamp_min_(MIN_VAR).log_())
+    torch.log(torch.lerp(mixture.var, moments.var, rate).clamp_min_(MIN_VAR), out=log_var_kc)
     prior_k = torch.lerp(mixture.log_prior.exp(), moments.mass.mean(1), rate)
     floor = PRIOR_FLOOR / len(logits_k)
-    logits_k.copy_(prior_k.sub_(floor).clamp_min_(floor * PRIOR_FLOOR).log_())
+    torch.log(prior_k.sub_(floor).clamp_min_(floor * PRIOR_FLOOR), out=logits_k)

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from uan_da.norms import reference
 from uan_da.norms.distributed import is_distributed, pool, sum_over_processes
 from uan_da.norms.em import MIN_VAR, em_step, mixture_of
+from uan_da.norms.fused import element_batch, sample_algebra, sample_batch
 from uan_da.norms.fused.backend import Backend, element_passes, is_compiled, is_fused, sample_passes
 from uan_da.norms.fused.element import ElementMap
 from uan_da.norms.fused.element_algebra import coefficients_of, map_of, moments_of
@@ -209,7 +210,14 @@ class UAN(nn.Module):
 
     def _fused_samples(self, x: Tensor, shift_c: Tensor) -> Tensor:
         """The same in two passes over ``x``, and two more backward."""
-        ends = SampleMap(x, shift_c, sample_passes(x, self._is_compiled()))
+        passes = sample_passes(x, self._is_compiled())
+        if self.shrink is None and self._normalizes_by_own_batch():
+            mixture = self._mixture(shift_c)
+            layer = sample_algebra.Layer(*self._gain_and_bias(mixture), self.eps, self.temperature)
+            y, moments = sample_batch.normalize(x, shift_c, mixture, layer, passes)
+            self._follow(moments, mixture, shift_c)
+            return y
+        ends = SampleMap(x, shift_c, passes)
         return ends.apply(*self._sample_map(*ends.moments(), math.prod(x.shape[2:]), shift_c))
 
     def _sample_map(self, mean_nc: Tensor, var_nc: Tensor, positions: int, shift_c: Tensor) -> tuple[Tensor, Tensor]:
@@ -221,7 +229,7 @@ class UAN(nn.Module):
             mixture,
             shift_c,
         )
-        gain, bias = self._gain(mixture), self._bias(shift_c.dtype)
+        gain, bias = self._gain_and_bias(mixture)
         if self.shrink is None:
             return reference.sample_map(tau_nk, mean_kc, var_kc, gain, bias, self.eps)
         rho = self.shrink if self.shrink_logit is None else self.shrink_logit.sigmoid()
@@ -242,15 +250,23 @@ class UAN(nn.Module):
 
     def _fused_elements(self, x: Tensor, shift_c: Tensor) -> Tensor:
         """The same in two passes over ``x``, and two more backward."""
-        mixture = self._mixture(shift_c)
+        mixture, passes = self._mixture(shift_c), element_passes(x, self._is_compiled())
+        gain, bias = self._gain_and_bias(mixture)
+        if self._normalizes_by_own_batch():
+            y, moments = element_batch.normalize(x, shift_c, mixture, gain, bias, self.eps, passes)
+            self._follow(moments, mixture, shift_c)
+            return y
         coefficients = coefficients_of(mixture, shift_c, self.eps)
-        ends = ElementMap(x, coefficients, element_passes(x, self._is_compiled()))
-        values = x.numel() // x.shape[1]
-        moments = self._normalizing_moments(
+        ends, values = ElementMap(x, coefficients, passes), x.numel() // x.shape[1]
+        mean_kc, var_kc = self._normalizing_moments(
             lambda: moments_of(ends.sums(), values, coefficients, mixture, self._reduce), mixture, shift_c
         )
-        gain, bias = self._gain(mixture), self._bias(shift_c.dtype)
-        return ends.mix(*map_of(*moments, coefficients, mixture, gain, bias, self.eps))
+        return ends.mix(*map_of(mean_kc, var_kc, coefficients, mixture, gain, bias, self.eps))
+
+    def _normalizes_by_own_batch(self) -> bool:
+        """Whether (a, b) are the moments of this process's batch, and so what has a backward derived by hand."""
+        is_batch = self.moments == "batch" and (self.training or self.running_mean is None)
+        return is_batch and not (self.sync and self.training and is_distributed())
 
     def _is_compiled(self) -> bool:
         return is_compiled(self.backend, self.assignment, self.num_batches_tracked if self.training else None)
@@ -262,16 +278,14 @@ class UAN(nn.Module):
         extra = math.log(self.num_clusters) if self.scale == "unit" else 0.0
         return (-0.5 * (mixture.log_prior + extra)).exp()
 
-    def _gain(self, mixture: Mixture) -> Tensor | None:
-        """f γ, which broadcasts over ``(K, C)``; None is 1."""
-        weight_c = None if self.weight is None else self.weight.to(mixture.mean.dtype)
-        if self.scale == "none":
-            return weight_c
-        scale_k1 = self._scale(mixture)[:, None]
-        return scale_k1 if weight_c is None else scale_k1 * weight_c
-
-    def _bias(self, dtype: torch.dtype) -> Tensor | None:
-        return None if self.bias is None else self.bias.to(dtype)
+    def _gain_and_bias(self, mixture: Mixture) -> tuple[Tensor | None, Tensor | None]:
+        """f γ, which broadcasts over ``(K, C)``, and β, in the type of the maths; None is 1, and 0."""
+        dtype = mixture.mean.dtype
+        gain, bias_c = (None if p is None else p.to(dtype) for p in (self.weight, self.bias))
+        if self.scale != "none":
+            scale_k1 = self._scale(mixture)[:, None]
+            gain = scale_k1 if gain is None else scale_k1 * gain
+        return gain, bias_c
 
     def _normalizing_moments(
         self, batch_moments: Callable[[], Moments], mixture: Mixture, shift_c: Tensor
