@@ -112,7 +112,24 @@ def test_a_backward_under_autocast_is_not_narrowed(assignment: Any, trained: Mak
 
 
 @BOTH
-@pytest.mark.parametrize("frozen", ["x", "clusters", "affine"])
+def test_a_step_of_the_bias_and_the_clusters_disturbs_no_pending_backward(assignment: Any, trained: Make) -> None:
+    """No gradient needs their values any more, as none of BatchNorm's needs its bias."""
+    torch.manual_seed(0)
+    layer, gradients = trained(UAN2d(4, assignment=assignment), 8, 4, 3, 3), []
+    layer.updates_statistics = False
+    x, g = torch.randn(2, 8, 4, 3, 3)
+    y, other = layer(x), layer(x)
+    for pending in (y, other):
+        gradients.append(torch.autograd.grad(pending, list(layer.parameters()), g))
+        with torch.no_grad():
+            for name in ("mean", "log_var", "prior_logits", "bias"):
+                layer.get_parameter(name).add_(1.0)
+    for first, second in zip(*gradients, strict=True):
+        assert torch.equal(first, second)
+
+
+@BOTH
+@pytest.mark.parametrize("frozen", ["x", "clusters", "affine", "all but the bias"])
 def test_what_is_frozen_changes_no_other_gradient(assignment: Any, frozen: str, trained: Make) -> None:
     torch.manual_seed(0)
     layer = trained(UAN2d(4, temperature=3.0, assignment=assignment, dtype=torch.float64), 8, 4, 3, 3)
@@ -121,10 +138,13 @@ def test_what_is_frozen_changes_no_other_gradient(assignment: Any, frozen: str, 
     named = {"x": x.requires_grad_(), **dict(layer.named_parameters())}
     whole = dict(zip(named, torch.autograd.grad(layer(x), list(named.values()), g), strict=True))
     groups = {"x": {"x"}, "clusters": {"mean", "log_var", "prior_logits"}, "affine": {"weight", "bias"}}
+    groups["all but the bias"] = set(named) - {"bias"}
     for name in groups[frozen]:
         named.pop(name).requires_grad_(False)
-    for name, gradient in zip(named, torch.autograd.grad(layer(x), list(named.values()), g), strict=True):
-        torch.testing.assert_close(gradient, whole[name], rtol=0, atol=0)
+    for again in (False, True):  # to be differentiated
+        found = torch.autograd.grad(layer(x), list(named.values()), g, create_graph=again)
+        for name, gradient in zip(named, found, strict=True):
+            torch.testing.assert_close(gradient, whole[name], rtol=0, atol=1e-12 if again else 0)
 
 
 @BOTH

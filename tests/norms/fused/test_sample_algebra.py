@@ -30,9 +30,10 @@ def gradients_by_hand(inputs: list[Any], d_slope: Tensor, d_offset: Tensor, opti
     mean_nc, var_nc, *clusters, gain, bias = inputs
     layer, mixture = Layer(gain, bias, *options), Mixture(*clusters)
     slope, offset, sum_k1, trace = sample_algebra.forward(mean_nc, var_nc, mixture, layer)
-    found = sample_algebra.backward(d_slope, d_offset, mixture.mean, layer, trace)
-    d_mean_nc = found.first_nc + 2 * mean_nc * found.var_nc
-    return [slope, offset, trace.mean_kc, trace.var_kc, sum_k1, d_mean_nc, found.var_nc, *found[2:]]
+    found = sample_algebra.backward(d_slope, d_offset, mixture.mean, layer, trace, positions=3)
+    d_mean_nc, d_var_nc = 3 * (found.offset_nc + mean_nc * found.spread_nc), 1.5 * found.spread_nc
+    d_bias = None if bias is None else d_offset.sum(0)
+    return [slope, offset, trace.mean_kc, trace.var_kc, sum_k1, d_mean_nc, d_var_nc, *found[2:], d_bias]
 
 
 def gradients_by_autograd(

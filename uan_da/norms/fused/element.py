@@ -5,6 +5,7 @@ Forward, the first pass takes the sums of τ, τz and τz² from which the momen
 first takes the gradients of α and δ; the small algebra between the passes, which ordinary autograd
 differentiates, turns them into the gradients of the three sums; the second takes those of x and of the clusters'
 coefficients. τ is computed anew in each, so that x is the only large tensor that is saved.
+A training step by the moments of its own batch is shorter: :mod:`uan_da.norms.fused.element_batch`.
 
 Shapes: activations ``(N, C, …)``, inside ``x_ncs`` ``(N, C, S)``; of each cluster and channel ``(K, C)``.
 """

@@ -63,7 +63,7 @@ class _Normalize(Function):
         ctx.eps, ctx.passes = eps, passes
         ctx.set_materialize_grads(False)
         ctx.mark_non_differentiable(*moments)
-        ctx.save_for_backward(x, *mixture, gain, bias_c, shift_c, slope, offset, *coefficients, *trace)
+        ctx.save_for_backward(x, *mixture, gain, shift_c, slope, offset, *coefficients, *trace)
         return y, *moments
 
     @staticmethod
@@ -71,37 +71,29 @@ class _Normalize(Function):
         g = gradients[0]
         if g is None:
             return (None,) * 9
-        x, _, _, _, gain, bias_c, shift_c, slope, offset, *rest = ctx.saved_tensors
-        coefficients, trace = Coefficients(*rest[:3]), Trace(*rest[3:])
+        x, _, _, _, gain, shift_c, slope, offset, *rest = ctx.saved_tensors
+        coefficients, trace, has_bias = Coefficients(*rest[:3]), Trace(*rest[3:]), ctx.needs_input_grad[5]
         with without_autocast(x):
-            if torch.is_grad_enabled():
-                plain = _plain(shift_c, ctx.eps)
-                return *recorded_gradients(plain, ctx.saved_tensors[:6], (g,)), None, None, None
             x_ncs, g_ncs = x.flatten(2), g.flatten(2)
+            if torch.is_grad_enabled():
+                recorded = recorded_gradients(_plain(shift_c, ctx.eps), ctx.saved_tensors[:5], (g,))
+                return *recorded, g_ncs.sum((0, 2), dtype=shift_c.dtype) if has_bias else None, None, None, None
             d_slope, d_offset = ctx.passes.gradient_sums(g_ncs, x_ncs, coefficients)
             d_sums, d_square, d_gain = element_algebra.backward(d_slope, d_offset, slope, trace)
             d_x, sums = ctx.passes.gradient(g_ncs, x_ncs, coefficients, slope, offset, d_sums)
             d_mixture = element_algebra.of_clusters(sums, d_square, coefficients.rstd, ctx.eps, trace)
             of_gain = None if gain is None else d_gain.sum_to_size(gain.shape)
-            of_bias = None if bias_c is None else d_offset.sum(0)
-        return d_x.view(x.shape), *d_mixture, of_gain, of_bias, None, None, None
+        return d_x.view(x.shape), *d_mixture, of_gain, d_offset.sum(0) if has_bias else None, None, None, None
 
 
 def _plain(shift_c: Tensor, eps: float) -> Callable[..., tuple[Tensor]]:
-    """y by plain operations, for the backward of a backward."""
+    """y, less β, by plain operations, for the backward of a backward."""
 
-    def plain(
-        x: Tensor,
-        mean_kc: Tensor,
-        var_kc: Tensor,
-        log_prior_k: Tensor,
-        gain: Tensor | None,
-        bias_c: Tensor | None,
-    ) -> tuple[Tensor]:
+    def plain(x: Tensor, mean_kc: Tensor, var_kc: Tensor, log_prior_k: Tensor, gain: Tensor | None) -> tuple[Tensor]:
         mixture, x_ncs = Mixture(mean_kc, var_kc, log_prior_k), x.flatten(2)
         coefficients, values = coefficients_of(mixture, shift_c, eps), x.numel() // x.shape[1]
         sums = PLAIN.sums(x_ncs, coefficients)
-        maps = element_algebra.plain(sums, values, mixture, coefficients, gain, bias_c, eps)
+        maps = element_algebra.plain(sums, values, mixture, coefficients, gain, None, eps)
         return (PLAIN.mix(x_ncs, coefficients, *maps).view(x.shape),)
 
     return plain

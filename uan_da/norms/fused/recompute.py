@@ -15,5 +15,7 @@ def recorded_gradients(
     The inputs count as independent, even where one has been computed from another."""
     inputs = [None if x is None else x.view_as(x) for x in inputs]
     wanted = [x for x in inputs if x is not None and x.requires_grad]
+    if not wanted:
+        return (None,) * len(inputs)
     found = iter(torch.autograd.grad(plain(*inputs), wanted, gradients, create_graph=True, allow_unused=True))
     return tuple(next(found) if x is not None and x.requires_grad else None for x in inputs)

@@ -8,6 +8,7 @@ turns them into gradients of the mean m (less the shift) and variance v over the
 .. math:: ∂x = A g + \tfrac{2}{S} ∂v\, (x - s_c - m) + \tfrac{1}{S} ∂m
 
 so that x, which the network keeps anyway, is the only large tensor that is saved.
+A training step by the moments of its own batch is shorter: :mod:`uan_da.norms.fused.sample_batch`.
 
 Shapes: activations ``(N, C, …)``, inside ``x_ncs`` ``(N, C, S)``; ``shift_c`` ``(C,)``; all else ``(N, C)``.
 """

@@ -67,17 +67,15 @@ class Trace(NamedTuple):
 
 
 class Gradients(NamedTuple):
-    """Those of v, of m where v + m² is held, ``(N, C)``; of μ, σ² ``(K, C)``, log λ ``(K,)``; of the gain and β.
+    """2 ∂v / S and (∂m − 2 m ∂v) / S ``(N, C)``, what the last pass over the activations wants; ∂μ, ∂σ² ``(K, C)``,
+    ∂log λ ``(K,)``; ∂g. ∂β is the sum of B's, whatever else there is."""
 
-    The second, ∂m − 2 m ∂v, is what the last pass over the activations adds to each."""
-
-    var_nc: Tensor
-    first_nc: Tensor
+    spread_nc: Tensor
+    offset_nc: Tensor
     mean_kc: Tensor
     var_kc: Tensor
     log_prior_k: Tensor
     gain: Tensor | None
-    bias_c: Tensor | None
 
 
 def plain(mean_nc: Tensor, var_nc: Tensor, mixture: Mixture, layer: Layer) -> tuple[Tensor, Tensor]:
@@ -90,8 +88,8 @@ def plain(mean_nc: Tensor, var_nc: Tensor, mixture: Mixture, layer: Layer) -> tu
 
 def forward(mean_nc: Tensor, var_nc: Tensor, mixture: Mixture, layer: Layer) -> tuple[Tensor, Tensor, Tensor, Trace]:
     """A, B, Στ ``(K, 1)``, and the trace, which has (a, b)."""
-    precision_kc, d_knc, p_knc, tau_kn = _responsibilities(mean_nc, var_nc, mixture, layer)
-    sum_k1, masses, (mean_kc, var_kc), centred = _moments(mean_nc, var_nc, mixture, tau_kn)
+    precision_kc, about_mu, tau_kn = _responsibilities(mean_nc, var_nc, mixture, layer)
+    sum_k1, masses, (mean_kc, var_kc), about_a = _moments(mean_nc, var_nc, mixture, tau_kn)
     rstd_kc = (var_kc + layer.eps).rsqrt_()
     scale_kc = rstd_kc if layer.gain is None else rstd_kc * layer.gain
     shift_kc = mean_kc * scale_kc
@@ -101,14 +99,14 @@ def forward(mean_nc: Tensor, var_nc: Tensor, mixture: Mixture, layer: Layer) -> 
         offset_nc.neg_()
     else:
         torch.sub(layer.bias, offset_nc, out=offset_nc)
-    trace = Trace(precision_kc, d_knc, p_knc, tau_kn, *masses, mean_kc, var_kc, *centred, rstd_kc, scale_kc, shift_kc)
+    trace = Trace(precision_kc, *about_mu, tau_kn, *masses, mean_kc, var_kc, *about_a, rstd_kc, scale_kc, shift_kc)
     return slope_nc, offset_nc, sum_k1, trace
 
 
 def _responsibilities(
     mean_nc: Tensor, var_nc: Tensor, mixture: Mixture, layer: Layer
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """r, D, P and τ."""
+) -> tuple[Tensor, tuple[Tensor, Tensor], Tensor]:
+    """r; D, P; τ."""
     var_kc = mixture.var + layer.eps
     precision_kc = var_kc.reciprocal()
     centred_knc = mean_nc - mixture.mean.unsqueeze(1)
@@ -116,7 +114,7 @@ def _responsibilities(
     h = layer.h(mean_nc.shape[1])
     bias_k = torch.add(mixture.log_prior, var_kc.log_().sum(1), alpha=h)
     logits_k1n = torch.baddbmm(bias_k.view(-1, 1, 1), precision_kc.unsqueeze(1), squares_knc.mT, alpha=h)
-    return precision_kc, centred_knc, squares_knc, logits_k1n.squeeze(1).softmax(0)
+    return precision_kc, (centred_knc, squares_knc), logits_k1n.squeeze(1).softmax(0)
 
 
 def _moments(
@@ -135,9 +133,11 @@ def _moments(
     return sum_k1, (inverse_k1, starved_k1, share_kn), (mean_kc, var_kc), (centred_knc, squares_knc)
 
 
-def backward(d_slope: Tensor, d_offset: Tensor, mean_kc: Tensor, layer: Layer, trace: Trace) -> Gradients:
-    """Gradients of everything from those of A and B; ``mean_kc`` is μ."""
-    h = layer.h(len(trace.mean_kc[0]))
+def backward(
+    d_slope: Tensor, d_offset: Tensor, mean_kc: Tensor, layer: Layer, trace: Trace, positions: int
+) -> Gradients:
+    """Gradients of everything from those of A and B; ``mean_kc`` is μ, S the number of ``positions``."""
+    h = layer.h(trace.mean_kc.shape[1])
     over_offset = torch.mm(trace.tau_kn, d_offset)
     d_scale = torch.addcmul(torch.mm(trace.tau_kn, d_slope), trace.mean_kc, over_offset, value=-1).mul_(trace.rstd_kc)
     d_mean = over_offset.mul_(trace.scale_kc)  # −∂a
@@ -145,11 +145,10 @@ def backward(d_slope: Tensor, d_offset: Tensor, mean_kc: Tensor, layer: Layer, t
     d_logits = _through_softmax(d_slope, d_offset, d_mean, d_var, trace)
     d_prior_k = d_logits.sum(1)
     return Gradients(
-        *_of_samples(d_logits, d_mean, d_var, mean_kc, h, trace),
+        *_of_samples(d_logits, d_mean, d_var, mean_kc, h, trace, 1 / positions),
         *_of_clusters(d_logits, d_prior_k, d_mean, d_var, h, trace),
         d_prior_k,
         None if layer.gain is None else d_scale.sum_to_size(layer.gain.shape),
-        None if layer.bias is None else d_offset.sum(0),
     )
 
 
@@ -164,13 +163,14 @@ def _through_softmax(d_slope: Tensor, d_offset: Tensor, d_mean: Tensor, d_var: T
 
 
 def _of_samples(
-    d_logits: Tensor, d_mean: Tensor, d_var: Tensor, mean_kc: Tensor, h: float, trace: Trace
+    d_logits: Tensor, d_mean: Tensor, d_var: Tensor, mean_kc: Tensor, h: float, trace: Trace, share: float
 ) -> tuple[Tensor, Tensor]:
-    """∂v, and ∂m − 2 m ∂v."""
-    share_nk, d_logits_nk = trace.share_kn.t(), d_logits.t()
-    d_var_nc = torch.mm(share_nk, d_var).addmm_(d_logits_nk, trace.precision_kc, beta=-0.5, alpha=h)
-    d_first_nc = torch.mm(share_nk, torch.addcmul(d_mean, d_var, trace.mean_kc, value=-1))
-    return d_var_nc, d_first_nc.addmm_(d_logits_nk, trace.precision_kc * mean_kc, beta=-1, alpha=-2 * h)
+    """2 ∂v, and ∂m − 2 m ∂v, times ``share``."""
+    p_nk, d_logits_nk = trace.share_kn.t(), d_logits.t()
+    spread_nc = torch.mm(p_nk, d_var).addmm_(d_logits_nk, trace.precision_kc, beta=-share, alpha=2 * h * share)
+    offset_nc = torch.mm(p_nk, torch.addcmul(d_mean, d_var, trace.mean_kc, value=-1))
+    offset_nc.addmm_(d_logits_nk, trace.precision_kc * mean_kc, beta=-share, alpha=-2 * h * share)
+    return spread_nc, offset_nc
 
 
 def _of_clusters(

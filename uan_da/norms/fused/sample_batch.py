@@ -56,43 +56,38 @@ class _Normalize(Function):
         y = reshaped(passes.affine(x_ncs, shift_c, slope_nc, offset_nc), x.shape)
         ctx.eps, ctx.temperature, ctx.passes = eps, temperature, passes
         ctx.set_materialize_grads(False)
-        ctx.save_for_backward(x, *mixture, gain, bias_c, shift_c, slope_nc, *trace)
+        ctx.save_for_backward(x, *mixture, gain, shift_c, slope_nc, *trace)
         ctx.mark_non_differentiable(trace.mean_kc, trace.var_kc, sum_k1)
         return y, trace.mean_kc, trace.var_kc, sum_k1
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor | None) -> tuple[Tensor | None, ...]:
-        x, mean_kc, _, _, gain, bias_c, shift_c, slope_nc, *trace = ctx.saved_tensors
-        g, layer, passes = gradients[0], Layer(gain, bias_c, ctx.eps, ctx.temperature), ctx.passes
+        x, mean_kc, _, _, gain, shift_c, slope_nc, *trace = ctx.saved_tensors
+        g, layer, passes = gradients[0], Layer(gain, None, ctx.eps, ctx.temperature), ctx.passes
         if g is None:
             return (None,) * 10
+        has_x, *_, has_bias = ctx.needs_input_grad[:6]
         with without_autocast(x):
-            if torch.is_grad_enabled():
-                return *recorded_gradients(_plain(shift_c, layer), ctx.saved_tensors[:6], (g,)), *(None,) * 4
             x_ncs, g_ncs = x.flatten(2), g.flatten(2)
+            if torch.is_grad_enabled():
+                recorded = recorded_gradients(_plain(shift_c, layer), ctx.saved_tensors[:5], (g,))
+                return *recorded, g_ncs.sum((0, 2), dtype=shift_c.dtype) if has_bias else None, *(None,) * 4
             d_slope, d_offset = passes.gradient_sums(g_ncs, x_ncs, shift_c)
-            d_var_nc, d_first_nc, *rest = sample_algebra.backward(d_slope, d_offset, mean_kc, layer, Trace(*trace))
+            spread_nc, offset_nc, *found = sample_algebra.backward(
+                d_slope, d_offset, mean_kc, layer, Trace(*trace), x_ncs.shape[2]
+            )
             d_x = None
-            if ctx.needs_input_grad[0]:
-                positions = x_ncs.shape[2]
-                spread_nc, offset_nc = d_var_nc.mul_(2 / positions), d_first_nc.div_(positions)
+            if has_x:
                 d_x = passes.gradient(g_ncs, x_ncs, shift_c, slope_nc, spread_nc, offset_nc).view(x.shape)
-        return d_x, *rest, *(None,) * 4
+        return d_x, *found, d_offset.sum(0) if has_bias else None, *(None,) * 4
 
 
 def _plain(shift_c: Tensor, layer: Layer) -> Callable[..., tuple[Tensor]]:
-    """y by plain operations, for the backward of a backward."""
+    """y, less β, by plain operations, for the backward of a backward."""
 
-    def plain(
-        x: Tensor,
-        mean_kc: Tensor,
-        var_kc: Tensor,
-        log_prior_k: Tensor,
-        gain: Tensor | None,
-        bias_c: Tensor | None,
-    ) -> tuple[Tensor]:
+    def plain(x: Tensor, mean_kc: Tensor, var_kc: Tensor, log_prior_k: Tensor, gain: Tensor | None) -> tuple[Tensor]:
         x_ncs, mixture = x.flatten(2), Mixture(mean_kc, var_kc, log_prior_k)
-        maps = sample_algebra.plain(*PLAIN.moments(x_ncs, shift_c), mixture, layer._replace(gain=gain, bias=bias_c))
+        maps = sample_algebra.plain(*PLAIN.moments(x_ncs, shift_c), mixture, layer._replace(gain=gain))
         return (PLAIN.affine(x_ncs, shift_c, *maps).view(x.shape),)
 
     return plain
