@@ -87,6 +87,21 @@ def test_any_data_set_has_a_digest(tmp_path, monkeypatch):
     assert len(set(found)) == 4
 
 
+def test_a_palette_is_part_of_an_image(tmp_path, monkeypatch):
+    (tmp_path / "indexed_data.py").write_text(
+        "from PIL import Image\n"
+        "class Red:\n"
+        "    domains, classes, colour = ('a',), ('x',), [255, 0, 0]\n"
+        "    def load(self, domain, split):\n"
+        "        image = Image.new('P', (4, 4), 0)\n"
+        "        image.putpalette(self.colour)\n"
+        "        return [(image, 0)]\n"
+        "class Blue(Red):\n    colour = [0, 0, 255]\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    assert data_digest("indexed_data:Red", "a") != data_digest("indexed_data:Blue", "a")
+
+
 def test_the_weights_that_a_run_starts_from_are_part_of_it(recipe, tmp_path):
     checkpoint = tmp_path / "before" / "checkpoints" / "last.pt"
     checkpoint.parent.mkdir(parents=True)

@@ -63,7 +63,8 @@ def _images(examples: Examples) -> Iterator[bytes]:
     else:
         for index in range(len(examples)):
             image = examples[index][0]
-            yield from (f"{image.mode} {image.size}".encode(), image.tobytes())
+            palette = image.palette.tobytes() if image.palette else b""
+            yield from (f"{image.mode} {image.size}".encode(), palette, image.tobytes())
 
 
 def _file(path: Path) -> bytes:
