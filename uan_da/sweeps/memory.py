@@ -26,17 +26,20 @@ def free(device: str) -> dict[str, int]:
     return {device: torch.cuda.mem_get_info(device)[0]} if device.startswith("cuda") else {}
 
 
-def free_host() -> int:
-    """Bytes that processes may still take here: of the machine, and of the control group where there is one."""
-    machine = _meminfo() or os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    limit, used = (_number(Path("/sys/fs/cgroup") / name) for name in ("memory.max", "memory.current"))
-    return machine if limit is None else min(machine, max(0, limit - (used or 0)))
+def free_host(group: Path = Path("/sys/fs/cgroup")) -> int:
+    """Bytes that processes may still take here: of the machine, and of the control ``group`` where there is one."""
+    available = _field(Path("/proc/meminfo"), "MemAvailable:")
+    machine = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") if available is None else 1024 * available
+    limit, used = (_number(group / name) for name in ("memory.max", "memory.current"))
+    if limit is None:
+        return machine
+    cache = _field(group / "memory.stat", "inactive_file") or 0  # of files that were read: given up when asked for
+    return min(machine, max(0, limit - (used or 0) + cache))
 
 
-def _meminfo() -> int | None:
-    path = Path("/proc/meminfo")
+def _field(path: Path, name: str) -> int | None:
     lines = path.read_text().splitlines() if path.is_file() else []
-    return next((1024 * int(line.split()[1]) for line in lines if line.startswith("MemAvailable:")), None)
+    return next((int(line.split()[1]) for line in lines if line.split()[0] == name), None)
 
 
 def _number(path: Path) -> int | None:
