@@ -199,6 +199,13 @@ def test_one_domain_alone_is_classified(tmp_path: Path) -> None:
         train(recipe, tmp_path / "other", with_baseline=True)
 
 
+def test_a_batch_too_small_for_a_norm_is_answered() -> None:
+    changes = [*SHORT, "backbone=dtn", "method=mean_teacher", "train.batch.target=1"]
+    training = Training.build(load_recipe("digits", changes), CPU)
+    with pytest.raises(UserError, match=r"cannot train on so little: Expected more than 1 .* Raise train\.batch"):
+        training.advance()
+
+
 def test_a_method_that_does_not_use_the_target_is_given_none_and_an_oracle_its_labels() -> None:
     task = Training.build(load_recipe("digits", SHORT), CPU).task
     none = task.batch(0, ("weak",), with_target=False)

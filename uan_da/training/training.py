@@ -114,6 +114,7 @@ class Training:
 
         Raises:
             NonFiniteLoss: a term of a loss is not finite; names the step and the term. Its phase has moved nothing.
+            UserError: the batch is too small for a norm.
         """
         torch.manual_seed(fold(self.recipe.seed, "step", self.step))
         if self.step == self.pretrain_steps:
@@ -143,12 +144,21 @@ class Training:
         """The steps of a phase; its terms and metrics in the last of them, and ``loss``, added to that of the phases
         before. Nothing of a step's graph outlives it."""
         for _ in range(phase.times):
-            loss = phase.loss(self.model, batch, self.progress)
+            loss = self._loss(phase, batch)
             self._minimize(loss, phase)
             values = {f"{phase.name}{name}": value.detach() for name, value in {**loss.terms, **loss.metrics}.items()}
             values["loss"] = loss.total.detach() + before
             del loss
         return values
+
+    def _loss(self, phase: Phase, batch: DomainBatch) -> Loss:
+        try:
+            return phase.loss(self.model, batch, self.progress)
+        except ValueError as error:
+            if not str(error).startswith("Expected more than 1 "):  # how PyTorch's norms begin, in all versions
+                raise
+            sides = "train.batch.source and train.batch.target"
+            raise UserError(f"a norm cannot train on so little: {error}. Raise {sides}, or take another norm") from None
 
     def _phases(self) -> Sequence[Phase]:
         """What is done with the batch: the pre-training's step, the method's own phases, or its one loss."""
