@@ -194,6 +194,14 @@ def test_a_run_that_diverges_in_the_last_step_of_an_epoch_says_so(tmp_path: Path
         train(wild, tmp_path / "r")
 
 
+def test_without_a_target_image_no_branch_of_the_targets_is_asked(tmp_path: Path) -> None:
+    """DSBN's source branch is a BatchNorm, and under source_only all that was trained."""
+    own, shared = (train(recipe("method=source_only", f"norm={norm}"), tmp_path / norm) for norm in ("dsbn", "bn"))
+    assert own.results["selections"] == shared.results["selections"]
+    assert recipe("method=source_only").target_index == 0
+    assert recipe("method=dann").target_index == 1
+
+
 def test_a_baseline_may_have_a_protocol_of_its_own(finished: Run, tmp_path: Path) -> None:
     plain = recipe("method=source_only", "train.steps=2", "norm=bn")
     run = train(recipe(), tmp_path / "r", with_baseline=plain)

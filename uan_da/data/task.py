@@ -38,6 +38,7 @@ class Domain:
     name: str
     role: Role
     index: int
+    """By which norms know it; see :attr:`uan_da.recipe.Recipe.target_index`."""
     train: ImageSet
     test: ImageSet
     validation: ImageSet | None = None
@@ -125,8 +126,8 @@ def build_task(recipe: Recipe, device: torch.device) -> Task:
             raise UserError(f"task {recipe.task}: {unknown('domain', name, adapter.domains)}")
     splits = _store(adapter, names, recipe, device)
     domains = [
-        _domain(name, index, train, test, recipe)
-        for index, (name, train, test) in enumerate(zip(names, splits[::2], splits[1::2], strict=True))
+        _domain(name, min(place, recipe.target_index), train, test, recipe)
+        for place, (name, train, test) in enumerate(zip(names, splits[::2], splits[1::2], strict=True))
     ]
     sources, target = [domain for domain in domains if domain.role == "source"], domains[-1]
     check_classes(adapter.classes, [d.train.labels for d in sources], [target.train.labels, target.test.labels])

@@ -338,6 +338,13 @@ class Recipe(Strict):
         pretrains = method.keys.get("pretrain_epochs") and not hasattr(method.target, "pretrain_loss")
         return source if pretrains or not getattr(method.target, "uses_target", True) else None
 
+    @property
+    def target_index(self) -> int:
+        """The number by which norms know the target: the last source's, where the method is shown no target image, for
+        then nothing has trained a branch of the target's own."""
+        last = len(self.task.domains) - 1
+        return last if getattr(self.method.target, "uses_target", True) else max(0, last - 1)
+
     def to_dict(self) -> dict[str, Any]:
         """The recipe as YAML holds it, every default spelled out."""
         return self.model_dump(mode="json", by_alias=True, exclude_none=True)

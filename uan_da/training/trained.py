@@ -44,7 +44,7 @@ class Trained:
     @property
     def domain(self) -> int:
         """The index that images of no known domain get: the target's."""
-        return len(self.recipe.task.domains) - 1
+        return self.recipe.target_index
 
     def classify(self, images: ImageFiles) -> Predictions:
         """Answers on image files, which are decoded a batch at a time.
