@@ -33,6 +33,14 @@ def test_target_labels_are_masked_and_source_labels_are_not(task) -> None:
     assert (task.unlabelled(task.target).labels == -1).all()
 
 
+@pytest.mark.parametrize("with_target", [True, False])
+def test_no_tensor_of_a_batch_has_the_targets_labels_in_its_memory(task, with_target) -> None:
+    batch = task.batch(0, ("weak",), with_target=with_target)
+    for labels in (batch.source.labels, batch.target.labels):
+        whole = labels.new_empty(0).set_(labels.untyped_storage())
+        assert (whole >= 0).sum() <= 8
+
+
 def test_domain_indices(task) -> None:
     batch = task.batch(0, ("weak",))
     assert (batch.source.domain == 0).all()
@@ -67,6 +75,20 @@ def test_a_users_own_adapter(tmp_path, monkeypatch) -> None:
     monkeypatch.chdir(tmp_path)
     task = build_task(load_recipe("digits", ["dataset=my_data:Plates", "task=scan:photo", "train.batch.source=4"]), CPU)
     assert task.batch(0, ("weak",)).source.weak.shape == (4, 3, 28, 28)
+
+
+def test_a_users_own_augmentation_is_given_floats(tmp_path, monkeypatch) -> None:
+    (tmp_path / "my_views.py").write_text(
+        "class Half:\n"
+        "    def __call__(self, images, generator):\n"
+        "        assert images.dtype.is_floating_point and images.max() <= 1\n"
+        "        return images * 0.5\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    standard = ["input.mean=0", "input.std=1", "train.batch.source=8", "train.batch.target=5"]
+    weak = "augment.weak=[{name: crop, padding: 2}, {name: my_views:Half}]"
+    images = build_task(load_recipe("digits", [*standard, weak]), CPU).batch(0, ("weak",)).target.weak
+    assert 0.25 < images.max() <= 0.5
 
 
 def test_a_source_without_labels_is_refused(tmp_path, monkeypatch) -> None:

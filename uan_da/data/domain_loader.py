@@ -28,7 +28,7 @@ class DomainLoader:
         balance: Balance = "none",
         device: torch.device | None = None,
     ) -> None:
-        """``index`` is the domain's place in the task: sources from 0 on, then the target."""
+        """``index`` is the domain's number in the task, as norms know it."""
         self.domain, self.index, self.images, self.batch_size, self.device = domain, index, images, batch_size, device
         self.order: Order = (
             ClassBalanced(images.labels, seed, "order", domain)

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from uan_da.data.adapter import UNKNOWN, Adapter, Examples, Split
 from uan_da.data.augment import Augmentation
+from uan_da.data.augment.floats import as_floats
 from uan_da.data.batch import DomainBatch, DomainImages, View
 from uan_da.data.classes import check_classes
 from uan_da.data.domain_loader import DomainLoader
@@ -84,7 +85,7 @@ class Task:
             target_labels: for upper bounds that ask for them by name.
         """
         loaders = self.loaders if with_target else self.loaders[: len(self.sources)]
-        images = self._images(loaders, step, views)
+        images = self._images(loaders, step, views, target_labels)
         sources = sum(loader.batch_size for loader in self.loaders[: len(self.sources)])
         source, target = images[:sources], images[-self.loaders[-1].batch_size :] if with_target else images[:0]
         return DomainBatch(source, target if target_labels else target.masked())
@@ -97,9 +98,14 @@ class Task:
         """The same, in batches ``(N, C, H, W)`` as the network sees them in evaluation."""
         return (standardize(images.pixels, self.layout) for images in domain.train.batches(size))
 
-    def _images(self, loaders: Sequence[DomainLoader], step: int, views: Sequence[View]) -> DomainImages:
-        """All domains as one batch, which costs hardly more operations than one of them."""
+    def _images(
+        self, loaders: Sequence[DomainLoader], step: int, views: Sequence[View], target_labels: bool
+    ) -> DomainImages:
+        """All domains as one batch, which costs hardly more operations than one of them; the target's labels are not
+        even in the memory that the source's are in."""
         parts = [loader.batch(step) for loader in loaders]
+        if not target_labels:
+            parts = [*parts[: len(self.sources)], *(part.unlabelled() for part in parts[len(self.sources) :])]
         pixels, labels = (torch.cat([getattr(part, name) for part in parts]) for name in ("pixels", "labels"))
         domains = [torch.full_like(part.labels, loader.index) for part, loader in zip(parts, loaders, strict=True)]
         random = generator(self.seed, "augment", step)
@@ -107,7 +113,8 @@ class Task:
 
     def _view(self, images: Tensor, view: View, random: torch.Generator) -> Tensor:
         for augmentation in self.augmentations[view]:
-            images = augmentation(images, random)
+            keeps_bytes = getattr(augmentation, "keeps_bytes", False)
+            images = augmentation(images if keeps_bytes else as_floats(images), random)
         return standardize(images, self.layout)
 
 

@@ -3,6 +3,7 @@ import torch
 from torch.nn.functional import pad
 
 from uan_da.data.augment import Crop
+from uan_da.data.augment.geometry import crop
 
 
 def test_every_place_in_the_padded_image_is_drawn():
@@ -30,6 +31,11 @@ def test_a_smaller_window_is_cut_at_every_place():
     result = Crop(padding=0, size=5)(image.expand(500, -1, -1, -1), torch.Generator().manual_seed(0))
     windows = {tuple(image[0, :, y : y + 5, x : x + 5].flatten().tolist()) for y in range(2) for x in range(3)}
     assert {tuple(crop.flatten().tolist()) for crop in result} == windows
+
+
+def test_a_window_that_does_not_fit_reads_no_other_image():
+    with pytest.raises(ValueError, match="a window of 3×8 pixels does not fit into 5×7"):
+        crop(torch.rand(1, 1, 5, 7), torch.tensor([0]), torch.tensor([0]), 3, 8)
 
 
 def test_a_window_larger_than_the_image_is_refused():

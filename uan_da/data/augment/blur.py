@@ -9,7 +9,7 @@ from torch import Tensor
 from uan_da.data.augment.checks import check_number, check_range
 from uan_da.data.augment.draws import uniform
 from uan_da.data.augment.filters import gaussian_blur
-from uan_da.data.augment.floats import as_floats
+from uan_da.data.augment.floats import own_floats
 from uan_da.data.augment.per_group import apply_per_group_
 
 
@@ -30,7 +30,7 @@ class Blur:
 
     def __call__(self, images: Tensor, generator: torch.Generator | None) -> Tensor:
         """(N, C, H, W) to (N, C, H, W)."""
-        images = as_floats(images)
+        images = own_floats(images)
         low, high = self.sigma
         blurred = uniform(len(images), generator=generator) < self.p
         sigma = uniform(len(images), generator=generator, device=images.device, low=low, high=high)
@@ -39,4 +39,4 @@ class Blur:
         def blur(part: Tensor, place: Tensor) -> Tensor:
             return gaussian_blur(part, sigma[place], radius)
 
-        return apply_per_group_(images.clone(), blurred.long(), (lambda part, _: part, blur))
+        return apply_per_group_(images, blurred.long(), (lambda part, _: part, blur))

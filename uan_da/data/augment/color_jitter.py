@@ -10,7 +10,7 @@ from torch import Tensor
 from uan_da.data.augment.checks import check_number
 from uan_da.data.augment.color import brightness, contrast, hue, saturation
 from uan_da.data.augment.draws import uniform
-from uan_da.data.augment.floats import as_floats
+from uan_da.data.augment.floats import own_floats
 from uan_da.data.augment.per_group import Operation, apply_per_group_
 
 
@@ -37,10 +37,9 @@ class ColorJitter:
 
     def __call__(self, images: Tensor, generator: torch.Generator | None) -> Tensor:
         """(N, C, H, W) to (N, C, H, W)."""
-        images = as_floats(images)
+        images = own_floats(images)
         operations = self._operations(images, generator)
         order = uniform(len(images), len(operations), generator=generator).argsort(dim=1)
-        images = images.clone()
         for group in order.unbind(dim=1):
             apply_per_group_(images, group, operations)
         return images

@@ -9,9 +9,10 @@ from torch import Tensor
 
 
 class Augmentation(Protocol):
-    """Takes images (N, C, H, W), float32 in [0, 1] or bytes, and returns float32, with one draw per image.
+    """Takes float32 images (N, C, H, W) in [0, 1] and returns the same kind, with one draw per image.
 
-    One that only moves pixels may return the type that it is given."""
+    One that only moves pixels may say so by an attribute ``keeps_bytes = True``: it is then given bytes, as long as
+    nothing before it needed floats, and returns them."""
 
     def __call__(self, images: Tensor, generator: torch.Generator | None) -> Tensor:
         """Draws from ``generator`` (the global one if ``None``); does not write to ``images``."""

@@ -1,6 +1,7 @@
 """Random crop of the zero-padded image."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -16,6 +17,7 @@ class Crop:
     """Pads each image with ``padding`` black pixels a side and crops its size, or ``size`` × ``size``, at a random
     place."""
 
+    keeps_bytes: ClassVar[bool] = True
     padding: int = 4
     size: int | None = None
 

@@ -1,6 +1,7 @@
 """Random horizontal flip."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -14,6 +15,7 @@ from uan_da.data.augment.geometry import flip
 class Flip:
     """Mirrors each image left to right with probability ``p``."""
 
+    keeps_bytes: ClassVar[bool] = True
     p: float = 0.5
 
     def __post_init__(self) -> None:

@@ -20,3 +20,9 @@ def as_floats(images: Tensor) -> Tensor:
         return images.float().div_(255)
     # NumPy asks the system for large pages; in small ones a large batch costs more to allocate than to compute.
     return torch.from_numpy(np.empty(images.shape, np.float32)).copy_(images).div_(255)
+
+
+def own_floats(images: Tensor) -> Tensor:
+    """The same in memory that nobody else has, to be written to."""
+    floats = as_floats(images)
+    return floats.detach().clone() if floats is images else floats

@@ -1,7 +1,8 @@
 """Operations that move pixels, with one parameter per image.
 
-All take float32 images (N, C, H, W) in [0, 1] and return the same; a parameter has the shape (N,), unless
-another is given, and lives on the images' device. Lengths are in pixels, x to the right and y downwards.
+All take float32 images (N, C, H, W) in [0, 1] and return the same, `flip` and `crop` those of any type; a
+parameter has the shape (N,), unless another is given, and lives on the images' device. Lengths are in pixels, x
+to the right and y downwards.
 """
 
 from typing import Literal
@@ -25,6 +26,8 @@ def crop(images: Tensor, top: Tensor, left: Tensor, height: int, width: int) -> 
         (N, C, height, width), exact pixels of any type. Each window lies inside its image.
     """
     count, channels, rows, columns = images.shape
+    if height > rows or width > columns:
+        raise ValueError(f"a window of {height}×{width} pixels does not fit into {rows}×{columns}")
     if not count:
         return images.new_empty(count, channels, height, width)
     # All stretches of `width` values, wherever they start, as rows of one table: to look up rows is much faster than

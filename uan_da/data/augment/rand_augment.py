@@ -20,7 +20,7 @@ from uan_da.data.augment.color import (
 from uan_da.data.augment.cutout import Cutout
 from uan_da.data.augment.draws import integers, uniform
 from uan_da.data.augment.filters import sharpness
-from uan_da.data.augment.floats import as_floats
+from uan_da.data.augment.floats import own_floats
 from uan_da.data.augment.geometry import affine
 from uan_da.data.augment.per_group import apply_per_group_
 
@@ -82,8 +82,7 @@ class RandAugment:
 
     def __call__(self, images: Tensor, generator: torch.Generator | None) -> Tensor:
         """(N, C, H, W) to (N, C, H, W)."""
-        floats = as_floats(images)
-        images = floats.clone() if floats is images else floats
+        images = own_floats(images)
         shape = self.num_ops, len(images)
         operation = integers(*shape, high=len(OPERATIONS), generator=generator)
         level = uniform(*shape, generator=generator, device=images.device, high=self.magnitude)
