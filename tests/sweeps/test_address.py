@@ -102,6 +102,22 @@ def test_a_palette_is_part_of_an_image(tmp_path, monkeypatch):
     assert data_digest("indexed_data:Red", "a") != data_digest("indexed_data:Blue", "a")
 
 
+@pytest.mark.parametrize("suffix", ["bmp", "tiff", "png", "gif"])
+def test_a_palette_that_is_still_in_its_file(tmp_path, monkeypatch, suffix):
+    image = Image.new("P", (4, 4), 0)
+    image.putpalette([255, 0, 0])
+    image.save(tmp_path / f"red.{suffix}")
+    (tmp_path / f"opened_{suffix}.py").write_text(
+        "from PIL import Image\n"
+        "class Opened:\n"
+        "    domains, classes = ('a',), ('x',)\n"
+        "    def load(self, domain, split):\n"
+        f"        return [(Image.open({str(tmp_path / f'red.{suffix}')!r}), 0)]\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    assert data_digest(f"opened_{suffix}:Opened", "a")
+
+
 def test_the_weights_that_a_run_starts_from_are_part_of_it(recipe, tmp_path):
     checkpoint = tmp_path / "before" / "checkpoints" / "last.pt"
     checkpoint.parent.mkdir(parents=True)

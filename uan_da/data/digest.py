@@ -63,8 +63,8 @@ def _images(examples: Examples) -> Iterator[bytes]:
     else:
         for index in range(len(examples)):
             image = examples[index][0]
-            palette = image.palette.tobytes() if image.palette else b""
-            yield from (f"{image.mode} {image.size}".encode(), palette, image.tobytes())
+            pixels = image.tobytes()  # which also reads a file's palette
+            yield from (f"{image.mode} {image.size}".encode(), pixels, bytes(image.getpalette() or ()))
 
 
 def _file(path: Path) -> bytes:
