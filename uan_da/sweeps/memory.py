@@ -39,7 +39,7 @@ def free_host(group: Path = Path("/sys/fs/cgroup")) -> int:
 
 def _field(path: Path, name: str) -> int | None:
     lines = path.read_text().splitlines() if path.is_file() else []
-    return next((int(line.split()[1]) for line in lines if line.split()[0] == name), None)
+    return next((int(line.split()[1]) for line in lines if line.startswith(f"{name} ")), None)
 
 
 def _number(path: Path) -> int | None:
