@@ -198,8 +198,21 @@ def test_without_a_target_image_no_branch_of_the_targets_is_asked(tmp_path: Path
     """DSBN's source branch is a BatchNorm, and under source_only all that was trained."""
     own, shared = (train(recipe("method=source_only", f"norm={norm}"), tmp_path / norm) for norm in ("dsbn", "bn"))
     assert own.results["selections"] == shared.results["selections"]
-    assert recipe("method=source_only").target_index == 0
-    assert recipe("method=dann").target_index == 1
+
+
+@pytest.mark.parametrize(
+    ("changes", "index"),
+    [
+        (["method=dann"], 1),
+        (["method=source_only"], 0),
+        (["method=source_only", "norm=transnorm"], 1),
+        (["method=source_only", "task=optdigits"], 0),
+        (["method=source_only", "task=optdigits+synthetic:optdigits_m"], 1),
+        (["method=dann", "task=optdigits+synthetic:optdigits_m"], 2),
+    ],
+)
+def test_the_number_of_the_target(changes: list[str], index: int) -> None:
+    assert recipe(*changes).target_index == index
 
 
 def test_a_baseline_may_have_a_protocol_of_its_own(finished: Run, tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ class AdaBN(nn.Module):
     with the mean and variance of every channel over the target's images in place of the source's; no parameter moves.
     The moments are plain averages over batches of ``batch`` images: exact where one batch holds all images, else up to
     the variance between batches. Any norm that keeps running statistics is adapted so: BatchNorm, UAN (its clusters
-    stay), the target's branch of DSBN and its like.
+    stay), the branch that evaluates the target in DSBN and its like.
     """
 
     source_free: ClassVar[bool] = True

@@ -1,6 +1,7 @@
 """Which domain each sample comes from, told to the layers that need to know.
 
-Domains are numbered: 0 … S−1 are the sources, S is the target. A number that a layer has no branch for is a
+Domains are numbered: 0 … S−1 are the sources, S is the target (but see
+:attr:`uan_da.recipe.Recipe.target_index`). A number that a layer has no branch for is a
 domain that the model never saw, and is routed as target.
 """
 

@@ -341,9 +341,10 @@ class Recipe(Strict):
     @property
     def target_index(self) -> int:
         """The number by which norms know the target: the last source's, where the method is shown no target image, for
-        then nothing has trained a branch of the target's own."""
+        then nothing has trained a branch of the target's own. (TransNorm evaluates all images by that branch.)"""
         last = len(self.task.domains) - 1
-        return last if getattr(self.method.target, "uses_target", True) else max(0, last - 1)
+        own = getattr(self.method.target, "uses_target", True) or self.norm.name == "transnorm"
+        return last if own else max(0, last - 1)
 
     def to_dict(self) -> dict[str, Any]:
         """The recipe as YAML holds it, every default spelled out."""
