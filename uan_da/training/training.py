@@ -155,10 +155,12 @@ class Training:
         try:
             return phase.loss(self.model, batch, self.progress)
         except ValueError as error:
-            if not str(error).startswith("Expected more than 1 "):  # how PyTorch's norms begin, in all versions
+            if not str(error).startswith("Expected more than 1 value"):  # as PyTorch's BatchNorm begins
                 raise
             sides = "train.batch.source and train.batch.target"
-            raise UserError(f"a norm cannot train on so little: {error}. Raise {sides}, or take another norm") from None
+            raise UserError(
+                f"a BatchNorm cannot train on so little: {error}. Raise {sides}, or take another norm"
+            ) from None
 
     def _phases(self) -> Sequence[Phase]:
         """What is done with the batch: the pre-training's step, the method's own phases, or its one loss."""
