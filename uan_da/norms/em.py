@@ -30,7 +30,7 @@ def em_step(
     """One step of online EM: μ, σ² and λ move toward the moments (of the data as they are, without a shift) at
     ``rate``; ``mixture`` is that of the parameters."""
     move(mean_kc, moments.mean, rate)
-    torch.log(torch.lerp(mixture.var, moments.var, rate).clamp_min_(MIN_VAR), out=log_var_kc)
+    log_var_kc.copy_(torch.lerp(mixture.var, moments.var, rate).clamp_min_(MIN_VAR).log_())
     prior_k = torch.lerp(mixture.log_prior.exp(), moments.mass.mean(1), rate)
     floor = PRIOR_FLOOR / len(logits_k)
-    torch.log(prior_k.sub_(floor).clamp_min_(floor * PRIOR_FLOOR), out=logits_k)
+    logits_k.copy_(prior_k.sub_(floor).clamp_min_(floor * PRIOR_FLOOR).log_())

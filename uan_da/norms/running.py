@@ -77,7 +77,4 @@ def update_running(running: Running, moments: Moments, momentum: float | None) -
 
 def move(state: Tensor, to: Tensor, rate: float | Tensor) -> None:
     """``state ← (1 − rate)·state + rate·to``, in place, in the state's own type."""
-    if state.dtype == to.dtype:
-        state.lerp_(to, rate)
-    else:
-        state.copy_(state + rate * (to - state))
+    state.copy_(torch.lerp(state, to, rate) if state.dtype == to.dtype else state + rate * (to - state))

@@ -11,8 +11,10 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
+from torch.func import functional_call, stack_module_state
+from torch.utils.checkpoint import checkpoint
 
-from uan_da.norms import UAN, UAN2d
+from uan_da.norms import UAN, UAN2d, frozen_statistics
 from uan_da.norms.fused import element_blocks, element_passes, sample_passes
 from uan_da.norms.fused.backend import is_fused
 
@@ -231,6 +233,32 @@ def test_nothing_outlives_a_step(assignment: Any, then: str) -> None:
         assert alive() is None
     finally:
         gc.enable()
+
+
+@BOTH
+def test_a_checkpointed_layer_has_second_gradients(assignment: Any) -> None:
+    layer = UAN2d(2, assignment=assignment)
+    x = torch.randn(6, 2, 3, 3, requires_grad=True)
+    layer(x)
+    with frozen_statistics(layer):
+        y = checkpoint(layer, x, use_reentrant=False)
+        (first,) = torch.autograd.grad(y.square().sum(), x, create_graph=True)
+        (second,) = torch.autograd.grad(first.square().sum(), x)
+        (plain,) = torch.autograd.grad(layer(x).square().sum(), x, create_graph=True)
+        torch.testing.assert_close(first, plain)
+        torch.testing.assert_close(second, torch.autograd.grad(plain.square().sum(), x)[0])
+
+
+@BOTH
+def test_several_layers_train_at_once_under_vmap(assignment: Any) -> None:
+    layers = [UAN2d(2, assignment=assignment) for _ in range(3)]
+    x = torch.randn(3, 6, 2, 3, 3)
+    for layer, images in zip(layers, x, strict=True):
+        layer(images)
+    parameters, buffers = stack_module_state(layers)
+    together = torch.func.vmap(lambda p, b, one: functional_call(layers[0], (p, b), (one,)))(parameters, buffers, x)
+    for layer, images, y in zip(layers, x, together, strict=True):
+        torch.testing.assert_close(layer(images), y)
 
 
 @BOTH

@@ -28,13 +28,16 @@ class Compiler:
 
     def __call__(self, plain: Callable[P, R], fallback: Callable[P, R]) -> Callable[P, R]:
         """``plain`` compiled at its first call, for any shape; where that fails, ``fallback`` from then on."""
-        fast = torch.compile(plain, dynamic=True, fullgraph=True, options=OPTIONS)
+
+        @functools.cache
+        def compiled() -> Callable[P, R]:
+            return torch.compile(plain, dynamic=True, fullgraph=True, options=OPTIONS)
 
         @functools.wraps(plain)
         def run(*args: P.args, **kwargs: P.kwargs) -> R:
             if self.works:
                 try:
-                    return fast(*args, **kwargs)
+                    return compiled()(*args, **kwargs)
                 except Exception as error:  # whatever a toolchain may raise
                     if not _is_one_shape_too_many(error):
                         self._give_up(error)

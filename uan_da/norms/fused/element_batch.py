@@ -71,12 +71,13 @@ class _Normalize(Function):
         g = gradients[0]
         if g is None:
             return (None,) * 9
-        x, _, _, _, gain, shift_c, slope, offset, *rest = ctx.saved_tensors
+        saved = ctx.saved_tensors
+        x, _, _, _, gain, shift_c, slope, offset, *rest = saved
         coefficients, trace, has_bias = Coefficients(*rest[:3]), Trace(*rest[3:]), ctx.needs_input_grad[5]
         with without_autocast(x):
             x_ncs, g_ncs = x.flatten(2), g.flatten(2)
             if torch.is_grad_enabled():
-                recorded = recorded_gradients(_plain(shift_c, ctx.eps), ctx.saved_tensors[:5], (g,))
+                recorded = recorded_gradients(_plain(shift_c, ctx.eps), saved[:5], (g,))
                 return *recorded, g_ncs.sum((0, 2), dtype=shift_c.dtype) if has_bias else None, None, None, None
             d_slope, d_offset = ctx.passes.gradient_sums(g_ncs, x_ncs, coefficients)
             d_sums, d_square, d_gain = element_algebra.backward(d_slope, d_offset, slope, trace)

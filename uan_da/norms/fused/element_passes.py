@@ -62,9 +62,10 @@ def selecting_softmax(logits: list[Tensor]) -> list[Tensor]:
     """Softmax without an exponential of the largest: each of the others lost to the largest before or after it."""
     best, beats, losers = logits[0], [], []
     for logit in logits[1:]:
-        beats.append(logit > best)
-        losers.append(torch.minimum(logit, best))
-        best = torch.maximum(logit, best)
+        beat = logit > best
+        beats.append(beat)
+        losers.append(torch.where(beat, best, logit))  # a select costs less than a minimum, which looks for NaN
+        best = torch.where(beat, logit, best)
     powers = [((loser - best) * LOG2_E).exp2() for loser in losers]
     winner = 1 / (1 + _add(powers)) if powers else torch.ones_like(best)
     powers = [power * winner for power in powers]

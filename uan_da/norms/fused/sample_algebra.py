@@ -113,8 +113,10 @@ def _responsibilities(
     squares_knc = torch.addcmul(var_nc, centred_knc, centred_knc)
     h = layer.h(mean_nc.shape[1])
     bias_k = torch.add(mixture.log_prior, var_kc.log_().sum(1), alpha=h)
-    logits_k1n = torch.baddbmm(bias_k.view(-1, 1, 1), precision_kc.unsqueeze(1), squares_knc.mT, alpha=h)
-    return precision_kc, (centred_knc, squares_knc), logits_k1n.squeeze(1).softmax(0)
+    # No matrix product: in reduced precision (TF32), times T, it would move τ.
+    distance_kn = (squares_knc * precision_kc.unsqueeze(1)).sum(2)
+    tau_kn = torch.add(bias_k.unsqueeze(1), distance_kn, alpha=h).softmax(0)
+    return precision_kc, (centred_knc, squares_knc), tau_kn
 
 
 def _moments(

@@ -62,7 +62,8 @@ class _Normalize(Function):
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor | None) -> tuple[Tensor | None, ...]:
-        x, mean_kc, _, _, gain, shift_c, slope_nc, *trace = ctx.saved_tensors
+        saved = ctx.saved_tensors
+        x, mean_kc, _, _, gain, shift_c, slope_nc, *trace = saved
         g, layer, passes = gradients[0], Layer(gain, None, ctx.eps, ctx.temperature), ctx.passes
         if g is None:
             return (None,) * 10
@@ -70,7 +71,7 @@ class _Normalize(Function):
         with without_autocast(x):
             x_ncs, g_ncs = x.flatten(2), g.flatten(2)
             if torch.is_grad_enabled():
-                recorded = recorded_gradients(_plain(shift_c, layer), ctx.saved_tensors[:5], (g,))
+                recorded = recorded_gradients(_plain(shift_c, layer), saved[:5], (g,))
                 return *recorded, g_ncs.sum((0, 2), dtype=shift_c.dtype) if has_bias else None, *(None,) * 4
             d_slope, d_offset = passes.gradient_sums(g_ncs, x_ncs, shift_c)
             spread_nc, offset_nc, *found = sample_algebra.backward(
