@@ -39,9 +39,7 @@ class RunFiles:
         """
         found = self._json("results.json")
         if not found and (self.folder / "adapt.json").is_file():
-            raise UserError(
-                f"{self.folder}: adapted networks have no report; adapt.json in it says what adapting did"
-            )
+            raise UserError(f"{self.folder}: adapted networks have no report; adapt.json in it says what adapting did")
         if not found:
             raise UserError(f"{self.folder}: the run is not finished (no results.json in it)")
         return found
