@@ -9,7 +9,6 @@ from torch import Tensor
 
 from uan_da.data.adapter import UNKNOWN, Adapter, Examples, Split
 from uan_da.data.augment import Augmentation
-from uan_da.data.augment.floats import as_floats
 from uan_da.data.batch import DomainBatch, DomainImages, View
 from uan_da.data.classes import check_classes
 from uan_da.data.domain_loader import DomainLoader
@@ -18,7 +17,7 @@ from uan_da.data.image_files import DamagedImage
 from uan_da.data.images import ImageSet
 from uan_da.data.open_dataset import open_dataset
 from uan_da.data.storage import store
-from uan_da.data.views import make_views, standardize
+from uan_da.data.views import augmented, make_views, standardize
 from uan_da.errors import UserError
 from uan_da.names import unknown
 from uan_da.recipe import Recipe
@@ -109,13 +108,8 @@ class Task:
         pixels, labels = (torch.cat([getattr(part, name) for part in parts]) for name in ("pixels", "labels"))
         domains = [torch.full_like(part.labels, loader.index) for part, loader in zip(parts, loaders, strict=True)]
         random = generator(self.seed, "augment", step)
-        return DomainImages({view: self._view(pixels, view, random) for view in views}, labels, torch.cat(domains))
-
-    def _view(self, images: Tensor, view: View, random: torch.Generator) -> Tensor:
-        for augmentation in self.augmentations[view]:
-            keeps_bytes = getattr(augmentation, "keeps_bytes", False)
-            images = augmentation(images if keeps_bytes else as_floats(images), random)
-        return standardize(images, self.layout)
+        made = {view: augmented(pixels, self.augmentations[view], self.layout, random) for view in views}
+        return DomainImages(made, labels, torch.cat(domains))
 
 
 def build_task(recipe: Recipe, device: torch.device) -> Task:

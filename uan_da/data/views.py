@@ -25,6 +25,16 @@ def standardize(images: Tensor, layout: Input) -> Tensor:
     return (images - mean).div_(std)
 
 
+def augmented(
+    images: Tensor, augmentations: Sequence[Augmentation], layout: Input, random: torch.Generator | None
+) -> Tensor:
+    """Images ``(N, C, H, W)``, bytes, through ``augmentations`` and standardized: what the network sees."""
+    for augmentation in augmentations:
+        keeps_bytes = getattr(augmentation, "keeps_bytes", False)
+        images = augmentation(images if keeps_bytes else as_floats(images), random)
+    return standardize(images, layout)
+
+
 def make_views(recipe: Recipe) -> dict[View, Sequence[Augmentation]]:
     """The recipe's augmentations, tried on a blank image where its method reads what they make.
 

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from uan_da.data.augment import Augmentation
 from uan_da.data.images import Images, ImageSet
-from uan_da.data.views import standardize
+from uan_da.data.views import augmented
 from uan_da.errors import UserError
 from uan_da.models.classifier import Classifier, Output
 from uan_da.norms import domain_context
@@ -101,7 +101,6 @@ class Target:
         return Output(*(torch.cat(column).float().cpu() for column in zip(*outputs, strict=True)))
 
     def _seen(self, images: Images, random: torch.Generator | None) -> Tensor:
-        pixels = images.pixels.to(self.device)
-        for augmentation in self.augmentations if random is not None else ():
-            pixels = augmentation(pixels, random)
-        return standardize(pixels, self.layout).contiguous(memory_format=torch.channels_last)
+        augmentations = self.augmentations if random is not None else ()
+        seen = augmented(images.pixels.to(self.device), augmentations, self.layout, random)
+        return seen.contiguous(memory_format=torch.channels_last)
