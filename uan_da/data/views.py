@@ -52,13 +52,11 @@ def make_views(recipe: Recipe) -> dict[View, Sequence[Augmentation]]:
 
 
 def _check_side(view: View, augmentations: Sequence[Augmentation], layout: Input) -> None:
-    images = torch.zeros(1, layout.channels, layout.size, layout.size)
+    blank = torch.zeros(1, layout.channels, layout.size, layout.size, dtype=torch.uint8)
     try:
-        for augmentation in augmentations:
-            images = augmentation(images, torch.Generator())
+        height, width = augmented(blank, augmentations, layout, torch.Generator()).shape[2:]
     except ValueError as error:
         raise UserError(f"augment.{view}: on images of input.size={layout.size}: {error}") from error
-    height, width = standardize(images, layout).shape[2:]
     if (height, width) != (layout.side, layout.side):
         key = "size" if layout.crop is None else "crop"
         raise UserError(

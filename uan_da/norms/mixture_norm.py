@@ -119,7 +119,8 @@ class MixtureNorm(nn.Module):
                 update_running(running, moments._replace(mean=mean_kc + shift_c), self.momentum)
         else:
             mean_kc, var_kc = running.mean.to(x.dtype) - shift_c, running.var.to(x.dtype)
-        return reference.element_output(tau, x, mean_kc, var_kc, (-0.5 * mixture.log_prior).exp(), self.eps)
+        gain_k1 = (-0.5 * mixture.log_prior).exp()[:, None]
+        return reference.element_output(tau, x, mean_kc, var_kc, gain_k1, None, self.eps)
 
     def _fit_on_schedule(self, x: Tensor) -> None:
         if self._forwards_to_fit == 0 and self._fit(x):

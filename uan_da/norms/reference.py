@@ -170,11 +170,27 @@ def element_moments(tau: Tensor, x_ncs: Tensor, reduce: Reduce) -> Moments:
     return Moments(mean_kc, var_kc, sum_kc / total.clamp_min(1.0), sum_kc)
 
 
-def element_output(tau: Tensor, x_ncs: Tensor, mean_kc: Tensor, var_kc: Tensor, f_k: Tensor, eps: float) -> Tensor:
-    r"""Every activation normalised by its own mixture: :math:`\sum_k τ_k f_k (x - a_{kc}) / \sqrt{b_{kc} + ε}`."""
-    slope = along(x_ncs, ((var_kc + eps).rsqrt() * f_k[:, None])[:, None])
-    parts = (x_ncs - along(x_ncs, mean_kc[:, None])) * slope * tau  # x first, and no sum(0): both keep x's
-    return functools.reduce(torch.add, parts.unbind())  # memory format
+def element_output(
+    tau: Tensor,
+    x_ncs: Tensor,
+    mean_kc: Tensor,
+    var_kc: Tensor,
+    gain: Tensor | None,
+    bias_c: Tensor | None,
+    eps: float,
+) -> Tensor:
+    r"""Every activation normalised by its own mixture.
+
+    .. math:: \sum_k τ_k g_{kc} (x - a_{kc}) / \sqrt{b_{kc} + ε} + β_c
+
+    Gain and bias are those of :func:`sample_map`.
+    """
+    scale_kc = (var_kc + eps).rsqrt()
+    if gain is not None:
+        scale_kc = scale_kc * gain
+    centred = x_ncs - along(x_ncs, mean_kc[:, None])
+    parts = centred * along(x_ncs, scale_kc[:, None]) * tau  # x first, and no sum(0): both keep x's memory format
+    return affine(functools.reduce(torch.add, parts.unbind()), None, bias_c)
 
 
 def with_fallback(moments: Moments, mixture: Mixture) -> Moments:

@@ -245,8 +245,7 @@ class UAN(nn.Module):
         mean_kc, var_kc = self._normalizing_moments(
             lambda: reference.element_moments(tau, x, self._reduce), mixture, shift_c
         )
-        y = reference.element_output(tau, x, mean_kc, var_kc, self._scale(mixture), self.eps)
-        return reference.affine(y, self.weight, self.bias)
+        return reference.element_output(tau, x, mean_kc, var_kc, *self._gain_and_bias(mixture), self.eps)
 
     def _fused_elements(self, x: Tensor, shift_c: Tensor) -> Tensor:
         """The same in two passes over ``x``, and two more backward."""
@@ -271,19 +270,15 @@ class UAN(nn.Module):
     def _is_compiled(self) -> bool:
         return is_compiled(self.backend, self.assignment, self.num_batches_tracked if self.training else None)
 
-    def _scale(self, mixture: Mixture) -> Tensor:
-        """f ``(K,)``: the paper's 1/√λ multiplies the output's variance by about K, ``"unit"`` keeps it at 1."""
-        if self.scale == "none":
-            return torch.ones_like(mixture.log_prior)
-        extra = math.log(self.num_clusters) if self.scale == "unit" else 0.0
-        return (-0.5 * (mixture.log_prior + extra)).exp()
-
     def _gain_and_bias(self, mixture: Mixture) -> tuple[Tensor | None, Tensor | None]:
-        """f γ, which broadcasts over ``(K, C)``, and β, in the type of the maths; None is 1, and 0."""
+        """f γ, which broadcasts over ``(K, C)``, and β, in the type of the maths; None is 1, and 0.
+
+        The paper's f = 1/√λ multiplies the output's variance by about K, ``"unit"`` keeps it at 1."""
         dtype = mixture.mean.dtype
         gain, bias_c = (None if p is None else p.to(dtype) for p in (self.weight, self.bias))
         if self.scale != "none":
-            scale_k1 = self._scale(mixture)[:, None]
+            extra = math.log(self.num_clusters) if self.scale == "unit" else 0.0
+            scale_k1 = (-0.5 * (mixture.log_prior + extra)).exp()[:, None]
             gain = scale_k1 if gain is None else scale_k1 * gain
         return gain, bias_c
 

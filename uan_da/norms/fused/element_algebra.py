@@ -96,21 +96,21 @@ def forward(
 def backward(d_slope: Tensor, d_offset: Tensor, slope: Tensor, trace: Trace) -> tuple[Tensor, Tensor, Tensor]:
     """∂S, −2 ∂q and ∂g from the gradients of α and δ."""
     d_gain = torch.addcmul(d_slope, d_offset, trace.first, value=-1).mul_(trace.root)
-    d_square = torch.mul(d_gain, slope).mul_(trace.root).masked_fill_(trace.starved, 0.0)
+    minus_2_d_q = torch.mul(d_gain, slope).mul_(trace.root).masked_fill_(trace.starved, 0.0)
     d_sums = slope.new_empty(3, *slope.shape)
     d_mass, d_first, d_second = d_sums
-    torch.mul(d_square, trace.first, out=d_first).addcmul_(slope, d_offset, value=-1).mul_(trace.inverse)
-    torch.mul(d_square, trace.inverse, out=d_second).mul_(-0.5)
+    torch.mul(minus_2_d_q, trace.first, out=d_first).addcmul_(slope, d_offset, value=-1).mul_(trace.inverse)
+    torch.mul(minus_2_d_q, trace.inverse, out=d_second).mul_(-0.5)
     torch.mul(trace.first, d_first, out=d_mass).addcmul_(trace.second, d_second).neg_()
-    return d_sums, d_square, d_gain
+    return d_sums, minus_2_d_q, d_gain
 
 
 def of_clusters(
-    sums: Tensor, d_square: Tensor, rstd: Tensor, eps: float, trace: Trace
+    sums: Tensor, minus_2_d_q: Tensor, rstd: Tensor, eps: float, trace: Trace
 ) -> tuple[Tensor, Tensor, Tensor]:
     """∂μ, ∂σ² and ∂log λ from the sums of the last pass, and −2 ∂q."""
     d_z, d_zz, d_bias = sums
-    d_var = torch.addcmul(d_zz + d_bias, d_square, trace.precision, value=-eps).mul_(trace.precision).mul_(-0.5)
+    d_var = torch.addcmul(d_zz + d_bias, minus_2_d_q, trace.precision, value=-eps).mul_(trace.precision).mul_(-0.5)
     return torch.mul(d_z, rstd).neg_(), d_var, d_bias.sum(1)
 
 

@@ -80,9 +80,9 @@ class _Normalize(Function):
                 recorded = recorded_gradients(_plain(shift_c, ctx.eps), saved[:5], (g,))
                 return *recorded, g_ncs.sum((0, 2), dtype=shift_c.dtype) if has_bias else None, None, None, None
             d_slope, d_offset = ctx.passes.gradient_sums(g_ncs, x_ncs, coefficients)
-            d_sums, d_square, d_gain = element_algebra.backward(d_slope, d_offset, slope, trace)
+            d_sums, minus_2_d_q, d_gain = element_algebra.backward(d_slope, d_offset, slope, trace)
             d_x, sums = ctx.passes.gradient(g_ncs, x_ncs, coefficients, slope, offset, d_sums)
-            d_mixture = element_algebra.of_clusters(sums, d_square, coefficients.rstd, ctx.eps, trace)
+            d_mixture = element_algebra.of_clusters(sums, minus_2_d_q, coefficients.rstd, ctx.eps, trace)
             of_gain = None if gain is None else d_gain.sum_to_size(gain.shape)
         return d_x.view(x.shape), *d_mixture, of_gain, d_offset.sum(0) if has_bias else None, None, None, None
 

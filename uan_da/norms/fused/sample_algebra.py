@@ -142,46 +142,50 @@ def backward(
     h = layer.h(trace.mean_kc.shape[1])
     over_offset = torch.mm(trace.tau_kn, d_offset)
     d_scale = torch.addcmul(torch.mm(trace.tau_kn, d_slope), trace.mean_kc, over_offset, value=-1).mul_(trace.rstd_kc)
-    d_mean = over_offset.mul_(trace.scale_kc)  # −∂a
-    d_var = torch.mul(d_scale, trace.scale_kc).mul_(trace.rstd_kc)  # −2 ∂b
-    d_logits = _through_softmax(d_slope, d_offset, d_mean, d_var, trace)
+    minus_d_mean = over_offset.mul_(trace.scale_kc)
+    minus_2_d_var = torch.mul(d_scale, trace.scale_kc).mul_(trace.rstd_kc)
+    d_logits = _through_softmax(d_slope, d_offset, minus_d_mean, minus_2_d_var, trace)
     d_prior_k = d_logits.sum(1)
     return Gradients(
-        *_of_samples(d_logits, d_mean, d_var, mean_kc, h, trace, 1 / positions),
-        *_of_clusters(d_logits, d_prior_k, d_mean, d_var, h, trace),
+        *_of_samples(d_logits, minus_d_mean, minus_2_d_var, mean_kc, h, trace, 1 / positions),
+        *_of_clusters(d_logits, d_prior_k, minus_d_mean, minus_2_d_var, h, trace),
         d_prior_k,
         None if layer.gain is None else d_scale.sum_to_size(layer.gain.shape),
     )
 
 
-def _through_softmax(d_slope: Tensor, d_offset: Tensor, d_mean: Tensor, d_var: Tensor, trace: Trace) -> Tensor:
+def _through_softmax(
+    d_slope: Tensor, d_offset: Tensor, minus_d_mean: Tensor, minus_2_d_var: Tensor, trace: Trace
+) -> Tensor:
     """∂ℓ."""
-    d_var_k1c = d_var.unsqueeze(1)
-    constant_k11 = torch.bmm(d_var_k1c, trace.var_kc.unsqueeze(2))
-    d_tau = torch.baddbmm(constant_k11, d_var_k1c, trace.mode_squares_knc.mT, beta=0.5, alpha=-0.5)
-    d_tau = d_tau.baddbmm_(d_mean.unsqueeze(1), trace.mode_centred_knc.mT, alpha=-1).squeeze(1).mul_(trace.inverse_k1)
+    minus_2_d_var_k1c = minus_2_d_var.unsqueeze(1)
+    constant_k11 = torch.bmm(minus_2_d_var_k1c, trace.var_kc.unsqueeze(2))
+    d_tau = torch.baddbmm(constant_k11, minus_2_d_var_k1c, trace.mode_squares_knc.mT, beta=0.5, alpha=-0.5)
+    d_tau = (
+        d_tau.baddbmm_(minus_d_mean.unsqueeze(1), trace.mode_centred_knc.mT, alpha=-1).squeeze(1).mul_(trace.inverse_k1)
+    )
     d_tau.addmm_(trace.scale_kc, d_slope.t()).addmm_(trace.shift_kc, d_offset.t(), alpha=-1)
     return torch._softmax_backward_data(d_tau, trace.tau_kn, 0, d_tau.dtype)
 
 
 def _of_samples(
-    d_logits: Tensor, d_mean: Tensor, d_var: Tensor, mean_kc: Tensor, h: float, trace: Trace, share: float
+    d_logits: Tensor, minus_d_mean: Tensor, minus_2_d_var: Tensor, mean_kc: Tensor, h: float, trace: Trace, share: float
 ) -> tuple[Tensor, Tensor]:
     """2 ∂v, and ∂m − 2 m ∂v, times ``share``."""
     p_nk, d_logits_nk = trace.share_kn.t(), d_logits.t()
-    spread_nc = torch.mm(p_nk, d_var).addmm_(d_logits_nk, trace.precision_kc, beta=-share, alpha=2 * h * share)
-    offset_nc = torch.mm(p_nk, torch.addcmul(d_mean, d_var, trace.mean_kc, value=-1))
+    spread_nc = torch.mm(p_nk, minus_2_d_var).addmm_(d_logits_nk, trace.precision_kc, beta=-share, alpha=2 * h * share)
+    offset_nc = torch.mm(p_nk, torch.addcmul(minus_d_mean, minus_2_d_var, trace.mean_kc, value=-1))
     offset_nc.addmm_(d_logits_nk, trace.precision_kc * mean_kc, beta=-share, alpha=-2 * h * share)
     return spread_nc, offset_nc
 
 
 def _of_clusters(
-    d_logits: Tensor, d_prior_k: Tensor, d_mean: Tensor, d_var: Tensor, h: float, trace: Trace
+    d_logits: Tensor, d_prior_k: Tensor, minus_d_mean: Tensor, minus_2_d_var: Tensor, h: float, trace: Trace
 ) -> tuple[Tensor, Tensor]:
     """∂μ and ∂σ²."""
     d_logits_k1n, r = d_logits.unsqueeze(1), trace.precision_kc
     over = torch.bmm(d_logits_k1n, trace.centred_knc).squeeze(1)
-    d_mean_kc = torch.addcmul(d_mean * trace.starved_k1, over, r, value=2 * h).neg_()
+    d_mean_kc = torch.addcmul(minus_d_mean * trace.starved_k1, over, r, value=2 * h).neg_()
     over = torch.bmm(d_logits_k1n, trace.squares_knc).squeeze(1)
     over = torch.addcmul(d_prior_k.unsqueeze(1), over, r, value=-1)
-    return d_mean_kc, torch.addcmul(d_var * trace.starved_k1, over, r, value=-2 * h).mul_(-0.5)
+    return d_mean_kc, torch.addcmul(minus_2_d_var * trace.starved_k1, over, r, value=-2 * h).mul_(-0.5)
