@@ -135,6 +135,20 @@ def test_compile_without_a_graph_break(options: dict[str, Any], training: bool) 
     torch.testing.assert_close(layer.state_dict(), twin.state_dict())
 
 
+@pytest.mark.parametrize("assignment", ["sample", "element"])
+def test_compiled_gradients_without_the_em_step(assignment: str) -> None:
+    """With it PyTorch's compiled backward reads clusters that have moved: docs/speed.md."""
+    layer = trained(assignment=assignment, em_rate=0.0)
+    twin = copy.deepcopy(layer)
+    torch.compiler.reset()
+    for each, forward in ((layer, torch.compile(layer, fullgraph=True, backend="aot_eager")), (twin, twin)):
+        torch.manual_seed(0)
+        forward(torch.randn(8, 4, 5, 5)).backward(torch.randn(8, 4, 5, 5))
+        assert all(p.grad is not None for p in each.parameters())
+    for one, other in zip(layer.parameters(), twin.parameters(), strict=True):
+        torch.testing.assert_close(one.grad, other.grad, atol=1e-4, rtol=1e-4)
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
