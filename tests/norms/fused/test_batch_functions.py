@@ -50,6 +50,22 @@ def test_gradient_and_second_gradient(assignment: str, k: int, starved: bool) ->
 
 
 @BOTH
+@pytest.mark.parametrize("gain", [None, (2,), (3, 1), (3, 2)])
+@pytest.mark.parametrize("factor", [1.0, 0.0])
+@pytest.mark.parametrize("has_bias", [True, False])
+def test_gains_and_biases(assignment: str, gain: tuple[int, ...] | None, factor: float, has_bias: bool) -> None:
+    inputs = draw(3, False)[:4]
+    affine = {"gain": gain and factor * torch.randn(gain), "bias": torch.randn(2) if has_bias else None}
+    given = {name: p.double().requires_grad_() for name, p in affine.items() if p is not None}
+
+    def y(*inputs: Tensor) -> Tensor:
+        found = dict(zip(given, inputs[4:], strict=True))
+        return normalize(assignment, *inputs[:4], found.get("gain"), found.get("bias"))[0]
+
+    assert torch.autograd.gradcheck(y, (*inputs, *given.values()))
+
+
+@BOTH
 def test_inputs_that_were_computed_from_each_other(assignment: str) -> None:
     """As a scale of 1/√λ is: the second gradient counts no path twice."""
     x, mean, var, logits, _, bias = draw(2, False)
