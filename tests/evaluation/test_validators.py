@@ -91,16 +91,29 @@ def test_class_ami_is_one_where_features_cluster_by_predicted_class():
     assert abs(class_ami(mixed)) < 0.2
 
 
-def test_mano_takes_the_taylor_series_where_unsure_and_the_softmax_where_sure():
-    unsure = torch.tensor([[1.0, -1.0], [0.5, 0.0]], dtype=torch.float64)
-    v = 1 + unsure.numpy() + unsure.numpy() ** 2 / 2
-    q = v / v.sum(1, keepdims=True)
-    expected = ((q**4).sum() / 4) ** 0.25
-    labels = torch.full((2,), -1)
-    assert mano(Predictions(unsure, unsure, labels)) == pytest.approx(expected)
-    sure = 40 * unsure
-    p = sure.softmax(1).numpy()
-    assert mano(Predictions(sure, sure, labels)) == pytest.approx(((p**4).sum() / 4) ** 0.25)
+@pytest.mark.parametrize("seed", range(3))
+def test_mano_is_the_plain_loop(make, seed):
+    target, total, sure = make(seed=seed, spread=3.0), 0.0, 0.0
+    for row in target.logits.double().numpy():
+        series = [1 + z + z**2 / 2 for z in row]
+        v = [value - min(series) for value in series]
+        total += sum((value / sum(v)) ** 4 for value in v)
+        sure += sum((math.exp(z) / sum(math.exp(other) for other in row)) ** 4 for z in row)
+    assert mano(target) == pytest.approx((total / target.logits.numel()) ** 0.25)
+    assert mano(target, scaling="softmax") == pytest.approx((sure / target.logits.numel()) ** 0.25)
+
+
+def test_mano_of_logits_worked_by_hand():
+    """t(z) = 1 + z + z²/2 of (2, 0, −1) is (5, 1, ½); less its least (4½, ½, 0), and normalised (.9, .1, 0)."""
+    logits = torch.tensor([[2.0, 0.0, -1.0]])
+    assert mano(Predictions(logits, logits, torch.tensor([-1])), order=2.0) == pytest.approx(math.sqrt(0.82 / 3))
+
+
+def test_mano_does_not_jump_while_logits_grow(make):
+    """Φ passes 5 on the way; the score rises in steps that get smaller with the steps of the logits."""
+    target = make(classes=10)
+    scores = [mano(Predictions(target.features, s * target.logits, target.labels)) for s in np.linspace(1, 4, 61)]
+    assert np.diff(scores).max() < 0.01
 
 
 def test_rankme_is_the_exponential_of_the_spectrums_entropy(make):

@@ -33,16 +33,21 @@ def class_clustering(target: Predictions) -> float:
 def class_ami(target: Predictions) -> float:
     """Adjusted mutual information of predicted classes and k-means of the target's features (Musgrave et al., 2022).
 
-    ClassAMI of "Three New Validators", arXiv:2208.07360.
-    k-means starts from the mean feature of each predicted class, so that the score has no randomness.
+    ClassAMI of "Three New Validators", arXiv:2208.07360. As many clusters as the task has classes, predicted or not
+    (as many as images, where these are fewer). k-means starts from the mean feature of each predicted class, and from
+    the origin for a class without one, so that the score has no randomness. 0 where all images are given one class.
     """
     features, classes = _features(target), target.classes.numpy()
-    used = np.unique(classes)
-    means = np.stack([features[classes == c].mean(0) for c in used])
+    if len(np.unique(classes)) < 2:
+        return 0.0
+    clusters = min(target.logits.shape[1], len(features))
+    start = np.zeros((clusters, features.shape[1]), features.dtype)
+    predicted = [features[classes == c].mean(0) for c in np.unique(classes)]
+    start[: len(predicted)] = predicted
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # fewer distinct features than classes: collapsed
-        clusters = KMeans(len(used), init=means, n_init=1).fit_predict(features)
-    return float(adjusted_mutual_info_score(classes, clusters))
+        found = KMeans(clusters, init=start, n_init=1).fit_predict(features)
+    return float(adjusted_mutual_info_score(classes, found))
 
 
 def _features(target: Predictions) -> NDArray[np.float32]:
