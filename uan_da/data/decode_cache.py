@@ -6,21 +6,18 @@
 import hashlib
 import os
 import shutil
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import torch
 
 from uan_da.data.data_root import user_cache
-from uan_da.data.image_files import ImageFiles
+from uan_da.data.file_digests import file_digests
+from uan_da.data.image_files import READING, ImageFiles
 from uan_da.data.images import Images, decode_into
-from uan_da.errors import UserError
 from uan_da.recipe.schema import Input
 
 VARIABLE = "UAN_DA_CACHE"
-FORMAT = "1"
-"""Changes when the way from a file to its pixels does."""
 
 
 def cache_folder() -> Path | None:
@@ -69,15 +66,7 @@ def _fill(path: Path, shape: tuple[int, ...], examples: ImageFiles, layout: Inpu
 
 
 def _key(examples: ImageFiles, layout: Input) -> str:
-    key = hashlib.blake2b(f"{FORMAT} {layout.size} {layout.channels}".encode(), digest_size=16)
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        for digest in pool.map(_digest, examples.paths):
-            key.update(digest)
+    key = hashlib.blake2b(f"{READING} {layout.size} {layout.channels}".encode(), digest_size=16)
+    for digest in file_digests(examples.paths):
+        key.update(digest)
     return key.hexdigest()
-
-
-def _digest(path: Path) -> bytes:
-    try:
-        return hashlib.blake2b(path.read_bytes(), digest_size=16).digest()
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror})") from None

@@ -1,21 +1,19 @@
 """What a data set holds, as a digest: another image, label or class gives another one."""
 
 import hashlib
-import os
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from uan_da.data import file_digests
 from uan_da.data.adapter import Examples, Split, labels_of
 from uan_da.data.arrays import Arrays
-from uan_da.data.image_files import ImageFiles
+from uan_da.data.file_digests import SIZE
+from uan_da.data.image_files import READING, ImageFiles
 from uan_da.data.open_dataset import open_dataset
 from uan_da.errors import UserError
 from uan_da.names import unknown
 
 SPLITS: Sequence[Split] = ("train", "test")
-SIZE = 16
-"""Bytes of a digest."""
 
 
 def data_digest(dataset: str, domain: str) -> str:
@@ -32,7 +30,7 @@ def data_digest(dataset: str, domain: str) -> str:
     parts = [repr(tuple(adapter.classes)).encode()]
     for split in SPLITS:
         examples = adapter.load(domain, split)
-        parts += [split.encode(), labels_of(examples).numpy().tobytes(), *_images(examples)]
+        parts += [split.encode(), labels_of(examples).numpy().tobytes(), *_content(examples)]
     return digest(parts)
 
 
@@ -42,7 +40,7 @@ def file_digest(path: Path) -> str:
     Raises:
         UserError: it cannot be read.
     """
-    return digest([_file(path)])
+    return digest([file_digests.file_digest(path)])
 
 
 def digest(parts: Iterable[bytes]) -> str:
@@ -54,21 +52,29 @@ def digest(parts: Iterable[bytes]) -> str:
     return key.hexdigest()
 
 
-def _images(examples: Examples) -> Iterator[bytes]:
+def image_digests(examples: Examples) -> list[bytes]:
+    """A digest of each image, in their order: of a file's content, or of the pixels."""
+    if isinstance(examples, ImageFiles):
+        return file_digests.file_digests(examples.paths)
+    if isinstance(examples, Arrays):
+        head = repr(examples.images.shape[1:]).encode()
+        return [hashlib.blake2b(head + image.tobytes(), digest_size=SIZE).digest() for image in examples.images]
+    parts = (_pixels(examples, index) for index in range(len(examples)))
+    return [bytes.fromhex(digest(part)) for part in parts]
+
+
+def _content(examples: Examples) -> Iterator[bytes]:
+    """What :func:`data_digest` reads of the images; images of files are other ones when the reading is another."""
     if isinstance(examples, Arrays):
         yield from (repr(examples.images.shape).encode(), examples.images.tobytes())
     elif isinstance(examples, ImageFiles):
-        with ThreadPoolExecutor(os.cpu_count()) as pool:
-            yield from pool.map(_file, examples.paths)
+        yield from (READING.encode(), *file_digests.file_digests(examples.paths))
     else:
         for index in range(len(examples)):
-            image = examples[index][0]
-            pixels = image.tobytes()  # which also reads a file's palette
-            yield from (f"{image.mode} {image.size}".encode(), pixels, bytes(image.getpalette() or ()))
+            yield from _pixels(examples, index)
 
 
-def _file(path: Path) -> bytes:
-    try:
-        return hashlib.blake2b(path.read_bytes(), digest_size=SIZE).digest()
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror})") from None
+def _pixels(examples: Examples, index: int) -> tuple[bytes, bytes, bytes]:
+    image = examples[index][0]
+    pixels = image.tobytes()  # which also reads a file's palette
+    return f"{image.mode} {image.size}".encode(), pixels, bytes(image.getpalette() or ())

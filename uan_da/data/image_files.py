@@ -7,6 +7,9 @@ from PIL import Image, UnidentifiedImageError
 
 from uan_da.errors import UserError
 
+READING = "2"
+"""Changes when the way from a file to its pixels does: what was kept of the old way is not used."""
+
 
 class DamagedImage(UserError):
     """An image file that cannot be read."""
