@@ -15,9 +15,9 @@ import torch
 from torch import Tensor, nn
 
 from uan_da.norms import convert_norm, domain_context
-from uan_da.norms.context_norm import LearnedNorm
+from uan_da.norms.baselines.context import LearnedNorm
+from uan_da.norms.baselines.mixture import MixtureNorm
 from uan_da.norms.domain import DomainNorm
-from uan_da.norms.mixture_norm import MixtureNorm
 from uan_da.norms.uan import UAN
 
 SOURCE, TARGET = 0, 1

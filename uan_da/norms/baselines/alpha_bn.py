@@ -9,6 +9,7 @@ from torch import Tensor
 from uan_da.norms.batch import BatchNorm, copy_affine, options_of
 from uan_da.norms.precision import widened
 from uan_da.norms.reference import affine, along
+from uan_da.norms.tracing import fx_leaf
 
 
 class AlphaBatchNorm(BatchNorm):
@@ -28,6 +29,7 @@ class AlphaBatchNorm(BatchNorm):
             raise ValueError(f"Expected `source_weight` to be between 0 and 1, but got {source_weight}")
         self.source_weight = source_weight
 
+    @fx_leaf
     def forward(self, x: Tensor) -> Tensor:
         """``x`` ``(N, C, …)``, normalised."""
         if self.training or self.running_mean is None or self.running_var is None:

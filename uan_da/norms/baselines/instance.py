@@ -5,6 +5,7 @@ from torch import Tensor
 from torch.nn.modules.instancenorm import _InstanceNorm
 
 from uan_da.norms.batch import BatchNorm, copy_affine, has_seen_data, options_of
+from uan_da.norms.tracing import fx_leaf
 
 
 class InstanceNorm(_InstanceNorm):
@@ -14,6 +15,7 @@ class InstanceNorm(_InstanceNorm):
     would be normalised over C.
     """
 
+    @fx_leaf
     def forward(self, x: Tensor) -> Tensor:
         """``x`` ``(N, C, …)``, normalised."""
         if x.dim() < 3:

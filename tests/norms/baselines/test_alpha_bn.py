@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import nn
 
-from uan_da.norms.alpha_bn import alpha_bn
+from uan_da.norms.baselines.alpha_bn import alpha_bn
 
 
 def seen() -> nn.BatchNorm2d:
