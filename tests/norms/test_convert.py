@@ -241,10 +241,12 @@ def parametrized() -> nn.BatchNorm2d:
 )
 def test_what_would_be_lost_is_refused_and_the_model_stays(name: str, bn: BatchNorm, message: str) -> None:
     first = nn.BatchNorm2d(4)
+    first.register_forward_hook(lambda *_: None)
     model = nn.Sequential(first, bn)
     with pytest.raises(ValueError, match=message):
         convert_norm(model, name)
     assert list(model) == [first, bn]
+    assert first._forward_hooks
 
 
 def test_a_subclass_with_the_forward_of_torch_is_converted_and_bn_keeps_any() -> None:

@@ -83,6 +83,9 @@ def convert_norm(model: nn.Module, to: str | Factory, where: str = "all", **opti
     for path, bn in chosen:
         if bn not in made:
             made[bn] = _converted(path, bn, factory, options)
+    for bn, layer in made.items():
+        if layer is not bn:
+            _move_hooks(bn, layer)
     for path, bn in chosen:
         parent, _, name = path.rpartition(".")
         setattr(model.get_submodule(parent), name, made[bn])
@@ -154,7 +157,6 @@ def _converted(path: str, bn: BatchNorm, factory: Factory, options: dict[str, An
     parameters = list(bn.parameters())
     if parameters and not any(parameter.requires_grad for parameter in parameters):
         norm.requires_grad_(False)
-    _move_hooks(bn, norm)
     return norm.train(bn.training)
 
 
