@@ -83,9 +83,9 @@ def convert_norm(model: nn.Module, to: str | Factory, where: str = "all", **opti
     for path, bn in chosen:
         if bn not in made:
             made[bn] = _converted(path, bn, factory, options)
-    for bn, layer in made.items():
-        if layer is not bn:
-            _move_hooks(bn, layer)
+    for old, new in made.items():
+        if new is not old:
+            _move_hooks(old, new)
     for path, bn in chosen:
         parent, _, name = path.rpartition(".")
         setattr(model.get_submodule(parent), name, made[bn])
@@ -202,7 +202,7 @@ def _bare(bn: BatchNorm) -> BatchNorm:
     return bare
 
 
-def _move_hooks(bn: BatchNorm, layer: nn.Module) -> None:
+def _move_hooks(bn: nn.Module, layer: nn.Module) -> None:
     """The hooks of ``bn`` run at ``layer``, before its own; their handles still remove them."""
     for name in _HOOKS:
         hooks = getattr(bn, name)
