@@ -193,6 +193,7 @@ ADAPTERS = Names(
         "usps": "uan_da.data.adapters.usps:Usps",
         "cifar": "uan_da.data.adapters.cifar:Cifar",
         "cifar_c": "uan_da.data.adapters.cifar_c:CifarC",
+        "corrupted": "uan_da.data.adapters.corrupted:Corrupted",
         "torch_dataset": "uan_da.data.adapters.torch_dataset:TorchDataset",
         "hugging_face": "uan_da.data.adapters.hugging_face:HuggingFace",
     },
