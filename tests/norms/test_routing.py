@@ -108,8 +108,9 @@ def change_samples(which: slice) -> Callable[[nn.Module, Tensor], None]:
 def change_running(domain: int) -> Callable[[nn.Module, Tensor], None]:
     def change(layer: nn.Module, x: Tensor) -> None:
         norm = layer.branches[domain] if isinstance(layer, DomainNorm) else layer
-        if getattr(norm, "running_mean", None) is not None:
-            norm.running_mean += torch.randn_like(norm.running_mean)
+        for module in norm.modules():
+            if getattr(module, "running_mean", None) is not None:
+                module.running_mean += torch.randn_like(module.running_mean)
 
     return change
 

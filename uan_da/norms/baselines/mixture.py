@@ -95,7 +95,7 @@ class MixtureNorm(nn.Module):
         with without_autocast(x):
             wide = widened(x)
             updates = self.training and self.updates_statistics and not in_backward()
-            if updates and self.updates_mixture:
+            if updates and self.updates_mixture and not x.is_meta:
                 self._fit_on_schedule(wide)
             shift_c = self.mean.mean(0).to(wide.dtype)
             y = self._normalize(wide - along(wide, shift_c), shift_c, updates)
@@ -135,6 +135,7 @@ class MixtureNorm(nn.Module):
         gain_k1 = (-0.5 * mixture.log_prior).exp()[:, None]
         return reference.element_output(tau, x, mean_kc, var_kc, gain_k1, None, self.eps)
 
+    @torch.compiler.disable  # type: ignore[untyped-decorator, unused-ignore]  # scikit-learn is not for a compiler
     def _fit_on_schedule(self, x: Tensor) -> None:
         if self.forwards_to_fit > 0 or self._fit(x):
             self.forwards_to_fit.sub_(1)

@@ -48,7 +48,7 @@ class TransNorm(DomainNorm):
             z = route.join([self.branches[branch](part) for branch, part in parts])
         else:
             z = self.branches[TARGET](x)
-        return affine(z, self.weight, self.bias) * along(z, 1 + self._alpha(moments))
+        return affine(z, self.weight, self.bias) * along(z, 1 + self._alpha(moments)).to(x.dtype)
 
     def _running_moments(self, branch: int) -> tuple[Tensor, Tensor]:
         norm = self.branches[branch]
