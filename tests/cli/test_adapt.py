@@ -13,6 +13,7 @@ import torch
 from safetensors.torch import load_file
 
 from uan_da.data.digits import Digits
+from uan_da.errors import UserError
 from uan_da.methods.source_free import Target
 from uan_da.recipe import load_recipe
 from uan_da.training.run import Run
@@ -142,9 +143,37 @@ def test_the_data_set_is_not_needed(uan_da: Any, photos: Path, tmp_path: Path, m
     assert report(tmp_path / "new")["classes"] == ["0", "1"]
     assert uan_da("predict", tmp_path / "new", photos / "flat" / "000.png").returncode == 0
     shutil.rmtree(run / "evaluation")
+    done = uan_da("predict", run, photos / "flat" / "000.png")
+    assert done.returncode == 0, done.stderr
+    (run / "record.json").unlink()
     failed = uan_da("predict", run, photos / "flat")
-    assert failed.returncode == 2
-    assert "the names of its classes are in its data set" in failed.stderr
+    assert (failed.returncode, failed.stderr.count("\n")) == (2, 1)
+    assert "record.json" in failed.stderr
+
+
+def test_classes_that_were_renamed_since_are_named_and_refused(uan_da: Any, photos: Path, tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    for domain in ("scan", "photo"):
+        for name in "01":
+            shutil.copytree(photos / "classes" / name, data / domain / name)
+    overrides = [f"dataset={data}", "task=scan:photo", *SHORT, "train.steps_per_epoch=2", "train.batch.source=4"]
+    run = train(load_recipe("digits", overrides), tmp_path / "run").folder
+    (data / "photo" / "0" / next((data / "photo" / "0").iterdir()).name).unlink()
+    done = uan_da("evaluate", run)
+    assert done.returncode == 0, done.stderr
+    assert "its data have changed since: domain 'photo': class '0': 1 image(s) removed" in done.stderr
+    before = (run / "evaluation" / "last.json").read_bytes()
+    for domain in ("scan", "photo"):
+        (data / domain / "0").rename(data / domain / "zero")
+    failed = uan_da("evaluate", run)
+    assert (failed.returncode, failed.stderr.count("\n")) == (2, 1)
+    assert "the class '0'" in failed.stderr
+    assert "'zero'" in failed.stderr
+    assert (run / "evaluation" / "last.json").read_bytes() == before
+    named = uan_da("predict", run, photos / "flat" / "000.png").stdout.splitlines()[1].split(",")[1]
+    assert named in "01"
+    with pytest.raises(UserError, match="the data are not those it was started with"):
+        train(load_recipe("digits", overrides), run, resume=True)
 
 
 Failing = tuple[list[str], str]

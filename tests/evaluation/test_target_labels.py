@@ -11,7 +11,6 @@ from uan_da.data.images import Images
 from uan_da.data.task import Domain
 from uan_da.names import VALIDATORS
 from uan_da.recipe import Recipe, load_recipe
-from uan_da.training.checkpoint import load_checkpoint
 from uan_da.training.run import Run
 from uan_da.training.train import train
 
@@ -46,7 +45,7 @@ def garbage(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def decisions(run: Run, name: str) -> tuple[int, dict[str, torch.Tensor]]:
-    state = load_checkpoint(run.checkpoint(name), torch.device("cpu"))
+    state = run.load(name, torch.device("cpu"))
     return state["step"], {**state["model"], **state["method"]}
 
 

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from uan_da.errors import UserError
+from uan_da.files import write_json, write_text
 from uan_da.recipe import load_recipe
 from uan_da.recipe.source import dump_yaml
 from uan_da.sweeps.jobs import Event, Job, Tell
@@ -52,13 +53,15 @@ class MadeUp:
         run = Run(job.folder)
         run.folder.mkdir(parents=True, exist_ok=True)
         run.recipe_file.write_text(dump_yaml(job.recipe))
+        rows: list[dict[str, float]] = []
         for epoch in (1, 2, 3):
-            run.append_metrics({"epoch": epoch, "score": score - (3 - epoch)})
-            if cut(run.metrics(), job.floors):
+            rows.append({"epoch": epoch, "score": score - (3 - epoch)})
+            write_text(run.folder / "metrics.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
+            if cut(rows, job.floors):
                 self.stopped += 1
                 return
         domains = {"a": {"role": "source", "accuracy": 0.9}, "b": {"role": "target", "accuracy": target}}
-        run.write_json("results.json", {"selections": {"selected": {"domains": domains}}})
+        write_json(run.folder / "results.json", {"selections": {"selected": {"domains": domains}}})
         (run.folder / "done").touch()
 
 

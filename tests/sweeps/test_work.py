@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from uan_da.errors import UserError
+from uan_da.errors import Failure, UserError
 from uan_da.recipe import load_recipe
-from uan_da.sweeps.jobs import Event, Job
+from uan_da.sweeps.jobs import Event, Job, failure
 from uan_da.sweeps.work import only_one, work
 from uan_da.training.interrupt import Interrupted
 from uan_da.training.run import Run
@@ -84,7 +84,7 @@ def test_an_interrupted_run_goes_on_to_the_same_bits(job, tmp_path):
     assert Run(job.folder).results == Run(whole.folder).results
 
 
-@pytest.mark.parametrize("damage", ["no checkpoint", "half a checkpoint", "no line", "no recipe", "other recipe"])
+@pytest.mark.parametrize("damage", ["no checkpoint", "half a checkpoint", "no recipe", "other recipe"])
 def test_a_run_that_cannot_be_gone_on_with_is_started_anew(job, tmp_path, damage):
     with pytest.raises(Interrupted):
         work(job, "cpu", 1, Interrupting(signal.SIGTERM))
@@ -93,8 +93,6 @@ def test_a_run_that_cannot_be_gone_on_with_is_started_anew(job, tmp_path, damage
         run.checkpoint("last").unlink()
     elif damage == "half a checkpoint":
         run.checkpoint("last").write_bytes(run.checkpoint("last").read_bytes()[:1000])
-    elif damage == "no line":
-        (run.folder / "metrics.jsonl").write_text('{"epoch": 1, "st\n')
     elif damage == "no recipe":
         run.recipe_file.unlink()
     else:
@@ -132,8 +130,10 @@ def test_a_machine_that_fails_does_not_cost_what_was_trained_before(job, monkeyp
     for place in ("uan_da.training.checkpoint.torch.load", "uan_da.training.training.Training.load_state_dict"):
         with monkeypatch.context() as patch:
             patch.setattr(place, fail)
-            with pytest.raises(type(error)):
+            with pytest.raises(Failure) as caught:
                 work(job, "cpu", 1, Interrupting())
+            assert caught.value.__cause__ is error
+            assert failure(job, caught.value).out_of_memory == (not isinstance(error, OSError))
     hear = Interrupting()
     work(job, "cpu", 1, hear)
     assert hear.heard[0].step == 1

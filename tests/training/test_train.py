@@ -2,19 +2,23 @@
 
 import json
 import os
+import shutil
 import signal
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
-from uan_da.errors import UserError
+from uan_da.errors import DataWarning, UserError
 from uan_da.recipe import Recipe, load_recipe
 from uan_da.training import training as training_module
 from uan_da.training.interrupt import Interrupted
 from uan_da.training.monitor import Silent
 from uan_da.training.run import Run
+from uan_da.training.saver import Saver
 from uan_da.training.train import train
 from uan_da.training.training import NonFiniteLoss, Training
 
@@ -162,19 +166,22 @@ def test_a_crash_after_an_epochs_row_was_written_is_mended_by_resuming(finished:
     with pytest.raises(Interrupted):
         train(recipe(), tmp_path / "r", monitor=Stopper(3, signal.SIGINT))
     run = Run(tmp_path / "r")
-    run.append_metrics(finished.metrics()[1])  # epoch 2's row, whose checkpoint was never written
+    with (run.folder / "metrics.jsonl").open("a") as file:  # epoch 2's row, whose checkpoint was never written
+        file.write(json.dumps(finished.metrics()[1]) + "\n")
+    assert len(run.metrics()) == 1
     assert train(recipe(), run.folder, resume=True).metrics() == finished.metrics()
+    assert (run.folder / "metrics.jsonl").read_bytes() == (finished.folder / "metrics.jsonl").read_bytes()
 
 
-def test_a_line_of_the_metrics_that_a_crash_cut_short_is_written_again(finished: Run, tmp_path: Path) -> None:
+def test_metrics_that_were_emptied_are_derived_anew(finished: Run, tmp_path: Path) -> None:
     with pytest.raises(Interrupted):
         train(recipe(), tmp_path / "r", monitor=Stopper(4, signal.SIGINT))
     run = Run(tmp_path / "r")
-    text = (run.folder / "metrics.jsonl").read_text()
-    (run.folder / "metrics.jsonl").write_text(text[:-30])
-    assert len(run.metrics()) == 1
+    for name in ("metrics.jsonl", "timing.json"):
+        (run.folder / name).write_bytes(b"")
     again = train(recipe(), run.folder, resume=True)
-    assert again.metrics()[-1] == finished.metrics()[-1]
+    assert (run.folder / "metrics.jsonl").read_bytes() == (finished.folder / "metrics.jsonl").read_bytes()
+    assert again.results == finished.results
 
 
 def test_a_signal_in_the_last_step_is_not_lost_and_the_time_of_both_legs_counts(finished: Run, tmp_path: Path) -> None:
@@ -233,9 +240,85 @@ def test_resuming_what_is_not_there_or_damaged(tmp_path: Path) -> None:
         train(recipe(), tmp_path / "none", resume=True)
     with pytest.raises(Interrupted):
         train(recipe(), tmp_path / "r", monitor=Stopper(1, signal.SIGINT))
-    Run(tmp_path / "r").checkpoint("last").write_bytes(b"not a checkpoint")
-    with pytest.raises(UserError, match="damaged"):
+    for path in (tmp_path / "r" / "checkpoints").glob("*.pt"):
+        path.write_bytes(b"not a checkpoint")
+    with pytest.raises(UserError, match=r"damaged.*There is no checkpoint before it"):
         train(recipe(), tmp_path / "r", resume=True)
+
+
+def test_a_damaged_checkpoint_is_replaced_by_the_one_before(finished: Run, tmp_path: Path) -> None:
+    with pytest.raises(Interrupted):
+        train(recipe(), tmp_path / "r", monitor=Stopper(3, signal.SIGINT))
+    run = Run(tmp_path / "r")
+    content = bytearray(run.checkpoint("last").read_bytes())
+    content[len(content) // 2] ^= 1
+    run.checkpoint("last").write_bytes(content)
+    with pytest.warns(DataWarning, match=r"step-3.pt: is damaged.*The checkpoint before, of step 2, is used"):
+        again = train(recipe(), run.folder, resume=True)
+    assert_same(state(again), state(finished))
+    assert (again.metrics(), again.results) == (finished.metrics(), finished.results)
+
+
+def test_a_checkpoint_of_another_seed_is_refused(tmp_path: Path) -> None:
+    for seed in (0, 1):
+        with pytest.raises(Interrupted):
+            train(recipe(f"seed={seed}"), tmp_path / str(seed), monitor=Stopper(1, signal.SIGINT))
+    shutil.rmtree(tmp_path / "0" / "checkpoints")
+    shutil.copytree(tmp_path / "1" / "checkpoints", tmp_path / "0" / "checkpoints")
+    with pytest.raises(UserError, match="of another recipe, seed or data"):
+        train(recipe(), tmp_path / "0", resume=True)
+
+
+def test_a_run_that_was_killed_before_its_first_checkpoint_starts_from_its_first_step(
+    finished: Run, tmp_path: Path
+) -> None:
+    (tmp_path / "bare").mkdir()
+    (tmp_path / "bare" / "lock").touch()
+    shutil.copytree(finished.folder, tmp_path / "r", ignore=shutil.ignore_patterns("checkpoints", "done", "r*.json"))
+    for name in ("bare", "r"):
+        assert train(recipe(), tmp_path / name, resume=True).results == finished.results
+
+
+def test_a_second_training_in_a_folder_is_refused_also_with_overwrite(tmp_path: Path) -> None:
+    with pytest.raises(Interrupted):
+        train(recipe(), tmp_path / "r", monitor=Stopper(1, signal.SIGINT))
+    code = (
+        "import sys; from pathlib import Path; from uan_da.training.lock import locked\n"
+        "with locked(Path(sys.argv[1])): print('locked', flush=True); sys.stdin.read()"
+    )
+    command = [sys.executable, "-c", code, str(tmp_path / "r")]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
+        assert other.stdout is not None
+        assert other.stdout.readline() == "locked\n"
+        for how in ("resume", "overwrite"):
+            with pytest.raises(UserError, match="another process trains in it"):
+                train(recipe(), tmp_path / "r", **{how: True})  # type: ignore[arg-type]
+        other.kill()
+    assert train(recipe(), tmp_path / "r", resume=True).done
+
+
+def test_a_checkpoint_every_so_often_changes_no_number(
+    finished: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run that is killed right after one goes on from it, to the same bits."""
+    seen: list[int] = []
+    monkeypatch.setattr(
+        Saver, "save", lambda self, step, *rest, real=Saver.save: (seen.append(step), real(self, step, *rest))
+    )
+    often = recipe("train.checkpoint_minutes=1e-9")
+
+    class Dies(Silent):
+        def step(self, training: Training) -> None:
+            if training.step == 4:
+                raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train(often, tmp_path / "r", monitor=Dies())
+    assert seen == [0, 1, 2, 3]
+    assert Run(tmp_path / "r").checkpoint("last").name == "step-3.pt"
+    run = train(recipe(), tmp_path / "r", resume=True)
+    assert_same(state(run), state(finished))
+    assert (run.metrics(), run.results) == (finished.metrics(), finished.results)
 
 
 def test_a_folder_in_use_is_refused_and_overwritten_only_when_it_is_a_run(finished: Run, tmp_path: Path) -> None:
@@ -259,7 +342,7 @@ def test_a_folder_that_cannot_be_is_one_message(tmp_path: Path, name: str, overw
     (tmp_path / "file").write_text("all my work")
     (tmp_path / "nowhere").symlink_to(tmp_path / "gone")
     with pytest.raises(UserError, match=r"is a file, not a folder\. Choose another --out"):
-        Run(tmp_path / name).create(recipe(), overwrite)
+        train(recipe(), tmp_path / name, overwrite=overwrite)
     assert (tmp_path / "file").read_text() == "all my work"
 
 

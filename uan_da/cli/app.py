@@ -20,7 +20,7 @@ from uan_da.cli import (
     tune,
     validators,
 )
-from uan_da.errors import DataWarning, UserError
+from uan_da.errors import DataWarning, Failure, UserError
 
 app = typer.Typer(
     help="Unsupervised domain adaptation whose normalisation layer adapts too.",
@@ -82,6 +82,9 @@ def main() -> None:
     except UserError as error:
         print(f"error: {error}" if "\n" not in str(error) else str(error), file=sys.stderr)
         sys.exit(2)
+    except Failure as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(1)
     except PermissionError as error:
         print(f"error: {error.filename}: permission denied", file=sys.stderr)
         sys.exit(2)

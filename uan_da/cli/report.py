@@ -34,5 +34,7 @@ def write_report(folder: Path, device: str) -> Path:
 
 def _is_stale(run: Path) -> bool:
     """Whether the checkpoint is newer than its evaluation."""
+    from uan_da.training.run import Run
+
     made = run / "evaluation" / "last.json"
-    return not made.is_file() or made.stat().st_mtime < (run / "checkpoints" / "last.pt").stat().st_mtime
+    return not made.is_file() or made.stat().st_mtime < Run(run).checkpoint("last").stat().st_mtime

@@ -6,7 +6,7 @@ from typing import Any
 from uan_da.data.adapter import Split
 from uan_da.data.task import Domain, Task
 from uan_da.evaluation.metrics import domain_metrics, h_score
-from uan_da.evaluation.predict import BATCH, Predictions, predict
+from uan_da.evaluation.predict import BATCH, NonFiniteAnswers, Predictions, predict
 from uan_da.models.classifier import Classifier
 from uan_da.norms import recalibrate
 from uan_da.recipe.schema import Evaluation
@@ -20,9 +20,16 @@ def test_predictions(model: Classifier, task: Task, options: Evaluation) -> dict
 def predict_domain(
     model: Classifier, task: Task, domain: Domain, options: Evaluation, split: Split = "test"
 ) -> Predictions:
-    """Predictions on one domain, whose norms are recalibrated where the options ask for it; sources keep their own."""
+    """Predictions on one domain, whose norms are recalibrated where the options ask for it; sources keep their own.
+
+    Raises:
+        NonFiniteAnswers: an answer is no number; names the domain.
+    """
     images = domain.test if split == "test" else domain.train
-    return predict(prepared(model, task, domain, options), images, task.layout, domain.index)
+    try:
+        return predict(prepared(model, task, domain, options), images, task.layout, domain.index)
+    except NonFiniteAnswers as error:
+        raise error.about(f"domain {domain.name!r}, {split} images") from None
 
 
 def prepared(model: Classifier, task: Task, domain: Domain, options: Evaluation) -> Classifier:

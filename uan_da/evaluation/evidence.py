@@ -14,7 +14,7 @@ from uan_da.data.images import ImageSet
 from uan_da.data.task import Domain, Task
 from uan_da.errors import UserError
 from uan_da.evaluation.importance import importance_weights
-from uan_da.evaluation.predict import Predictions, predict
+from uan_da.evaluation.predict import NonFiniteAnswers, Predictions, predict
 from uan_da.models.classifier import Classifier
 from uan_da.names import VALIDATORS, unknown
 from uan_da.recipe.block import Block
@@ -29,6 +29,9 @@ class Evidence:
     """What a model answers on the images that validators may see, computed when first asked for.
 
     Target labels are masked in all of it.
+
+    Raises:
+        NonFiniteAnswers: an answer is no number; names the domain.
     """
 
     def __init__(self, model: Classifier, task: Task) -> None:
@@ -57,19 +60,16 @@ class Evidence:
         """p_target/p_source at the source's validation images, float64 ``(N,)``."""
         return importance_weights(self.source_train.features, self.target.features, self.source_validation.features)
 
-    @property
-    def finite(self) -> bool:
-        """Whether all that the network answers is a number."""
-        answers = (self.target, self.source_train)
-        return all(bool(x.isfinite().all()) for own in answers for x in (own.features, own.logits))
-
     def score(self, validator: Callable[..., Any], **options: Any) -> float | None:
         """What ``validator`` says of the model; None where that is not a finite number."""
         value = float(validator(*(getattr(self, name) for name in reads(validator)), **options))
         return value if math.isfinite(value) else None
 
     def _predict(self, domain: Domain, images: ImageSet) -> Predictions:
-        return predict(self.model, subset(images, domain.name), self.task.layout, domain.index)
+        try:
+            return predict(self.model, subset(images, domain.name), self.task.layout, domain.index)
+        except NonFiniteAnswers as error:
+            raise error.about(f"domain {domain.name!r}, training images") from None
 
 
 def subset(images: ImageSet, name: str) -> ImageSet:

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from uan_da.data.images import ImageSet
 from uan_da.data.views import standardize
+from uan_da.errors import Failure
 from uan_da.models.classifier import Classifier
 from uan_da.norms import domain_context
 from uan_da.recipe.schema import Input
@@ -17,13 +18,38 @@ from uan_da.recipe.schema import Input
 BATCH = 256
 
 
+class NonFiniteAnswers(Failure):
+    """A network answers with NaN or infinity; ``first`` is the index of the first such image."""
+
+    def __init__(self, message: str, first: int) -> None:
+        super().__init__(message)
+        self.first = first
+
+    def about(self, what: str) -> "NonFiniteAnswers":
+        """The same, which names the images or the run."""
+        return NonFiniteAnswers(f"{what}: {self}", self.first)
+
+
 @dataclass(frozen=True)
 class Predictions:
-    """``features`` ``(N, F)``, ``logits`` ``(N, classes)`` and ``labels`` ``(N,)``, on the CPU."""
+    """``features`` ``(N, F)``, ``logits`` ``(N, classes)`` and ``labels`` ``(N,)``, on the CPU.
+
+    Raises:
+        NonFiniteAnswers: the logits of an image have no softmax: NaN, +inf, or −inf for every class. So whatever
+            counts answers may take them for classes.
+    """
 
     features: Tensor
     logits: Tensor
     labels: Tensor
+
+    def __post_init__(self) -> None:
+        bad = (~self.logits.amax(1).isfinite()).nonzero().flatten()
+        if len(bad):
+            raise NonFiniteAnswers(
+                f"the network's answers on {len(bad)} of {len(self.logits)} images are no numbers (NaN or infinite)",
+                int(bad[0]),
+            )
 
     def __len__(self) -> int:
         return len(self.labels)

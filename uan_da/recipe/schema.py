@@ -205,6 +205,8 @@ class Train(Strict):
     """Steps over which the learning rate rises to what the schedule says, in a straight line."""
     ema: Annotated[float, Field(gt=0, lt=1)] | None = None
     """Evaluate and keep the exponential moving average of the weights with this decay, in place of the last ones."""
+    checkpoint_minutes: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 10
+    """A checkpoint is written as often, beside those at each epoch's end. It may be a fraction."""
 
     @model_validator(mode="after")
     def _one_length(self) -> Self:
@@ -349,6 +351,12 @@ class Recipe(Strict):
     def to_dict(self) -> dict[str, Any]:
         """The recipe as YAML holds it, every default spelled out."""
         return self.model_dump(mode="json", by_alias=True, exclude_none=True)
+
+    @property
+    def meaning(self) -> dict[str, Any]:
+        """The recipe without the keys that change no number."""
+        kept = {key: value for key, value in self.to_dict().items() if key not in ("description", "published")}
+        return kept | {"train": {key: v for key, v in kept["train"].items() if key != "checkpoint_minutes"}}
 
     def source_only(self) -> "Recipe":
         """The baseline of this recipe: ``source_only`` in the method's place, from no other run's weights."""

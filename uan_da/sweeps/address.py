@@ -5,11 +5,10 @@ from collections.abc import Sequence
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 from uan_da.data.digest import data_digest, digest, file_digest
 from uan_da.recipe import Recipe
-from uan_da.training.run import SILENT, Run
+from uan_da.training.run import Run
 
 
 def address(recipe: Recipe, data: Sequence[str]) -> str:
@@ -17,8 +16,7 @@ def address(recipe: Recipe, data: Sequence[str]) -> str:
 
     The device, the threads and the folder are no part of it: they change at most the last bits of a number.
     """
-    said: dict[str, Any] = {key: value for key, value in recipe.to_dict().items() if key not in SILENT}
-    parts = [_numbers_since(version("uan-da")), json.dumps(said, sort_keys=True), *data]
+    parts = [_numbers_since(version("uan-da")), json.dumps(recipe.meaning, sort_keys=True), *data]
     return digest(part.encode() for part in parts)[:16]
 
 

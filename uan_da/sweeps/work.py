@@ -81,13 +81,13 @@ class Teller(Silent):
 
     def __init__(self, job: Job, device: str, tell: Tell) -> None:
         self.job, self.device, self.tell = job, device, tell
-        self.run = Run(job.folder)
         self.started, self.said = False, 0.0
+        self.rows: list[Mapping[str, Any]] = []
         self.free = memory.free(device)
 
     def start(self, training: Training, run: Run) -> None:
         """The data are there, and the checkpoint, if there was one, has been read."""
-        self.started = True
+        self.started, self.rows = True, [*run.metrics()]
         self._say("started", training)
 
     def step(self, training: Training) -> None:
@@ -96,12 +96,13 @@ class Teller(Silent):
             self._say("step", training)
 
     def epoch(self, row: dict[str, Any]) -> None:
-        """Its row is in ``metrics.jsonl`` already.
+        """Its row is on the way to ``metrics.jsonl``.
 
         Raises:
             Pruned: the best score up to it is below the job's floor.
         """
-        if cut(self.run.metrics(), self.job.floors) is not None:
+        self.rows.append(row)
+        if cut(self.rows, self.job.floors) is not None:
             raise Pruned
 
     def _say(self, kind: Any, training: Training) -> None:

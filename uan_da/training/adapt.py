@@ -12,7 +12,8 @@ from uan_da.data.own_images import target_folder
 from uan_da.data.storage import store
 from uan_da.errors import UserError
 from uan_da.evaluation.before_after import before_after
-from uan_da.evaluation.predict import Predictions, predict
+from uan_da.evaluation.predict import NonFiniteAnswers, Predictions, predict
+from uan_da.files import whole_file, write_json
 from uan_da.methods.source_free import SourceFree, Target
 from uan_da.names import METHODS
 from uan_da.recipe import Block
@@ -22,8 +23,11 @@ from uan_da.recipe.overrides import apply_overrides
 from uan_da.recipe.schema import Evaluation
 from uan_da.recipe.source import Source
 from uan_da.seeding import fold
-from uan_da.training.checkpoint import save_checkpoint
+from uan_da.training.checkpoint import Manifest
 from uan_da.training.device import choose_device
+from uan_da.training.failure import told
+from uan_da.training.lock import is_empty, locked
+from uan_da.training.record import Record
 from uan_da.training.run import Run, check_folder
 from uan_da.training.trained import Trained, answers_table
 
@@ -96,14 +100,22 @@ def adapt_run(
         **before_after(before, after),
         "schema": 1,
     }
-    new = Run(out)
-    new.create(trained.recipe.model_copy(update={"evaluation": Evaluation()}), overwrite)
-    save_checkpoint(new.checkpoint("last"), {"step": trained.step, "model": trained.model.state_dict()})
-    new.save_model(trained.model)
-    table = answers_table(images.paths, after, trained.classes)
-    table.to_csv(out / "predictions.csv", index=False, errors="surrogateescape")
-    new.write_json("adapt.json", report)
+    new, table = Run(out), answers_table(images.paths, after, trained.classes)
+    with locked(out), told(new):
+        _write(new, trained, run.record, overwrite)
+        with whole_file(out / "predictions.csv") as file:
+            file.write(table.to_csv(index=False).encode("utf-8", "surrogateescape"))
+        write_json(out / "adapt.json", report)
     return report
+
+
+def _write(new: Run, trained: Trained, record: Record, overwrite: bool) -> None:
+    """The adapted network as a run, of the record of the one that it was."""
+    new.create(trained.recipe.model_copy(update={"evaluation": Evaluation()}), record, overwrite)
+    state = {"step": trained.step, "model": trained.model.state_dict()}
+    saved = new.checkpoints.write_state(trained.step, state)
+    new.checkpoints.publish(Manifest(new.identity, trained.step, files={"last": saved}))
+    new.save_model(trained.model)
 
 
 def check_out(out: Path, run: Run, folder: Path, overwrite: bool) -> None:
@@ -112,7 +124,7 @@ def check_out(out: Path, run: Run, folder: Path, overwrite: bool) -> None:
         if kept.resolve().is_relative_to(out.resolve()):
             raise UserError(f"--out {out}: holds {what}; choose another folder")
     check_folder(out)
-    if not out.is_dir() or not any(out.iterdir()):
+    if not out.is_dir() or is_empty(out):
         return
     if not overwrite:
         raise UserError(f"{out}: is not empty. Replace the run in it: --overwrite; or write elsewhere: --out DIR")
@@ -130,9 +142,12 @@ def _adapt(trained: Trained, method: Block, images: ImageFiles) -> tuple[Predict
         torch.manual_seed(fold(recipe.seed, "adapt"))
         built: SourceFree = method(model, len(trained.classes))
         own = built.adapt(model, target)
-    after = predict(model, stored, recipe.input, trained.domain) if own is None else _as_predictions(own, before)
-    if not bool(after.probabilities.isfinite().all()):
-        raise UserError(f"adapting by {method.name} ended in answers that are no numbers; smaller steps may help")
+    try:
+        after = predict(model, stored, recipe.input, trained.domain) if own is None else _as_predictions(own, before)
+    except NonFiniteAnswers:
+        raise UserError(
+            f"adapting by {method.name} ended in answers that are no numbers; smaller steps may help"
+        ) from None
     return before, after
 
 

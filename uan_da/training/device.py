@@ -2,7 +2,7 @@
 
 import torch
 
-from uan_da.errors import UserError
+from uan_da.errors import Failure, UserError
 
 
 def choose_device(name: str = "auto") -> torch.device:
@@ -24,7 +24,9 @@ def choose_device(name: str = "auto") -> torch.device:
 
 
 def ran_out_of_memory(error: BaseException) -> bool:
-    """Whether ``error`` tells of too little memory, of the device or of the host."""
+    """Whether ``error``, or what it was made from, tells of too little memory, of the device or of the host."""
+    if isinstance(error, Failure) and error.__cause__ is not None:
+        return ran_out_of_memory(error.__cause__)
     if isinstance(error, torch.OutOfMemoryError | MemoryError):
         return True
     return isinstance(error, RuntimeError) and "DefaultCPUAllocator" in str(error)  # it has no class of its own

@@ -10,11 +10,14 @@ from uan_da.data.task import Domain, Task, build_task, load_unseen
 from uan_da.evaluation.diagnose import diagnose
 from uan_da.evaluation.evaluate import domains_h_score, predict_domain
 from uan_da.evaluation.metrics import domain_metrics
+from uan_da.evaluation.predict import NonFiniteAnswers
 from uan_da.evaluation.record import predictions_table, save_arrays
+from uan_da.files import write_json, write_text
 from uan_da.models.classifier import build_model
 from uan_da.recipe import Recipe
 from uan_da.recipe.schema import Evaluation
 from uan_da.training.device import choose_device
+from uan_da.training.record import Record
 from uan_da.training.run import Run
 
 
@@ -45,15 +48,20 @@ def evaluate_run(
         checkpoint and whatever departs from the defaults.
 
     Raises:
-        UserError: the run lacks the checkpoint, or there is no such domain.
+        UserError: the run lacks the checkpoint, there is no such domain, or the classes have changed since.
+        NonFiniteAnswers: an answer is no number.
     """
     device, recipe = choose_device(device_name), run.recipe
+    run.record.check_classes(Record.of(recipe), str(run.folder))
     options = Evaluation(recalibrate=recalibrate or recipe.evaluation.recalibrate)
     task = build_task(recipe, device)
     chosen = _domains(task, recipe, domains, device)
     model = build_model(recipe, len(task.classes), pretrained=False).to(device)
     step = run.load_weights(model, checkpoint, device)
-    answers = {domain.name: predict_domain(model, task, domain, options, split) for domain in chosen}
+    try:
+        answers = {domain.name: predict_domain(model, task, domain, options, split) for domain in chosen}
+    except NonFiniteAnswers as error:
+        raise error.about(f"{run.folder}, checkpoint {checkpoint!r}") from None
     report: dict[str, Any] = {"checkpoint": checkpoint, "step": step, "split": split, **options.model_dump()}
     report["classes"] = list(task.classes)
     report["domains"] = {
@@ -67,8 +75,8 @@ def evaluate_run(
         report |= {"h_score": domains_h_score(report["domains"]), **diagnose(model, task, options, answers)}
         shown = [image for layer in report["clusters"] for own in layer["examples"] for image in own]
         save_arrays(folder / f"{name}.npz", answers, chosen, [*shown, *report["mistakes"]])
-    predictions_table(answers, chosen, task.classes, split).to_csv(folder / f"{name}.csv", index=False)
-    run.write_json(f"evaluation/{name}.json", report)
+    write_text(folder / f"{name}.csv", predictions_table(answers, chosen, task.classes, split).to_csv(index=False))
+    write_json(folder / f"{name}.json", report)
     return report | {"file": str(folder / f"{name}.json")}
 
 

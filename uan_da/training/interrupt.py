@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM, answered between two steps."""
+"""Ctrl-C, SIGTERM and SIGHUP, answered between two steps."""
 
 import signal
 import threading
@@ -6,9 +6,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
 
 class Interrupted(Exception):
-    """The training was asked to stop, and did so after a whole step; ``exit_code`` is 130 or 143."""
+    """The training was asked to stop, and did so after a whole step; ``exit_code`` is 130, 143 or 129."""
 
     def __init__(self, number: int) -> None:
         super().__init__(f"stopped by {signal.Signals(number).name}")
@@ -28,12 +30,14 @@ class StopRequest:
 
 @contextmanager
 def noticing_signals() -> Iterator[StopRequest]:
-    """Notes SIGINT and SIGTERM instead of being ended by them (in the main thread, where signals arrive)."""
+    """Notes these signals instead of being ended by them (in the main thread, where signals arrive). One that is
+    ignored, as SIGHUP is under ``nohup``, stays so."""
     request = StopRequest()
     if threading.current_thread() is not threading.main_thread():
         yield request
         return
-    before = {number: signal.signal(number, request.note) for number in (signal.SIGINT, signal.SIGTERM)}
+    heard = [number for number in SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
+    before = {number: signal.signal(number, request.note) for number in heard}
     try:
         yield request
     finally:

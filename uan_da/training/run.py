@@ -2,30 +2,30 @@
 
 import json
 import os
-import platform
 import shutil
-import subprocess
-from collections.abc import Mapping
 from datetime import datetime
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors import SafetensorError
+from safetensors.torch import load, save
 
+from uan_da.data.digest import digest
 from uan_da.errors import UserError
+from uan_da.files import read_bytes, read_json, whole_file, write_json, write_text
 from uan_da.models.classifier import Classifier
 from uan_da.recipe import Recipe, load_recipe
 from uan_da.recipe.source import dump_yaml
-from uan_da.training.checkpoint import load_checkpoint
-
-SILENT = ("description", "published")
-"""Keys of a recipe that change no number."""
+from uan_da.training.checkpoint import Checkpoints, Manifest
+from uan_da.training.device import ran_out_of_memory
+from uan_da.training.environment import environment
+from uan_da.training.lock import LOCK, is_empty
+from uan_da.training.record import Record
 
 
 class Run:
-    """One training and its folder: recipe, environment, metrics, checkpoints, results."""
+    """One training and its folder: recipe, record, environment, metrics, checkpoints, results."""
 
     def __init__(self, folder: Path | str) -> None:
         self.folder = Path(folder)
@@ -53,34 +53,89 @@ class Run:
         return load_recipe(self.recipe_file)
 
     @property
+    def record_file(self) -> Path:
+        """What it was trained on."""
+        return self.folder / "record.json"
+
+    @property
+    def record(self) -> Record:
+        """What it was trained on: its classes, its input, and a digest of its data."""
+        return Record.read(self.record_file)
+
+    @property
+    def identity(self) -> str:
+        """A digest of recipe and record, which every checkpoint names."""
+        return identity(read_bytes(self.recipe_file), read_bytes(self.record_file))
+
+    @property
     def done(self) -> bool:
         """Whether the training came to its end."""
         return (self.folder / "done").is_file()
 
     @property
     def results(self) -> dict[str, Any]:
-        """``results.json``."""
+        """``results.json``.
+
+        Raises:
+            UserError: the run is not finished, or the file is not as it was written.
+        """
         path = self.folder / "results.json"
         if not path.is_file():
             raise UserError(f"{self.folder}: the run is not finished (no results.json in it)")
-        results: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        return results
+        if self.done and read_json(self.folder / "done").get(path.name) != digest([read_bytes(path)]):
+            raise UserError(f"{path}: is damaged: its digest is another. uan-da train … --resume derives it anew")
+        return read_json(path)
+
+    @property
+    def checkpoints(self) -> Checkpoints:
+        """All of them."""
+        return Checkpoints(self.folder / "checkpoints")
 
     @property
     def seconds(self) -> float:
-        """Of training so far, by ``timing.json``."""
-        path = self.folder / "timing.json"
-        return float(json.loads(path.read_text(encoding="utf-8"))["train_seconds"]) if path.is_file() else 0.0
+        """Of training so far."""
+        manifest = self.checkpoints.newest()
+        return manifest.seconds if manifest else 0.0
+
+    def metrics(self) -> list[dict[str, Any]]:
+        """A row for each epoch that the newest checkpoint has seen; ``metrics.jsonl`` is a copy of them."""
+        manifest = self.checkpoints.newest()
+        return [dict(row) for row in manifest.metrics] if manifest else []
 
     def checkpoint(self, name: str) -> Path:
-        """The file of the checkpoint ``last`` or ``selected``."""
-        return self.folder / "checkpoints" / f"{name}.pt"
+        """The file of the checkpoint ``last``, ``selected`` or ``oracle``, whether there is one or not."""
+        manifest, folder = self.checkpoints.newest(), self.checkpoints.folder
+        return folder / (manifest.files[name].file if manifest and name in manifest.files else f"{name}.pt")
+
+    def load(self, name: str, device: torch.device) -> dict[str, Any]:
+        """The state of a checkpoint.
+
+        Raises:
+            UserError: there is none of that name, or none that is whole.
+        """
+        manifest = self.checkpoints.find(self.identity, name)
+        if manifest is None:
+            raise UserError(f"{self.checkpoint(name)}: there is no such checkpoint")
+        return self.checkpoints.load(manifest.files[name], device)
 
     def load_weights(self, model: Classifier, name: str, device: torch.device) -> int:
-        """Load a checkpoint's weights into ``model``; returns its step."""
-        state = load_checkpoint(self.checkpoint(name), device)
-        model.load_state_dict(state.get("answering", state["model"]))
-        return int(state["step"])
+        """Load a checkpoint's weights into ``model``; returns its step.
+
+        Raises:
+            UserError: there is no such checkpoint, or it does not fit the model.
+        """
+        return self.fill(model, self.load(name, device))
+
+    def fill(self, model: Classifier, state: dict[str, Any]) -> int:
+        """The weights of a state of this run into ``model``, as :meth:`load_weights` does."""
+        try:
+            model.load_state_dict(state.get("answering", state["model"]))
+            return int(state["step"])
+        except (RuntimeError, TypeError, ValueError, AttributeError) as error:
+            if ran_out_of_memory(error):
+                raise
+            reason = " ".join(str(error).split())
+            raise UserError(f"the weights of {self.folder} do not fit this network: {reason}") from None
 
     def start_from(self, model: Classifier, device: torch.device) -> None:
         """The last weights into the ``model`` of another run.
@@ -90,31 +145,32 @@ class Run:
         """
         try:
             self.load_weights(model, "last", device)
-        except RuntimeError as error:
-            reason = str(error).replace("\n\t", " ")
-            raise UserError(f"init: the weights of {self.folder} do not fit this recipe's network: {reason}") from None
+        except UserError as error:
+            raise UserError(f"init: {error}") from None
 
-    def create(self, recipe: Recipe, overwrite: bool) -> None:
-        """Make the folder and write what is known before the first step.
+    def create(self, recipe: Recipe, record: Record, overwrite: bool) -> None:
+        """Write what is known before the first step into the folder, which is this process's own by its lock.
 
         Raises:
-            UserError: the folder cannot be made, or is not empty; it names the ways out.
+            UserError: the folder is not empty; it names the ways out.
         """
-        check_folder(self.folder)
-        if self.folder.is_dir() and any(self.folder.iterdir()):
-            self._make_room(overwrite)
-        self.folder.mkdir(parents=True, exist_ok=True)
-        self.recipe_file.write_text(dump_yaml(recipe.to_dict()), encoding="utf-8")
-        self.write_json("environment.json", environment())
+        self.check_free(overwrite)
+        self._clear()
+        write_text(self.record_file, record.text)
+        write_json(self.folder / "environment.json", environment())
+        write_text(self.recipe_file, recipe_text(recipe))
 
-    def _make_room(self, overwrite: bool) -> None:
+    def check_free(self, overwrite: bool) -> None:
+        """UserError where the folder cannot be one, or holds what is not to be replaced; it names the ways out."""
+        check_folder(self.folder)
+        if not self.folder.is_dir() or is_empty(self.folder):
+            return
         if not overwrite:
             raise UserError(
                 f"{self.folder}: is not empty. Go on with the run in it: --resume; replace it: --overwrite; or write "
                 f"elsewhere: --out DIR"
             )
         self.check_replaceable()
-        shutil.rmtree(self.folder)
 
     def check_replaceable(self) -> None:
         """UserError where the folder holds something else than a run, which nothing overwrites."""
@@ -123,45 +179,68 @@ class Run:
                 f"{self.folder}: holds something else than a run; it is not overwritten. Choose another --out"
             )
 
-    def write_json(self, name: str, content: Mapping[str, Any]) -> None:
-        """Write one of the folder's JSON files, in one piece."""
-        partial = self.folder / f"{name}.partial"
-        partial.write_text(json.dumps(content, indent=1, allow_nan=False) + "\n", encoding="utf-8")
-        partial.replace(self.folder / name)
+    def _clear(self) -> None:
+        """Remove all but the lock; the recipe last, for without it nobody would take the folder for a run."""
+        for path in sorted(self.folder.iterdir(), key=lambda path: path == self.recipe_file):
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path)
+            elif path.name != LOCK:
+                path.unlink()
+
+    def publish(self, manifest: Manifest) -> None:
+        """Make a checkpoint of what ``manifest`` names; ``metrics.jsonl`` and ``timing.json`` follow it."""
+        self.checkpoints.publish(manifest)
+        self.write_copies(manifest)
+
+    def write_copies(self, manifest: Manifest) -> None:
+        """The files that say again, for people and other programs, what a manifest says."""
+        rows = "".join(json.dumps(row) + "\n" for row in manifest.metrics)
+        write_text(self.folder / "metrics.jsonl", rows)
+        write_json(self.folder / "timing.json", {"train_seconds": manifest.seconds, "steps": manifest.step})
 
     def log(self, text: str) -> None:
         """Add a line, with the time, to ``train.log``."""
-        with (self.folder / "train.log").open("a", encoding="utf-8") as file:
+        path = self.folder / "train.log"
+        if path.exists() and not path.is_file():
+            raise UserError(f"{path}: is not a regular file")
+        with path.open("a", encoding="utf-8") as file:
             file.write(f"{datetime.now():%Y-%m-%d %H:%M:%S}  {text}\n")
 
-    def append_metrics(self, row: Mapping[str, Any]) -> None:
-        """Add one epoch to ``metrics.jsonl``."""
-        with (self.folder / "metrics.jsonl").open("a", encoding="utf-8") as file:
-            file.write(json.dumps(row) + "\n")
-
-    def metrics(self) -> list[dict[str, Any]]:
-        """The rows of ``metrics.jsonl``, one an epoch."""
-        path = self.folder / "metrics.jsonl"
-        lines = path.read_text(encoding="utf-8").splitlines(keepends=True) if path.is_file() else []
-        return [json.loads(line) for line in lines if line.endswith("\n")]  # a crash may have cut the last one short
-
-    def keep_metrics(self, step: int) -> None:
-        """Drop the rows of epochs that ended after ``step``: a run that goes on from there writes them again."""
-        rows = [row for row in self.metrics() if row["step"] <= step]
-        partial = self.folder / "metrics.jsonl.partial"
-        partial.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
-        partial.replace(self.folder / "metrics.jsonl")
+    def finish(self) -> None:
+        """``done``: the training came to its end, with these results and weights."""
+        parts = ("results.json", "model.safetensors")
+        write_json(self.folder / "done", {name: digest([read_bytes(self.folder / name)]) for name in parts})
 
     def save_model(self, model: Classifier) -> None:
         """``model.safetensors``: the weights alone, for use elsewhere."""
-        save_file(
-            {name: x.contiguous() for name, x in model.state_dict().items()},
-            self.folder / "model.safetensors",
-        )
+        weights = {name: x.detach().cpu().contiguous() for name, x in model.state_dict().items()}
+        with whole_file(self.folder / "model.safetensors") as file:
+            file.write(save(weights))
 
     def load_model(self, model: Classifier) -> None:
-        """The weights of ``model.safetensors`` into ``model``."""
-        model.load_state_dict(load_file(self.folder / "model.safetensors"))
+        """The weights of ``model.safetensors`` into ``model``.
+
+        Raises:
+            UserError: there are none, they are damaged, or they do not fit.
+        """
+        path = self.folder / "model.safetensors"
+        content = read_bytes(path)
+        if self.done and read_json(self.folder / "done").get(path.name) != digest([content]):
+            raise UserError(f"{path}: is damaged: its digest is another. uan-da train … --resume derives it anew")
+        try:
+            model.load_state_dict(load(content))
+        except (SafetensorError, RuntimeError) as error:
+            raise UserError(f"{path}: does not fit: {' '.join(str(error).split())}") from None
+
+
+def recipe_text(recipe: Recipe) -> str:
+    """A recipe as ``recipe.yaml`` has it."""
+    return dump_yaml(recipe.to_dict())
+
+
+def identity(recipe: bytes, record: bytes) -> str:
+    """What a run is, as one digest: of ``recipe.yaml``, which has its seed, and of ``record.json``."""
+    return digest([recipe, record])
 
 
 def check_folder(folder: Path) -> None:
@@ -169,25 +248,3 @@ def check_folder(folder: Path) -> None:
     for place in (folder, *folder.parents):
         if os.path.lexists(place) and not place.is_dir():
             raise UserError(f"--out {folder}: {place} is a file, not a folder. Choose another --out")
-
-
-def environment() -> dict[str, Any]:
-    """What a number may depend on beside the recipe: versions, machine, threads, the working directory's commit."""
-    packages = ("uan-da", "torch", "torchvision", "numpy", "scikit-learn")
-    return {
-        "python": platform.python_version(),
-        "packages": {name: version(name) for name in packages},
-        "machine": platform.platform(),
-        "cpus": os.cpu_count(),
-        "threads": torch.get_num_threads(),
-        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
-        "git_commit": _git_commit(),
-    }
-
-
-def _git_commit() -> str | None:
-    command = ["git", "rev-parse", "HEAD"]
-    try:
-        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=5).stdout.strip()
-    except (OSError, subprocess.SubprocessError):
-        return None

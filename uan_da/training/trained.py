@@ -1,6 +1,5 @@
 """A trained network, ready for images of any origin."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,9 +10,7 @@ import torch
 
 from uan_da.data.image_files import ImageFiles
 from uan_da.data.images import decode
-from uan_da.data.open_dataset import open_dataset
-from uan_da.errors import UserError
-from uan_da.evaluation.predict import BATCH, Predictions, predict
+from uan_da.evaluation.predict import BATCH, NonFiniteAnswers, Predictions, predict
 from uan_da.models.classifier import Classifier, build_model
 from uan_da.recipe import Recipe
 from uan_da.training.run import Run
@@ -31,12 +28,12 @@ class Trained:
 
     @classmethod
     def load(cls, run: Run, checkpoint: str, device: torch.device) -> Self:
-        """The run's network; no image of its data set is needed.
+        """The run's network, from its folder alone: its data set may be gone.
 
         Raises:
-            UserError: the run lacks the checkpoint, or its classes are not known.
+            UserError: the run lacks the checkpoint, or a file of it is damaged.
         """
-        recipe, classes = run.recipe, class_names(run)
+        recipe, classes = run.recipe, run.record.classes
         model = build_model(recipe, len(classes), pretrained=False).to(device)
         step = run.load_weights(model, checkpoint, device)
         return cls(recipe, model, classes, step, device)
@@ -51,31 +48,17 @@ class Trained:
 
         Raises:
             DamagedImage: a file cannot be read; names it.
+            NonFiniteAnswers: an answer is no number; names the file.
         """
         layout, parts = self.recipe.input, []
         for start in range(0, len(images), BATCH):
             place = slice(start, start + BATCH)
             some = decode(ImageFiles(images.paths[place], images.labels[place]), layout)
-            parts.append(predict(self.model, some, layout, self.domain))
+            try:
+                parts.append(predict(self.model, some, layout, self.domain))
+            except NonFiniteAnswers as error:
+                raise error.about(str(images.paths[start + error.first])) from None
         return Predictions.cat(parts)
-
-
-def class_names(run: Run) -> tuple[str, ...]:
-    """The names of a run's classes: from what its folder says of them, else from its data set.
-
-    Raises:
-        UserError: neither has them.
-    """
-    for name in ("adapt.json", "evaluation/last.json"):
-        path = run.folder / name
-        if path.is_file():
-            return tuple(json.loads(path.read_text(encoding="utf-8"))["classes"])
-    try:
-        return tuple(open_dataset(run.recipe.dataset).classes)
-    except UserError as error:
-        raise UserError(
-            f"{run.folder}: the names of its classes are in its data set, which cannot be opened: {error}"
-        ) from None
 
 
 def answers_table(paths: Sequence[Path], answers: Predictions, classes: Sequence[str]) -> pd.DataFrame:

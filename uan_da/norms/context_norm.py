@@ -1,0 +1,72 @@
+"""Context normalisation, UAN's supervised sisters, with the domain as the context (Faye et al.)."""
+
+import copy
+import math
+
+import torch
+from torch import Tensor, nn
+
+from uan_da.norms.batch import BatchNorm, has_seen_data, options_of
+from uan_da.norms.dsbn import DomainSpecificNorm
+from uan_da.norms.reference import along
+
+
+def cn(bn: BatchNorm, *, num_domains: int = 2) -> DomainSpecificNorm:
+    r"""Context normalisation: a BatchNorm per domain, scaled by 1/√p of the domain (arXiv:2403.16798v3).
+
+    .. math:: y = \frac{1}{\sqrt{p_r}}\, \mathrm{BN}_r(x), \quad p_r = 1 / \text{num\_domains}
+
+    Where ``bn`` has seen data, γ and β absorb the factor, so that the function stays.
+    """
+    gain = math.sqrt(num_domains)
+    branches: list[nn.Module] = []
+    for _ in range(num_domains):
+        branch = copy.deepcopy(bn)
+        if has_seen_data(bn):
+            for parameter in branch.parameters():
+                parameter.data.div_(gain)
+        branches.append(branch)
+    return DomainSpecificNorm(branches, gain=gain)
+
+
+class LearnedNorm(nn.Module):
+    r"""Normalisation by learned moments: :math:`y = (x - μ_c) / (e^{ρ_c} + ε)`, equal in training and evaluation."""
+
+    no_weight_decay = ("mean", "log_std")
+
+    def __init__(
+        self,
+        num_features: int,
+        eps: float = 1e-5,
+        *,
+        device: torch.device | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        super().__init__()
+        self.eps = eps
+        self.mean = nn.Parameter(torch.zeros(num_features, device=device, dtype=dtype))
+        self.log_std = nn.Parameter(torch.zeros(num_features, device=device, dtype=dtype))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``x`` ``(N, C, …)``, normalised."""
+        return (x - along(x, self.mean)) / (along(x, self.log_std).exp() + self.eps)
+
+
+def acn(bn: BatchNorm, *, num_domains: int = 2) -> DomainSpecificNorm:
+    r"""Adaptive context normalisation: a learned mean and deviation per domain (arXiv:2409.04759).
+
+    .. math:: y = γ \frac{x - μ_r}{e^{ρ_r} + ε} + β
+
+    without batch or running statistics. The paper has no γ and β; they are here where ``bn`` has them, shared
+    by the domains, so that a pretrained model keeps its function.
+    """
+    made = options_of(bn)
+    branches: list[nn.Module] = []
+    for _ in range(num_domains):
+        branch = LearnedNorm(bn.num_features, bn.eps, device=made["device"], dtype=made["dtype"])
+        if has_seen_data(bn) and bn.running_mean is not None and bn.running_var is not None:
+            with torch.no_grad():
+                branch.mean.copy_(bn.running_mean)
+                branch.log_std.copy_(((bn.running_var + bn.eps).sqrt() - bn.eps).log())
+        branches.append(branch)
+    return DomainSpecificNorm(branches, shared=bn)

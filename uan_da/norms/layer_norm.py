@@ -1,0 +1,49 @@
+"""Layer normalisation (Ba, Kiros, Hinton, arXiv:1607.06450), over whole images and over channels."""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from uan_da.norms.batch import BatchNorm, copy_affine, options_of
+from uan_da.norms.group_norm import group_norm
+
+
+def layer_norm(bn: BatchNorm) -> nn.GroupNorm:
+    """Layer normalisation: each image by the moments of all its values (arXiv:1607.06450); γ, β per channel."""
+    return group_norm(bn, num_groups=1)
+
+
+def channel_layer_norm(bn: BatchNorm) -> "ChannelLayerNorm":
+    """Layer normalisation over channels: each position by the moments of its channels (arXiv:2201.03545)."""
+    made = options_of(bn)
+    layer = ChannelLayerNorm(bn.num_features, bn.eps, bn.affine, device=made["device"], dtype=made["dtype"])
+    copy_affine(bn, layer)
+    return layer
+
+
+class ChannelLayerNorm(nn.Module):
+    """Layer normalisation of ``(N, C, …)`` over the channels of each position, as ConvNeXt has it."""
+
+    def __init__(
+        self,
+        num_features: int,
+        eps: float = 1e-5,
+        affine: bool = True,
+        *,
+        device: torch.device | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        super().__init__()
+        self.num_features, self.eps = num_features, eps
+        one = torch.ones(num_features, device=device, dtype=dtype)
+        self.weight = nn.Parameter(one) if affine else None
+        self.bias = nn.Parameter(torch.zeros_like(one)) if affine else None
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``x`` ``(N, C, …)``, normalised along C."""
+        last = x.movedim(1, -1)
+        return F.layer_norm(last, (self.num_features,), self.weight, self.bias, self.eps).movedim(-1, 1)
+
+    def extra_repr(self) -> str:
+        """The options, as ``repr`` prints them."""
+        return f"{self.num_features}, eps={self.eps}, affine={self.weight is not None}"

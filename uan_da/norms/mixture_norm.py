@@ -1,0 +1,210 @@
+"""Mixture Normalization (Kalayeh & Shah, arXiv:1806.02892): clusters come from fits of EM, fixed between them."""
+
+import math
+import warnings
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from uan_da.norms import reference
+from uan_da.norms.batch import BatchNorm, copy_affine, has_seen_data, options_of
+from uan_da.norms.precision import widened, without_autocast
+from uan_da.norms.reference import Mixture, along
+from uan_da.norms.running import register_running, running_of, update_running
+
+EM_STEPS = 20
+"""Most steps of EM in a fit."""
+
+
+class MixtureNorm(nn.Module):
+    r"""Mixture Normalization of ``(N, C, …)``.
+
+    .. math:: y = γ_c \sum_k \frac{τ_k}{\sqrt{λ_k}}\, \frac{x - m_{kc}}{\sqrt{v_{kc} + ε}} + β_c, \quad
+       τ_k(n, s) = \mathrm{softmax}_k\Big(\log λ_k + \sum_c ℓ_k(x_{ncs})\Big)
+
+    with the moments m, v of the batch under τ (in evaluation running ones, as in UAN), and a mixture of K
+    Gaussians with diagonal covariance over the channel vectors of the positions. The mixture has no gradient:
+    scikit-learn's ``GaussianMixture`` fits it, from k-means++ at first and from its last state later. How
+    often it is fitted, on how many positions, and the running average are choices of this implementation.
+
+    Args:
+        num_features, eps, momentum, affine, track_running_stats: as in ``nn.BatchNorm2d``.
+        num_clusters: K.
+        fit_every: training forwards between two fits; the first forward fits.
+        fit_positions: positions drawn from the batch for a fit.
+        bias: False leaves β out.
+    """
+
+    weight: nn.Parameter | None
+    bias: nn.Parameter | None
+    mean: Tensor
+    var: Tensor
+    log_prior: Tensor
+    forwards_to_fit: Tensor
+    fitted: Tensor
+
+    def __init__(
+        self,
+        num_features: int,
+        eps: float = 1e-5,
+        momentum: float | None = 0.1,
+        affine: bool = True,
+        track_running_stats: bool = True,
+        *,
+        num_clusters: int = 3,
+        fit_every: int = 100,
+        fit_positions: int = 2048,
+        bias: bool = True,
+        device: torch.device | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        super().__init__()
+        for name, value in (("num_clusters", num_clusters), ("fit_every", fit_every)):
+            if value < 1:
+                raise ValueError(f"Expected `{name}` to be an integer of at least 1, but got {value}")
+        if fit_positions < num_clusters:
+            raise ValueError(f"Expected `fit_positions` to be at least num_clusters, but got {fit_positions}")
+        self.num_features, self.eps, self.momentum = num_features, eps, momentum
+        self.num_clusters, self.fit_every, self.fit_positions = num_clusters, fit_every, fit_positions
+        self.updates_statistics = True
+        self.updates_mixture = True
+        zero = torch.zeros(num_clusters, num_features, device=device, dtype=dtype)
+        self.weight = nn.Parameter(torch.ones_like(zero[0])) if affine else None
+        self.bias = nn.Parameter(torch.zeros_like(zero[0])) if affine and bias else None
+        self.register_buffer("mean", zero)
+        self.register_buffer("var", torch.ones_like(zero))
+        self.register_buffer("log_prior", torch.full_like(zero[:, 0], -math.log(num_clusters)))
+        self.register_buffer("fitted", torch.tensor(False, device=device))
+        self.register_buffer("forwards_to_fit", torch.tensor(0, device=device))
+        self._forwards_to_fit = 0  # the buffer, where Python can read it without waiting for the device
+        register_running(self, zero, (num_clusters, num_features) if track_running_stats else None)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Normalise ``x`` ``(N, C, …)``; moments are taken in float32 or wider, the output has the type of ``x``."""
+        with without_autocast(x):
+            wide = widened(x)
+            if self.training and self.updates_statistics and self.updates_mixture:
+                self._fit_on_schedule(wide)
+            shift_c = self.mean.mean(0).to(wide.dtype)
+            y = self._normalize(wide - along(wide, shift_c), shift_c)
+            return reference.affine(y, self.weight, self.bias).to(x.dtype)
+
+    @torch.no_grad()
+    def responsibilities(self, x: Tensor) -> Tensor:
+        """τ of a batch ``(N, C, …)``: ``(K, N, 1, …)``, one for each position."""
+        with without_autocast(x):
+            x = widened(x)
+            shift_c = self.mean.mean(0).to(x.dtype)
+            mixture = self._mixture(shift_c)
+            return reference.position_responsibilities(x - along(x, shift_c), mixture, self.eps)
+
+    def reset_running_stats(self) -> None:
+        """Forget the running statistics; the mixture stays."""
+        running = running_of(self)
+        if running is not None:
+            running.reset()
+
+    def _mixture(self, shift_c: Tensor) -> Mixture:
+        mean, var, log_prior = (state.to(shift_c.dtype) for state in (self.mean, self.var, self.log_prior))
+        return Mixture(mean - shift_c, var, log_prior)
+
+    def _normalize(self, x: Tensor, shift_c: Tensor) -> Tensor:
+        mixture, running = self._mixture(shift_c), running_of(self)
+        tau = reference.position_responsibilities(x, mixture, self.eps).expand(-1, *x.shape)
+        if self.training or running is None:
+            moments = reference.with_fallback(reference.element_moments(tau, x, lambda part: part), mixture)
+            mean_kc, var_kc = moments.mean, moments.var
+            if self.training and self.updates_statistics and running is not None:
+                update_running(running, moments._replace(mean=mean_kc + shift_c), self.momentum)
+        else:
+            mean_kc, var_kc = running.mean.to(x.dtype) - shift_c, running.var.to(x.dtype)
+        gain_k1 = (-0.5 * mixture.log_prior).exp()[:, None]
+        return reference.element_output(tau, x, mean_kc, var_kc, gain_k1, None, self.eps)
+
+    def _fit_on_schedule(self, x: Tensor) -> None:
+        if self._forwards_to_fit == 0 and self._fit(x):
+            self._forwards_to_fit = self.fit_every
+        self._forwards_to_fit = max(self._forwards_to_fit - 1, 0)
+        self.forwards_to_fit.fill_(self._forwards_to_fit)
+
+    @torch.no_grad()
+    def _fit(self, x: Tensor) -> bool:
+        """Fit the mixture to positions of ``x``; False where there are fewer than clusters."""
+        rows = x.detach().movedim(1, -1).reshape(-1, self.num_features)
+        if len(rows) > self.fit_positions:
+            draw = torch.randint(len(rows), (self.fit_positions,), generator=torch.Generator().manual_seed(0))
+            rows = rows[draw.to(rows.device)]
+        rows = rows[rows.isfinite().all(1)].double()
+        if len(rows) < self.num_clusters:
+            return False
+        mean, scale = rows.mean(0), (rows.var(0, correction=0) + self.eps).sqrt()
+        state = Mixture((self.mean - mean) / scale, self.var / scale.square(), self.log_prior.double())
+        fitted = _expectation_maximization((rows - mean) / scale, state if self.fitted else None, self.num_clusters)
+        self.mean.copy_(fitted.mean.to(mean) * scale + mean)
+        self.var.copy_(fitted.var.to(mean) * scale.square())
+        self.log_prior.copy_(fitted.log_prior.clamp_min(math.log(reference.MIN_MASS)))
+        self.fitted.fill_(True)
+        return True
+
+    def _load_from_state_dict(self, *args: Any, **kwargs: Any) -> None:
+        super()._load_from_state_dict(*args, **kwargs)
+        if not self.forwards_to_fit.is_meta:
+            self._forwards_to_fit = int(self.forwards_to_fit)
+
+    def extra_repr(self) -> str:
+        """The options, as ``repr`` prints them."""
+        return (
+            f"{self.num_features}, num_clusters={self.num_clusters}, fit_every={self.fit_every}, "
+            f"fit_positions={self.fit_positions}, eps={self.eps}, momentum={self.momentum}"
+        )
+
+
+def _expectation_maximization(rows: Tensor, start: Mixture | None, num_clusters: int) -> Mixture:
+    """scikit-learn's fit of a mixture with diagonal covariance to ``rows`` ``(N, C)``."""
+    from sklearn.exceptions import ConvergenceWarning
+    from sklearn.mixture import GaussianMixture
+
+    begin: dict[str, Any] = {"init_params": "k-means++"}
+    if start is not None:
+        begin = {
+            "means_init": start.mean.cpu().numpy(),
+            "precisions_init": (1 / start.var).cpu().numpy(),
+            "weights_init": start.log_prior.softmax(0).cpu().numpy(),
+        }
+    model = GaussianMixture(num_clusters, covariance_type="diag", max_iter=EM_STEPS, random_state=0, **begin)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)  # the number of steps is bounded on purpose
+        model.fit(rows.cpu().numpy())
+    return Mixture(
+        torch.from_numpy(model.means_),
+        torch.from_numpy(model.covariances_),
+        torch.from_numpy(model.weights_).log(),
+    )
+
+
+def mixture_norm(
+    bn: BatchNorm, *, num_clusters: int = 3, fit_every: int = 100, fit_positions: int = 2048
+) -> MixtureNorm:
+    """Mixture normalisation: clusters of positions, fitted by EM on a schedule (arXiv:1806.02892).
+
+    From a BatchNorm that has seen data: γ absorbs the factor 1/√λ, so that the function stays until the first fit.
+    """
+    layer = MixtureNorm(
+        bn.num_features,
+        **options_of(bn),
+        num_clusters=num_clusters,
+        fit_every=fit_every,
+        fit_positions=fit_positions,
+    )
+    if bn.affine:
+        copy_affine(bn, layer)
+    running = running_of(layer)
+    if running is not None and bn.running_mean is not None and bn.running_var is not None and has_seen_data(bn):
+        with torch.no_grad():
+            running.fill(bn.running_mean, bn.running_var, bn.num_batches_tracked)
+            layer.mean.copy_(bn.running_mean.expand_as(layer.mean))
+            layer.var.copy_(bn.running_var.expand_as(layer.var))
+            if layer.weight is not None:
+                layer.weight.div_(math.sqrt(num_clusters))
+    return layer

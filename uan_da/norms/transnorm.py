@@ -1,0 +1,77 @@
+"""Transferable normalisation (Wang, Jin, Long, Wang, Jordan, NeurIPS 2019)."""
+
+import torch
+from torch import Tensor, nn
+
+from uan_da.norms.batch import BatchNorm, copy_affine
+from uan_da.norms.domain import DomainNorm
+from uan_da.norms.dsbn import without_affine
+from uan_da.norms.precision import widened
+from uan_da.norms.reference import affine, along
+
+SOURCE, TARGET = 0, 1
+
+
+class TransNorm(DomainNorm):
+    r"""Each domain by its own statistics, then channels weighted by how alike the domains are in them.
+
+    .. math:: y = (1 + α_c)\,(γ_c z + β_c), \quad z = (x - μ_d) / \sqrt{σ^2_d + ε}, \quad
+       α_c = \frac{C\,(1 + d_c)^{-1}}{\sum_j (1 + d_j)^{-1}}, \quad
+       d_c = \left| \frac{μ_s}{\sqrt{σ^2_s + ε}} - \frac{μ_t}{\sqrt{σ^2_t + ε}} \right|
+
+    α has no gradient and uses unbiased variances. In training it is that of the batch; a domain that the
+    batch has no sample of gives its running statistics. In evaluation all images are normalised with the
+    target's running statistics, as in the authors' code, and no context is needed. Where the domains agree, α
+    is 1 and the output twice BatchNorm's.
+
+    Args:
+        bn: each domain's statistics, and γ and β, start as copies of its own.
+        num_domains: sources and target; all sources are one domain here.
+    """
+
+    weight: nn.Parameter | None
+    bias: nn.Parameter | None
+
+    def __init__(self, bn: BatchNorm, *, num_domains: int = 2) -> None:
+        if bn.running_mean is None:
+            raise ValueError("TransNorm needs running statistics, but the BatchNorm was made without them")
+        super().__init__([without_affine(bn) for _ in (SOURCE, TARGET)], num_domains)
+        self.num_features, self.eps = bn.num_features, bn.eps
+        copy_affine(bn, self)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``x`` ``(N, C, …)``, normalised."""
+        moments = [self._running_moments(branch) for branch in (SOURCE, TARGET)]
+        if self.training:
+            route = self.routed()
+            parts = route.split(x)
+            for branch, part in parts:
+                moments[branch] = _moments(widened(part))
+            z = route.join([self.branches[branch](part) for branch, part in parts])
+        else:
+            z = self.branches[TARGET](x)
+        return affine(z, self.weight, self.bias) * along(z, 1 + self._alpha(moments))
+
+    def _running_moments(self, branch: int) -> tuple[Tensor, Tensor]:
+        norm = self.branches[branch]
+        assert isinstance(norm, BatchNorm)
+        assert norm.running_mean is not None
+        assert norm.running_var is not None
+        return norm.running_mean, norm.running_var
+
+    @torch.no_grad()
+    def _alpha(self, moments: list[tuple[Tensor, Tensor]]) -> Tensor:
+        source, target = (mean / (var + self.eps).sqrt() for mean, var in moments)
+        likeness = 1 / (1 + (source - target).abs())
+        return self.num_features * likeness / likeness.sum()
+
+
+@torch.no_grad()
+def _moments(x: Tensor) -> tuple[Tensor, Tensor]:
+    var, mean = torch.var_mean(x, (0, *range(2, x.dim())))
+    return mean, var
+
+
+def transnorm(bn: BatchNorm, *, num_domains: int = 2) -> TransNorm:
+    """TransNorm: statistics per domain, channels weighted by how alike the domains are (Wang et al., NeurIPS 2019)."""
+    return TransNorm(bn, num_domains=num_domains)

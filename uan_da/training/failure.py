@@ -1,0 +1,48 @@
+"""What the machine did to a training, in one message."""
+
+import errno
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from uan_da.errors import Failure, UserError
+from uan_da.training.device import ran_out_of_memory
+from uan_da.training.run import Run
+
+NO_PERMISSION = (errno.EACCES, errno.EPERM, errno.EROFS)
+
+
+@contextmanager
+def told(run: Run) -> Iterator[None]:
+    """Turns an error of the disk, of memory or of a loader's workers into one message that names the way out.
+
+    Raises:
+        Failure: the machine failed; the last good checkpoint is intact, and is named.
+        UserError: the run folder, or a file, may not be written or read.
+    """
+    try:
+        yield
+    except OSError as error:
+        place = error.filename or run.folder
+        if error.errno in NO_PERMISSION:
+            raise UserError(f"{place}: {error.strerror}") from error
+        raise Failure(f"{place}: {error.strerror or error}; {kept(run)}") from error
+    except (RuntimeError, MemoryError) as error:
+        if ran_out_of_memory(error):
+            what = " ".join(str(error).split()[:30])
+            raise Failure(
+                f"out of memory: {what}. Take smaller batches (train.batch) or images (input.size); {kept(run)}"
+            ) from error
+        if "DataLoader worker" in str(error):
+            raise Failure(
+                f"a process that decodes images died ({str(error).splitlines()[0]}); memory, or /dev/shm, may be too "
+                f"small; {kept(run)}"
+            ) from error
+        raise
+
+
+def kept(run: Run) -> str:
+    """Where the run stands, and how to go on with it."""
+    manifest = run.checkpoints.newest()
+    if manifest is None:
+        return "there is no checkpoint yet"
+    return f"the last good checkpoint is {run.checkpoint('last')}; go on from it with --resume"
