@@ -9,7 +9,7 @@ from uan_da.methods.method import Progress
 from uan_da.methods.vada import VADA
 from uan_da.models.classifier import Classifier
 from uan_da.norms import convert_norm
-from uan_da.norms.dsbn import dsbn
+from uan_da.norms.baselines.dsbn import dsbn
 
 HALF = Progress(1, 2)
 TERMS = ["source", "domain", "discriminator", "source_smoothness", "target_smoothness", "target_entropy"]

@@ -1,12 +1,16 @@
 import copy
 import itertools
+from collections.abc import Callable
 
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.nn.utils import parametrize, prune
+from torchvision.ops import FrozenBatchNorm2d
 
 from uan_da.errors import UserError
-from uan_da.norms import UAN, UAN1d, UAN2d, UAN3d, convert_norm, to_batch_norm
+from uan_da.names import NORMS
+from uan_da.norms import UAN, UAN1d, UAN2d, UAN3d, convert_norm, domain_context, to_batch_norm
 from uan_da.norms.batch import BatchNorm
 from uan_da.norms.uan_conversion import uan
 
@@ -179,25 +183,146 @@ def test_a_layer_at_two_places_stays_one_layer() -> None:
     assert len(report) == 2
 
 
-def test_a_norm_with_its_own_activation_keeps_it() -> None:
-    class BatchNormAct2d(nn.BatchNorm2d):
-        """As in timm."""
-
-        def __init__(self, channels: int) -> None:
-            super().__init__(channels)
-            self.drop, self.act = nn.Dropout(0.5), nn.LeakyReLU(0.3)
-
-        def forward(self, x: Tensor) -> Tensor:
-            return self.act(self.drop(super().forward(x)))
-
-    model = nn.Sequential(seen(BatchNormAct2d(4))).eval()
+def test_timms_activation_and_dropout_stay() -> None:
+    act = pytest.importorskip("timm.layers").BatchNormAct2d(4, act_layer=nn.Sigmoid, inplace=False)
+    act.drop = nn.Dropout(0.5)
+    model = nn.Sequential(seen(act)).eval()
     original = copy.deepcopy(model)
     x = torch.randn(8, 4, 3, 3)
     convert_norm(model, "bn")
-    assert type(model[0]) is BatchNormAct2d
+    assert model[0] is act
     convert_norm(model, "uan")
     assert relative(model(x), original(x)) < 1e-5
+    assert not any(module.training for module in model.modules())
     assert not torch.equal(model.train()(x), model.train()(x))  # the dropout
+
+
+class Activated(nn.BatchNorm2d):
+    """With an activation inside, as many have."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x).relu()
+
+
+class Named(nn.BatchNorm2d):
+    """With a constructor of its own, and torch's forward."""
+
+    def __init__(self) -> None:
+        super().__init__(4)
+
+
+def patched() -> nn.BatchNorm2d:
+    bn = nn.BatchNorm2d(4)
+    bn.forward = lambda x: x
+    return bn
+
+
+def pruned() -> nn.BatchNorm2d:
+    return prune.l1_unstructured(nn.BatchNorm2d(4), "weight", 0.5)
+
+
+def parametrized() -> nn.BatchNorm2d:
+    bn = nn.BatchNorm2d(4)
+    parametrize.register_parametrization(bn, "bias", nn.Softplus())
+    return bn
+
+
+@pytest.mark.parametrize("name", [name for name in NORMS.targets if name != "bn"])
+@pytest.mark.parametrize(
+    ("bn", "message"),
+    [
+        (Activated(4), "1 is a Activated, whose own forward would be lost.*where="),
+        (patched(), "1 is a BatchNorm2d, whose own forward"),
+        (pruned(), "1 computes its weight"),
+        (parametrized(), "1 computes its bias"),
+        (nn.LazyBatchNorm2d(affine=False, track_running_stats=False), "1 is lazy"),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_what_would_be_lost_is_refused_and_the_model_stays(name: str, bn: BatchNorm, message: str) -> None:
+    first = nn.BatchNorm2d(4)
+    first.register_forward_hook(lambda *_: None)
+    model = nn.Sequential(first, bn)
+    with pytest.raises(ValueError, match=message):
+        convert_norm(model, name)
+    assert list(model) == [first, bn]
+    assert first._forward_hooks
+
+
+def test_a_subclass_with_the_forward_of_torch_is_converted_and_bn_keeps_any() -> None:
+    model = nn.Sequential(Named())
+    convert_norm(model, "uan")
+    assert type(model[0]) is UAN2d
+    model = nn.Sequential(own := Activated(4))
+    convert_norm(model, "bn")
+    assert model[0] is own
+
+
+def test_a_materialised_lazy_norm_is_converted() -> None:
+    model = nn.Sequential(nn.LazyBatchNorm2d())
+    model(torch.randn(4, 3, 2, 2))
+    convert_norm(model, "uan")
+    assert model[0].num_features == 3
+    assert model[0].initialized
+
+
+def test_frozen_batch_norms_and_norms_of_other_kinds_stay_and_are_reported() -> None:
+    frozen = FrozenBatchNorm2d(4)
+    model = nn.Sequential(nn.BatchNorm2d(4), frozen, nn.GroupNorm(2, 4))
+    report = convert_norm(model, "dsbn")
+    assert model[1] is frozen
+    assert report.kept == (("1", "FrozenBatchNorm2d"), ("2", "GroupNorm"))
+    assert str(report).splitlines()[-1] == "left as they are: 1 FrozenBatchNorm2d, 1 GroupNorm"
+    with pytest.raises(ValueError, match="1 FrozenBatchNorm2d"):
+        convert_norm(nn.Sequential(frozen), "uan")
+
+
+@pytest.mark.parametrize("name", ["dsbn", "cn", "transnorm"])
+def test_the_branches_of_a_norm_are_not_converted_on_their_own(name: str) -> None:
+    model = nn.Sequential(nn.BatchNorm2d(4))
+    convert_norm(model, name)
+    with pytest.raises(ValueError, match="no BatchNorm to convert"):
+        convert_norm(model, "uan")
+
+
+@pytest.mark.parametrize("name", NORMS.targets)
+def test_hooks_of_every_kind_run_once_at_the_new_layer(name: str) -> None:
+    calls: list[str] = []
+    bn = nn.BatchNorm2d(4)
+
+    def note(kind: str) -> Callable[..., None]:
+        return lambda *args, **kwargs: calls.append(kind)
+
+    handles = [
+        bn.register_forward_pre_hook(note("pre"), with_kwargs=True),
+        bn.register_forward_hook(note("post"), with_kwargs=True, always_call=True),
+        bn.register_full_backward_pre_hook(note("backward pre")),
+        bn.register_full_backward_hook(note("backward")),
+        bn.register_state_dict_pre_hook(note("save pre")),
+        bn.register_state_dict_post_hook(note("save")),
+        bn.register_load_state_dict_pre_hook(note("load pre")),
+        bn.register_load_state_dict_post_hook(note("load")),
+    ]
+    model = nn.Sequential(nn.Conv2d(3, 4, 1), bn)
+    convert_norm(model, name)
+    with domain_context(model, torch.tensor([0, 0, 1, 1])):
+        model(torch.randn(4, 3, 2, 2)).sum().backward()
+    model.load_state_dict(model.state_dict())
+    assert calls == ["pre", "post", "backward pre", "backward", "save pre", "save", "load pre", "load"]
+    for handle in handles:
+        handle.remove()
+    model.load_state_dict(model.state_dict())
+    assert len(calls) == 8
+
+
+@pytest.mark.parametrize("name", [name for name in NORMS.targets if name != "bn"])
+def test_a_frozen_norm_stays_frozen(name: str) -> None:
+    model = nn.Sequential(nn.BatchNorm2d(4).requires_grad_(False).eval(), nn.BatchNorm2d(4))
+    convert_norm(model, name)
+    assert not any(parameter.requires_grad for parameter in model[0].parameters())
+    assert all(parameter.requires_grad for parameter in model[1].parameters())
+    assert not any(module.training for module in model[0].modules())
+    assert all(module.training for module in model[1].modules())
 
 
 def test_own_norms_are_given_as_a_function_or_by_their_path() -> None:
@@ -223,7 +348,6 @@ def test_own_norms_are_given_as_a_function_or_by_their_path() -> None:
         (Net(), ("uan", "re:layer4"), ValueError, r"none of the BatchNorms: stem\.1, body\.1, head\.1"),
         (Net(), ("uan", "re:("), ValueError, "not a regular expression"),
         (Net(), ("uam",), UserError, "did you mean 'uan'"),
-        (nn.Sequential(nn.LazyBatchNorm2d()), ("uan",), ValueError, "0 is lazy"),
     ],
 )
 def test_errors(model: nn.Module, arguments: tuple[str, ...], error: type[Exception], message: str) -> None:

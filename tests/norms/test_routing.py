@@ -15,9 +15,9 @@ import torch
 from torch import Tensor, nn
 
 from uan_da.norms import convert_norm, domain_context
-from uan_da.norms.context_norm import LearnedNorm
+from uan_da.norms.baselines.context import LearnedNorm
+from uan_da.norms.baselines.mixture import MixtureNorm
 from uan_da.norms.domain import DomainNorm
-from uan_da.norms.mixture_norm import MixtureNorm
 from uan_da.norms.uan import UAN
 
 SOURCE, TARGET = 0, 1
@@ -108,8 +108,9 @@ def change_samples(which: slice) -> Callable[[nn.Module, Tensor], None]:
 def change_running(domain: int) -> Callable[[nn.Module, Tensor], None]:
     def change(layer: nn.Module, x: Tensor) -> None:
         norm = layer.branches[domain] if isinstance(layer, DomainNorm) else layer
-        if getattr(norm, "running_mean", None) is not None:
-            norm.running_mean += torch.randn_like(norm.running_mean)
+        for module in norm.modules():
+            if getattr(module, "running_mean", None) is not None:
+                module.running_mean += torch.randn_like(module.running_mean)
 
     return change
 

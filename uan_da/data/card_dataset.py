@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 from uan_da.data.adapter import Examples, MissingData, Split
 from uan_da.data.card import Card
@@ -42,11 +41,15 @@ class CardDataset:
         described = self.card.domains[domain]
         block = described.adapter or self.card.adapter
         assert block is not None, "the card's own validation"
-        adapter = self._build(block)
+        places = _reads_files(block)
+        adapter = block(*(self.folder, self.classes)[:places])
         try:
             examples: Examples = adapter.load(described.path or domain, split)
         except MissingData as error:
-            raise MissingData(f"domain {domain!r} is not here: {error}\n{self.how_to_get()}") from None
+            hint = (
+                f"\n{self.how_to_get()}" if places else ""
+            )  # data of another data set, whose own hint is in the error
+            raise MissingData(f"domain {domain!r} is not here: {error}{hint}") from None
         return examples
 
     def how_to_get(self) -> str:
@@ -61,8 +64,8 @@ class CardDataset:
             ways.insert(0, self.card.manual.strip().replace("{folder}", str(self.folder)))
         return "\n".join(ways)
 
-    def _build(self, block: Block) -> Any:
-        """Adapters that read files take the folder and the classes; those that need neither take options alone."""
-        parameters = inspect.signature(block.target).parameters.values()
-        wanted = sum(parameter.kind is parameter.POSITIONAL_OR_KEYWORD for parameter in parameters)
-        return block(*(self.folder, self.classes)[:wanted])
+
+def _reads_files(block: Block) -> int:
+    """How many of the folder and the classes an adapter takes: both where it reads files; others take options alone."""
+    parameters = inspect.signature(block.target).parameters.values()
+    return sum(parameter.kind is parameter.POSITIONAL_OR_KEYWORD for parameter in parameters)

@@ -34,6 +34,8 @@ PARTS: Sequence[tuple[Domain, Split, int]] = (
 )
 """No digit is in two of these; together they are the 1797 that there are."""
 
+REST = "optdigits_rest"
+
 
 class Digits:
     """Handwritten digits, plain (``optdigits``) and blended into photographs (``optdigits_m``)."""
@@ -49,9 +51,9 @@ class Digits:
         self.seed, self.photos = seed, photos
 
     def load(self, domain: str, split: Split) -> Examples:
-        """The examples of one domain and split."""
+        """The examples of one domain and split; ``optdigits_rest`` are the digits of ``optdigits_m``, plain."""
         digits = load_digits()
-        chosen = self._parts(digits.target)[domain, split]
+        chosen = self._parts(digits.target)["optdigits_m" if domain == REST else domain, split]
         images, labels = _enlarge(digits.images[chosen]), digits.target[chosen].astype(np.int64)
         if domain == "optdigits_m":
             images = self._blend(images, split)

@@ -7,9 +7,9 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm as BatchNorm
 from torch.nn.modules.instancenorm import _InstanceNorm as InstanceNorm
 
+from uan_da.norms.baselines.layer import ChannelLayerNorm
 from uan_da.norms.domain import DomainNorm
-from uan_da.norms.layer_norm import ChannelLayerNorm
-from uan_da.norms.statistics import MixtureLayer, frozen_statistics
+from uan_da.norms.recalibrate import MixtureLayer, frozen_statistics
 
 Norm = BatchNorm | InstanceNorm | nn.GroupNorm | nn.LayerNorm | ChannelLayerNorm | DomainNorm | MixtureLayer
 

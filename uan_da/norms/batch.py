@@ -6,7 +6,7 @@ import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm as BatchNorm
 
-__all__ = ["BatchNorm", "BatchNormOptions", "batch_norm", "copy_affine", "has_seen_data", "options_of"]
+__all__ = ["BatchNorm", "BatchNormOptions", "batch_norm", "copy_affine", "has_seen_data", "options_of", "reset_affine"]
 
 
 class BatchNormOptions(TypedDict):
@@ -42,8 +42,8 @@ def options_of(bn: BatchNorm) -> BatchNormOptions:
 
 def has_seen_data(bn: BatchNorm) -> bool:
     """Whether ``bn`` holds running statistics of data. Old checkpoints have no count of batches, so the
-    statistics themselves are looked at too."""
-    if bn.running_mean is None or bn.running_var is None:
+    statistics themselves are looked at too. On the device ``meta`` there is no data."""
+    if bn.running_mean is None or bn.running_var is None or bn.running_mean.is_meta:
         return False
     counted = bn.num_batches_tracked is not None and bool(bn.num_batches_tracked > 0)
     return counted or bool((bn.running_mean != 0).any()) or bool((bn.running_var != 1).any())
@@ -57,3 +57,12 @@ def copy_affine(norm: nn.Module, layer: nn.Module) -> None:
             copied = parameter.detach().clone()
             parameter = nn.Parameter(copied, requires_grad=parameter.requires_grad)
         setattr(layer, name, parameter)
+
+
+@torch.no_grad()
+def reset_affine(layer: nn.Module) -> None:
+    """γ = 1 and β = 0 in a layer that has them."""
+    for name, value in (("weight", 1.0), ("bias", 0.0)):
+        parameter = getattr(layer, name)
+        if parameter is not None:
+            parameter.fill_(value)

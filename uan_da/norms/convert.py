@@ -1,16 +1,20 @@
 """Put another norm in the place of a model's BatchNorms."""
 
+import copy
 import re
-from collections import Counter
-from collections.abc import Callable
+import weakref
+from collections import Counter, OrderedDict
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 from torch import nn
 from torch.nn.modules.lazy import LazyModuleMixin
+from torch.nn.modules.module import _WrappedHook
 
 from uan_da.names import NORMS
-from uan_da.norms.batch import BatchNorm
+from uan_da.norms.batch import BatchNorm, batch_norm
+from uan_da.norms.domain import DomainNorm
 
 Factory = Callable[..., nn.Module]
 """Makes, from a BatchNorm and keyword options, the layer that takes its place."""
@@ -30,6 +34,8 @@ class Conversion:
     """What :func:`convert_norm` did."""
 
     replacements: tuple[Replacement, ...]
+    kept: tuple[tuple[str, str], ...] = ()
+    """Path and class of the other norms of the model, which stay as they are: frozen ones, say."""
 
     def __len__(self) -> int:
         return len(self.replacements)
@@ -37,6 +43,8 @@ class Conversion:
     def __str__(self) -> str:
         count = len(self)
         lines = [f"  {layer.path}: {layer.before} → {layer.after}" for layer in self.replacements]
+        if self.kept:
+            lines.append(f"left as they are: {_counted(kind for _, kind in self.kept)}")
         return "\n".join([f"{count} norm{'' if count == 1 else 's'} converted", *lines])
 
 
@@ -44,7 +52,9 @@ def convert_norm(model: nn.Module, to: str | Factory, where: str = "all", **opti
     """Replace BatchNorm layers (1d, 2d, 3d, Sync, and timm's with an activation) of ``model``, in place.
 
     A BatchNorm that has seen data hands over what the new norm can hold; for UAN that keeps the model's
-    function. The converted parameters are new objects: make the optimizer afterwards.
+    function. Hooks move to the new layer; its mode, device and type are the old one's, and where all parameters
+    of the old layer were frozen (``requires_grad`` False), so are the new one's. The parameters are new objects:
+    make the optimizer afterwards. Other norms, such as a frozen BatchNorm without statistics of its own, stay.
 
     Args:
         model: any torchvision, timm or own module.
@@ -57,32 +67,39 @@ def convert_norm(model: nn.Module, to: str | Factory, where: str = "all", **opti
         options: the keyword-only arguments of the norm.
 
     Returns:
-        Which layers were converted.
+        Which layers were converted, and which norms were not.
 
     Raises:
-        ValueError: nothing to convert, or ``where`` is not one of the above.
+        ValueError: nothing to convert, or ``where`` is not one of the above, or a layer that cannot be converted
+            and keep what it does: a lazy one, one with a forward of its own, one whose parameters are computed
+            (pruned, parametrized). The model is then as it was.
         UserError: an unknown name.
     """
     factory: Factory = NORMS.load(to) if isinstance(to, str) else to
     if where == "input":
         return _put_in_front(model, factory, options)
     made: dict[nn.Module, nn.Module] = {}  # a layer that stands at several paths is converted once
-    replacements = []
-    for path, bn in _chosen(model, where):
+    chosen = _chosen(model, where)
+    for path, bn in chosen:
         if bn not in made:
             made[bn] = _converted(path, bn, factory, options)
+    for old, new in made.items():
+        if new is not old:
+            _move_hooks(old, new)
+    for path, bn in chosen:
         parent, _, name = path.rpartition(".")
         setattr(model.get_submodule(parent), name, made[bn])
-        replacements.append(Replacement(path, type(bn).__name__, _name(made[bn])))
-    return Conversion(tuple(replacements))
+    replacements = tuple(Replacement(path, type(bn).__name__, _name(made[bn])) for path, bn in chosen)
+    return Conversion(replacements, tuple(_other_norms(model, set(made.values()))))
 
 
 def _chosen(model: nn.Module, where: str) -> list[tuple[str, BatchNorm]]:
     """The paths and layers that ``where`` means; never none."""
+    branches = {part for module in model.modules() if isinstance(module, DomainNorm) for part in module.modules()}
     norms = [
         (path, module)
         for path, module in model.named_modules(remove_duplicate=False)
-        if isinstance(module, BatchNorm) and path
+        if isinstance(module, BatchNorm) and path and module not in branches
     ]
     if not norms:
         raise ValueError(f"no BatchNorm to convert: {_norms_of(model)}")
@@ -108,36 +125,95 @@ def _norms_of(model: nn.Module) -> str:
     """What stands in a model without a BatchNorm."""
     if isinstance(model, BatchNorm):
         return "the model itself is one, and has no parent to put another in"
-    names = Counter(_name(module) for module in model.modules() if "Norm" in _name(module) or "UAN" in _name(module))
-    there = ", ".join(f"{count} {name}" for name, count in names.items())
+    there = _counted(kind for _, kind in _other_norms(model, set()))
     return f"the model's norms are {there}" if there else "the model has no norm"
 
 
+def _other_norms(model: nn.Module, made: set[nn.Module]) -> Iterator[tuple[str, str]]:
+    """Path and class of the norms of ``model``, apart from those in ``made`` and from the parts of norms."""
+    within: set[nn.Module] = set()
+    for path, module in model.named_modules():
+        if module in made:
+            within.update(module.modules())
+        elif module not in within and ("Norm" in _name(module) or "UAN" in _name(module)):
+            within.update(module.modules())
+            yield path, _name(module)
+
+
+def _counted(kinds: Iterable[str]) -> str:
+    return ", ".join(f"{count} {kind}" for kind, count in Counter(kinds).items())
+
+
 def _converted(path: str, bn: BatchNorm, factory: Factory, options: dict[str, Any]) -> nn.Module:
-    if isinstance(bn, LazyModuleMixin) and bn.has_uninitialized_params():
-        raise ValueError(f"{path} is lazy: run the model once before its norms are converted")
-    tail = _activation(bn)
-    plain = bn if tail is None else _without_activation(bn)
-    norm = factory(plain, **options)
-    if norm is plain:
+    if factory is batch_norm:
         return bn
-    norm.train(bn.training)
-    return norm if tail is None else nn.Sequential(norm, *tail)
+    _check_convertible(path, bn)
+    bare = _bare(bn)
+    norm = factory(bare, **options)
+    if norm is bare:
+        return bn
+    if _is_timms(bn):
+        norm = nn.Sequential(norm, *bn.children())
+    parameters = list(bn.parameters())
+    if parameters and not any(parameter.requires_grad for parameter in parameters):
+        norm.requires_grad_(False)
+    return norm.train(bn.training)
 
 
-def _activation(bn: BatchNorm) -> tuple[nn.Module, nn.Module] | None:
-    """The dropout and activation that timm's ``BatchNormAct2d`` applies to its output."""
-    drop, act = getattr(bn, "drop", None), getattr(bn, "act", None)
-    return (drop, act) if isinstance(drop, nn.Module) and isinstance(act, nn.Module) else None
+def _check_convertible(path: str, bn: BatchNorm) -> None:
+    """That ``bn`` computes what BatchNorm does (and timm's activation), from parameters of its own."""
+    if isinstance(bn, LazyModuleMixin):
+        raise ValueError(f"{path} is lazy: run the model once before its norms are converted")
+    if "forward" in vars(bn) or not (_owner_of_forward(bn).__module__ == BatchNorm.__module__ or _is_timms(bn)):
+        raise ValueError(
+            f"{path} is a {_name(bn)}, whose own forward would be lost: put a plain BatchNorm and the rest of what it "
+            "does as two layers there, or leave it out by where='re:PATTERN'"
+        )
+    computed = [name for name in ("weight", "bias") if bn.affine and name not in bn._parameters]
+    if computed:
+        raise ValueError(
+            f"{path} computes its {' and '.join(computed)} (pruned or parametrized): make that permanent before the "
+            "conversion (prune.remove, remove_parametrizations), and prune the new layer after it"
+        )
 
 
-def _without_activation(bn: BatchNorm) -> BatchNorm:
-    """The BatchNorm2d inside timm's layer, with the same tensors."""
-    plain = nn.BatchNorm2d(bn.num_features, bn.eps, bn.momentum, bn.affine, bn.track_running_stats)
-    plain.weight, plain.bias = bn.weight, bn.bias
-    plain.running_mean, plain.running_var = bn.running_mean, bn.running_var
-    plain.num_batches_tracked = bn.num_batches_tracked
-    return plain
+def _owner_of_forward(bn: BatchNorm) -> type:
+    return next(kind for kind in type(bn).__mro__ if "forward" in vars(kind))
+
+
+def _is_timms(bn: BatchNorm) -> bool:
+    """Whether ``bn`` is timm's BatchNorm, whose forward ends with a dropout and an activation."""
+    owner = _owner_of_forward(bn)
+    return owner.__module__.startswith("timm.") and owner.__name__ in ("BatchNormAct2d", "SyncBatchNormAct")
+
+
+_HOOKS = tuple(name for name in vars(nn.Module()) if "hooks" in name)
+"""Where a module keeps its hooks of every kind, each a dictionary."""
+
+
+def _bare(bn: BatchNorm) -> BatchNorm:
+    """``bn`` as a factory sees it: the same tensors, in torch's own class where it is timm's, without hooks."""
+    bare = copy.copy(bn)
+    vars(bare).update({name: OrderedDict() for name in _HOOKS})
+    vars(bare).update(_parameters=dict(bn._parameters), _buffers=dict(bn._buffers))
+    if _is_timms(bn):
+        vars(bare).update(_modules={})
+        bare.__class__ = next(kind for kind in type(bn).__mro__ if kind.__module__ == BatchNorm.__module__)
+    return bare
+
+
+def _move_hooks(bn: nn.Module, layer: nn.Module) -> None:
+    """The hooks of ``bn`` run at ``layer``, before its own; their handles still remove them."""
+    for name in _HOOKS:
+        hooks = getattr(bn, name)
+        hooks.update(getattr(layer, name))
+        setattr(layer, name, hooks)
+        setattr(bn, name, OrderedDict())
+    if bn._is_full_backward_hook is not None:
+        layer._is_full_backward_hook = bn._is_full_backward_hook
+    for hook in layer._load_state_dict_pre_hooks.values():
+        if isinstance(hook, _WrappedHook) and hook.with_module:
+            hook.module = weakref.ref(layer)
 
 
 def _put_in_front(model: nn.Module, factory: Factory, options: dict[str, Any]) -> Conversion:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from uan_da.norms.mixture_norm import MixtureNorm
+from uan_da.norms.baselines.mixture import MixtureNorm
 from uan_da.norms.reference import MIN_MASS
 from uan_da.norms.uan import UAN
 

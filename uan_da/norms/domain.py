@@ -12,6 +12,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from uan_da.norms.batch import copy_affine, reset_affine
+
 DomainIndex = int | Tensor
 """The domain of all samples, or of each: an integer tensor ``(N,)``."""
 
@@ -52,15 +54,27 @@ class DomainNorm(nn.Module):
         branches: one module per kind of domain, the target's last.
         num_domains: sources and target together; where there are fewer branches, later sources share the last
             source's.
+        shared: the γ and β of this norm are copied, for all domains; None is without.
     """
 
-    def __init__(self, branches: list[nn.Module], num_domains: int) -> None:
+    weight: nn.Parameter | None
+    bias: nn.Parameter | None
+
+    def __init__(self, branches: list[nn.Module], num_domains: int, shared: nn.Module | None = None) -> None:
         super().__init__()
         if num_domains < 2:
             raise ValueError(f"Expected `num_domains` to be an integer of at least 2, but got {num_domains}")
         self.branches = nn.ModuleList(branches)
         self.num_domains = num_domains
         self.route: Route | None = None
+        self.register_parameter("weight", None)
+        self.register_parameter("bias", None)
+        if shared is not None:
+            copy_affine(shared, self)
+
+    def reset_parameters(self) -> None:
+        """γ = 1 and β = 0, where the domains share them; a branch has its own ``reset_parameters``."""
+        reset_affine(self)
 
     def branch_of(self, domain: int) -> int:
         """The position in ``branches`` of the branch of ``domain``."""

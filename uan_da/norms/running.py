@@ -64,12 +64,13 @@ def update_running(running: Running, moments: Moments, momentum: float | None) -
     .. math:: r_k ← r_k + α_k (m_k − r_k), \quad α_k = α · \min(1, K · \mathrm{mean}\, τ_k)
 
     which at K = 1 is BatchNorm's; without a momentum α is such that r is the average over batches weighted by
-    the step.
+    the step. A cluster that no batch has chosen yet has nothing to average, and takes ``moments`` as they are:
+    those of the mixture, by :func:`~uan_da.norms.reference.with_fallback`.
     """
     step = (len(moments.mean) * moments.mass).clamp_max(1.0)
     running.batches.add_(1)
     running.mass.add_(step)
-    rate = momentum * step if momentum is not None else step / running.mass
+    rate = momentum * step if momentum is not None else torch.where(running.mass > 0, step / running.mass, 1.0)
     values = moments.values
     move(running.mean, moments.mean, rate)
     move(running.var, moments.var * (values / (values - 1).clamp_min(1.0)), rate)

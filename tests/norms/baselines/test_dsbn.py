@@ -3,7 +3,7 @@ import torch
 from torch import nn
 
 from uan_da.norms import domain_context
-from uan_da.norms.dsbn import dsbn
+from uan_da.norms.baselines.dsbn import dsbn
 
 
 def trained_batch_norm() -> nn.BatchNorm2d:

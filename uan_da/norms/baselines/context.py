@@ -6,8 +6,8 @@ import math
 import torch
 from torch import Tensor, nn
 
+from uan_da.norms.baselines.dsbn import DomainSpecificNorm
 from uan_da.norms.batch import BatchNorm, has_seen_data, options_of
-from uan_da.norms.dsbn import DomainSpecificNorm
 from uan_da.norms.reference import along
 
 
@@ -44,8 +44,14 @@ class LearnedNorm(nn.Module):
     ) -> None:
         super().__init__()
         self.eps = eps
-        self.mean = nn.Parameter(torch.zeros(num_features, device=device, dtype=dtype))
-        self.log_std = nn.Parameter(torch.zeros(num_features, device=device, dtype=dtype))
+        self.mean = nn.Parameter(torch.empty(num_features, device=device, dtype=dtype))
+        self.log_std = nn.Parameter(torch.empty(num_features, device=device, dtype=dtype))
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """A mean of 0 and a deviation of 1."""
+        nn.init.zeros_(self.mean)
+        nn.init.zeros_(self.log_std)
 
     def forward(self, x: Tensor) -> Tensor:
         """``x`` ``(N, C, …)``, normalised."""

@@ -5,6 +5,8 @@ from torch import Tensor
 from torch.nn.modules.instancenorm import _InstanceNorm
 
 from uan_da.norms.batch import BatchNorm, copy_affine, has_seen_data, options_of
+from uan_da.norms.reference import affine
+from uan_da.norms.tracing import fx_leaf
 
 
 class InstanceNorm(_InstanceNorm):
@@ -14,6 +16,7 @@ class InstanceNorm(_InstanceNorm):
     would be normalised over C.
     """
 
+    @fx_leaf
     def forward(self, x: Tensor) -> Tensor:
         """``x`` ``(N, C, …)``, normalised."""
         if x.dim() < 3:
@@ -23,6 +26,8 @@ class InstanceNorm(_InstanceNorm):
             )
         if x.shape[1] != self.num_features:
             raise ValueError(f"expected {self.num_features} channels, but got shape {tuple(x.shape)}")
+        if x.numel() == 0:
+            return affine(x, self.weight, self.bias)
         return self._apply_instance_norm(x)  # type: ignore[no-any-return, no-untyped-call, unused-ignore]
 
 

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from uan_da.norms import domain_context
-from uan_da.norms.context_norm import acn, cn
+from uan_da.norms.baselines.context import acn, cn
 
 
 def trained_batch_norm() -> nn.BatchNorm2d:

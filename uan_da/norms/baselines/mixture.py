@@ -8,10 +8,11 @@ import torch
 from torch import Tensor, nn
 
 from uan_da.norms import reference
-from uan_da.norms.batch import BatchNorm, copy_affine, has_seen_data, options_of
+from uan_da.norms.batch import BatchNorm, copy_affine, has_seen_data, options_of, reset_affine
 from uan_da.norms.precision import widened, without_autocast
 from uan_da.norms.reference import Mixture, along
 from uan_da.norms.running import register_running, running_of, update_running
+from uan_da.norms.tracing import fx_leaf, in_backward
 
 EM_STEPS = 20
 """Most steps of EM in a fit."""
@@ -42,7 +43,7 @@ class MixtureNorm(nn.Module):
     var: Tensor
     log_prior: Tensor
     forwards_to_fit: Tensor
-    fitted: Tensor
+    """Training forwards before the next fit; −1 before the first."""
 
     def __init__(
         self,
@@ -69,25 +70,35 @@ class MixtureNorm(nn.Module):
         self.num_clusters, self.fit_every, self.fit_positions = num_clusters, fit_every, fit_positions
         self.updates_statistics = True
         self.updates_mixture = True
-        zero = torch.zeros(num_clusters, num_features, device=device, dtype=dtype)
-        self.weight = nn.Parameter(torch.ones_like(zero[0])) if affine else None
-        self.bias = nn.Parameter(torch.zeros_like(zero[0])) if affine and bias else None
-        self.register_buffer("mean", zero)
-        self.register_buffer("var", torch.ones_like(zero))
-        self.register_buffer("log_prior", torch.full_like(zero[:, 0], -math.log(num_clusters)))
-        self.register_buffer("fitted", torch.tensor(False, device=device))
+        values = torch.empty(num_clusters, num_features, device=device, dtype=dtype)
+        self.weight = nn.Parameter(torch.empty_like(values[0])) if affine else None
+        self.bias = nn.Parameter(torch.empty_like(values[0])) if affine and bias else None
+        self.register_buffer("mean", values)
+        self.register_buffer("var", torch.empty_like(values))
+        self.register_buffer("log_prior", torch.empty_like(values[:, 0]))
         self.register_buffer("forwards_to_fit", torch.tensor(0, device=device))
-        self._forwards_to_fit = 0  # the buffer, where Python can read it without waiting for the device
-        register_running(self, zero, (num_clusters, num_features) if track_running_stats else None)
+        register_running(self, values, (num_clusters, num_features) if track_running_stats else None)
+        self.reset_parameters()
 
+    def reset_parameters(self) -> None:
+        """As made: γ = 1, β = 0, no running statistics, and a mixture that the next training forward fits."""
+        reset_affine(self)
+        self.reset_running_stats()
+        self.mean.zero_()
+        self.var.fill_(1.0)
+        self.log_prior.fill_(-math.log(self.num_clusters))
+        self.forwards_to_fit.fill_(-1)
+
+    @fx_leaf
     def forward(self, x: Tensor) -> Tensor:
         """Normalise ``x`` ``(N, C, …)``; moments are taken in float32 or wider, the output has the type of ``x``."""
         with without_autocast(x):
             wide = widened(x)
-            if self.training and self.updates_statistics and self.updates_mixture:
+            updates = self.training and self.updates_statistics and not in_backward()
+            if updates and self.updates_mixture and not x.is_meta:
                 self._fit_on_schedule(wide)
             shift_c = self.mean.mean(0).to(wide.dtype)
-            y = self._normalize(wide - along(wide, shift_c), shift_c)
+            y = self._normalize(wide - along(wide, shift_c), shift_c, updates)
             return reference.affine(y, self.weight, self.bias).to(x.dtype)
 
     @torch.no_grad()
@@ -106,27 +117,28 @@ class MixtureNorm(nn.Module):
             running.reset()
 
     def _mixture(self, shift_c: Tensor) -> Mixture:
-        mean, var, log_prior = (state.to(shift_c.dtype) for state in (self.mean, self.var, self.log_prior))
+        """The mixture less the shift, copied: a fit must not change what a pending backward has saved."""
+        states = (self.mean, self.var, self.log_prior)
+        mean, var, log_prior = (state.to(shift_c.dtype, copy=True) for state in states)
         return Mixture(mean - shift_c, var, log_prior)
 
-    def _normalize(self, x: Tensor, shift_c: Tensor) -> Tensor:
+    def _normalize(self, x: Tensor, shift_c: Tensor, updates: bool) -> Tensor:
         mixture, running = self._mixture(shift_c), running_of(self)
         tau = reference.position_responsibilities(x, mixture, self.eps).expand(-1, *x.shape)
         if self.training or running is None:
             moments = reference.with_fallback(reference.element_moments(tau, x, lambda part: part), mixture)
             mean_kc, var_kc = moments.mean, moments.var
-            if self.training and self.updates_statistics and running is not None:
+            if updates and running is not None:
                 update_running(running, moments._replace(mean=mean_kc + shift_c), self.momentum)
         else:
             mean_kc, var_kc = running.mean.to(x.dtype) - shift_c, running.var.to(x.dtype)
         gain_k1 = (-0.5 * mixture.log_prior).exp()[:, None]
         return reference.element_output(tau, x, mean_kc, var_kc, gain_k1, None, self.eps)
 
+    @torch.compiler.disable  # type: ignore[untyped-decorator, unused-ignore]  # scikit-learn is not for a compiler
     def _fit_on_schedule(self, x: Tensor) -> None:
-        if self._forwards_to_fit == 0 and self._fit(x):
-            self._forwards_to_fit = self.fit_every
-        self._forwards_to_fit = max(self._forwards_to_fit - 1, 0)
-        self.forwards_to_fit.fill_(self._forwards_to_fit)
+        if self.forwards_to_fit > 0 or self._fit(x):
+            self.forwards_to_fit.sub_(1)
 
     @torch.no_grad()
     def _fit(self, x: Tensor) -> bool:
@@ -140,17 +152,13 @@ class MixtureNorm(nn.Module):
             return False
         mean, scale = rows.mean(0), (rows.var(0, correction=0) + self.eps).sqrt()
         state = Mixture((self.mean - mean) / scale, self.var / scale.square(), self.log_prior.double())
-        fitted = _expectation_maximization((rows - mean) / scale, state if self.fitted else None, self.num_clusters)
+        start = None if self.forwards_to_fit < 0 else state
+        fitted = _expectation_maximization((rows - mean) / scale, start, self.num_clusters)
         self.mean.copy_(fitted.mean.to(mean) * scale + mean)
         self.var.copy_(fitted.var.to(mean) * scale.square())
         self.log_prior.copy_(fitted.log_prior.clamp_min(math.log(reference.MIN_MASS)))
-        self.fitted.fill_(True)
+        self.forwards_to_fit.fill_(self.fit_every)
         return True
-
-    def _load_from_state_dict(self, *args: Any, **kwargs: Any) -> None:
-        super()._load_from_state_dict(*args, **kwargs)
-        if not self.forwards_to_fit.is_meta:
-            self._forwards_to_fit = int(self.forwards_to_fit)
 
     def extra_repr(self) -> str:
         """The options, as ``repr`` prints them."""

@@ -2,8 +2,8 @@ import pytest
 import torch
 from torch import nn
 
-from uan_da.norms.group_norm import group_norm
-from uan_da.norms.layer_norm import channel_layer_norm, layer_norm
+from uan_da.norms.baselines.group import group_norm
+from uan_da.norms.baselines.layer import channel_layer_norm, layer_norm
 
 
 @pytest.mark.parametrize(("channels", "asked", "groups"), [(16, 8, 8), (12, 8, 4), (7, 8, 1), (6, 1, 1)])

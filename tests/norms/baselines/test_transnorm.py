@@ -3,7 +3,7 @@ import torch
 from torch import Tensor, nn
 
 from uan_da.norms import domain_context
-from uan_da.norms.transnorm import transnorm
+from uan_da.norms.baselines.transnorm import transnorm
 
 EPS = 1e-5
 

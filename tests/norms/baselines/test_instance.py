@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import nn
 
-from uan_da.norms.instance_norm import InstanceNorm, instance_norm
+from uan_da.norms.baselines.instance import InstanceNorm, instance_norm
 
 
 @pytest.mark.parametrize("shape", [(5, 6, 4), (5, 6, 4, 3), (5, 6, 2, 4, 3)])

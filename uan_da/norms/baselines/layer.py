@@ -4,8 +4,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from uan_da.norms.batch import BatchNorm, copy_affine, options_of
-from uan_da.norms.group_norm import group_norm
+from uan_da.norms.baselines.group import group_norm
+from uan_da.norms.batch import BatchNorm, copy_affine, options_of, reset_affine
 
 
 def layer_norm(bn: BatchNorm) -> nn.GroupNorm:
@@ -35,9 +35,14 @@ class ChannelLayerNorm(nn.Module):
     ) -> None:
         super().__init__()
         self.num_features, self.eps = num_features, eps
-        one = torch.ones(num_features, device=device, dtype=dtype)
-        self.weight = nn.Parameter(one) if affine else None
-        self.bias = nn.Parameter(torch.zeros_like(one)) if affine else None
+        values = torch.empty(num_features, device=device, dtype=dtype)
+        self.weight = nn.Parameter(values) if affine else None
+        self.bias = nn.Parameter(torch.empty_like(values)) if affine else None
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """γ = 1, β = 0."""
+        reset_affine(self)
 
     def forward(self, x: Tensor) -> Tensor:
         """``x`` ``(N, C, …)``, normalised along C."""

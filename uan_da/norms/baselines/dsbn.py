@@ -5,9 +5,10 @@ from typing import Literal
 
 from torch import Tensor, nn
 
-from uan_da.norms.batch import BatchNorm, copy_affine
+from uan_da.norms.batch import BatchNorm
 from uan_da.norms.domain import DomainNorm
 from uan_da.norms.reference import affine
+from uan_da.norms.tracing import fx_leaf
 
 
 class DomainSpecificNorm(DomainNorm):
@@ -19,18 +20,11 @@ class DomainSpecificNorm(DomainNorm):
         shared: γ and β are copied from this norm; None is without.
     """
 
-    weight: nn.Parameter | None
-    bias: nn.Parameter | None
-
     def __init__(self, branches: list[nn.Module], *, gain: float = 1.0, shared: nn.Module | None = None) -> None:
-        super().__init__(branches, len(branches))
+        super().__init__(branches, len(branches), shared)
         self.gain = gain
-        if shared is None:
-            self.register_parameter("weight", None)
-            self.register_parameter("bias", None)
-        else:
-            copy_affine(shared, self)
 
+    @fx_leaf
     def forward(self, x: Tensor) -> Tensor:
         """``x`` ``(N, C, …)``, each sample by the norm of its domain."""
         route = self.routed()

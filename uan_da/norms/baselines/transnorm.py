@@ -1,13 +1,14 @@
 """Transferable normalisation (Wang, Jin, Long, Wang, Jordan, NeurIPS 2019)."""
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from uan_da.norms.batch import BatchNorm, copy_affine
+from uan_da.norms.baselines.dsbn import without_affine
+from uan_da.norms.batch import BatchNorm
 from uan_da.norms.domain import DomainNorm
-from uan_da.norms.dsbn import without_affine
 from uan_da.norms.precision import widened
 from uan_da.norms.reference import affine, along
+from uan_da.norms.tracing import fx_leaf
 
 SOURCE, TARGET = 0, 1
 
@@ -29,16 +30,13 @@ class TransNorm(DomainNorm):
         num_domains: sources and target; all sources are one domain here.
     """
 
-    weight: nn.Parameter | None
-    bias: nn.Parameter | None
-
     def __init__(self, bn: BatchNorm, *, num_domains: int = 2) -> None:
         if bn.running_mean is None:
             raise ValueError("TransNorm needs running statistics, but the BatchNorm was made without them")
-        super().__init__([without_affine(bn) for _ in (SOURCE, TARGET)], num_domains)
+        super().__init__([without_affine(bn) for _ in (SOURCE, TARGET)], num_domains, shared=bn)
         self.num_features, self.eps = bn.num_features, bn.eps
-        copy_affine(bn, self)
 
+    @fx_leaf
     def forward(self, x: Tensor) -> Tensor:
         """``x`` ``(N, C, …)``, normalised."""
         moments = [self._running_moments(branch) for branch in (SOURCE, TARGET)]
@@ -50,7 +48,7 @@ class TransNorm(DomainNorm):
             z = route.join([self.branches[branch](part) for branch, part in parts])
         else:
             z = self.branches[TARGET](x)
-        return affine(z, self.weight, self.bias) * along(z, 1 + self._alpha(moments))
+        return affine(z, self.weight, self.bias) * along(z, 1 + self._alpha(moments)).to(x.dtype)
 
     def _running_moments(self, branch: int) -> tuple[Tensor, Tensor]:
         norm = self.branches[branch]
@@ -62,7 +60,8 @@ class TransNorm(DomainNorm):
     @torch.no_grad()
     def _alpha(self, moments: list[tuple[Tensor, Tensor]]) -> Tensor:
         source, target = (mean / (var + self.eps).sqrt() for mean, var in moments)
-        likeness = 1 / (1 + (source - target).abs())
+        distance = (source - target).abs()
+        likeness = 1 / (1 + distance.where(distance.isfinite(), 0.0))  # running statistics may hold an old NaN
         return self.num_features * likeness / likeness.sum()
 
 

@@ -1,0 +1,34 @@
+"""Where a forward runs: in a trace of ``torch.fx``, or in a backward that computes activations anew."""
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, fx
+
+Forward = Callable[[Any, Tensor], Tensor]
+
+
+def fx_leaf(forward: Forward) -> Forward:
+    """Make the ``forward`` of a layer one node of an fx graph, as that of torch's own layers is.
+
+    A feature extractor then calls the layer, whose checks and branches need a real input.
+    """
+
+    @functools.wraps(forward)
+    def call(layer: Any, x: Tensor) -> Tensor:
+        if isinstance(x, fx.Proxy):
+            path = x.tracer.path_of_module(layer)
+            return x.tracer.create_proxy("call_module", path, (x,), {})
+        return forward(layer, x)
+
+    return call
+
+
+def in_backward() -> bool:
+    """Whether this forward computes activations anew for a backward (activation checkpointing).
+
+    It must see the state that the first forward saw, and leave it alone.
+    """
+    return torch._C._current_graph_task_id() != -1
