@@ -183,6 +183,23 @@ def test_a_layer_at_two_places_stays_one_layer() -> None:
     assert len(report) == 2
 
 
+def test_a_pattern_that_finds_one_path_of_a_layer_converts_it_at_all() -> None:
+    shared = nn.BatchNorm1d(3)
+    model = nn.Sequential(shared, nn.Linear(3, 3), shared)
+    assert len(convert_norm(model, "uan", "re:^2$")) == 2
+    assert model[0] is model[2]
+
+
+@pytest.mark.parametrize("name", [name for name in NORMS.targets if name not in ("bn", "transnorm")])
+def test_a_norm_without_tensors_takes_device_and_type_of_the_model(name: str) -> None:
+    bn = nn.BatchNorm2d(4, affine=False, track_running_stats=False)
+    model = nn.Sequential(nn.Conv2d(3, 4, 1, device="meta", dtype=torch.float64), bn)
+    convert_norm(model, name)
+    values = model.state_dict().values()
+    assert all(value.is_meta for value in values)
+    assert {value.dtype for value in values if value.is_floating_point()} == {torch.float64}
+
+
 def test_timms_activation_and_dropout_stay() -> None:
     act = pytest.importorskip("timm.layers").BatchNormAct2d(4, act_layer=nn.Sigmoid, inplace=False)
     act.drop = nn.Dropout(0.5)

@@ -82,3 +82,11 @@ def test_a_dead_cluster_is_told() -> None:
         model[0].mean[1] = 1e4
     with pytest.warns(DeadClusterWarning, match=r"^0: of 2 clusters, number 1 gets less than 0\.1% of the batch"):
         diagnose(model, x)
+
+
+def test_a_failing_forward_leaves_the_mode() -> None:
+    model = nn.Sequential(nn.BatchNorm2d(3))
+    for images in (torch.randn(2, 5, 4, 4), torch.randn(0, 3, 4, 4)):
+        with pytest.raises((RuntimeError, ValueError)):
+            diagnose(model, images)
+        assert model[0].training

@@ -92,6 +92,7 @@ def test_a_model_without_domain_aware_norms_is_left_alone() -> None:
     ("index", "message"),
     [
         (-1, "0 or more, but got -1"),
+        ([0, 1], r"an integer or a tensor of integers.*but got \[0, 1\]"),
         (torch.tensor([0, -2]), "0 or more, but got -2"),
         (torch.tensor([0.0, 1.0]), r"integer tensor \(N,\), but got torch.float32"),
         (torch.tensor([True, False]), "but got torch.bool"),

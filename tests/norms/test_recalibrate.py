@@ -1,10 +1,11 @@
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import pytest
 import torch
 from torch import Tensor, nn
 
 from uan_da.norms import convert_norm, domain_context, frozen_statistics, recalibrate
+from uan_da.norms.baselines.mixture import MixtureNorm
 
 NORMS = [
     ("bn", {}),
@@ -182,3 +183,47 @@ def test_recalibrate_errors() -> None:
     convert_norm(model, "dsbn")
     with pytest.raises(ValueError, match=r"DomainSpecificNorm keeps statistics per domain.*domain="):
         recalibrate(model, [torch.randn(2, 3, 4, 4)])
+
+
+@pytest.mark.parametrize(("norm", "options"), NORMS)
+def test_an_error_leaves_the_statistics(norm: str, options: dict[str, object]) -> None:
+    model = network(norm, **options)
+    before = state(model)
+
+    def broken() -> Iterator[Tensor]:
+        yield torch.randn(8, 3, 8, 8)
+        raise OSError("a damaged image")
+
+    for loader, error in ((broken(), OSError), ([], ValueError), ([torch.randn(0, 3, 8, 8)], ValueError)):
+        with pytest.raises(error):
+            recalibrate(model, loader, domain=1)
+        torch.testing.assert_close(state(model), before, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize(("norm", "options"), NORMS)
+def test_an_empty_batch_does_not_count(norm: str, options: dict[str, object]) -> None:
+    batches = [torch.randn(8, 3, 8, 8) for _ in range(2)]
+    model, twin = network(norm, **options), network(norm, **options)
+    recalibrate(model, [batches[0][:0], batches[0], batches[0][:0], batches[1]], domain=1)
+    recalibrate(twin, batches, domain=1)
+    torch.testing.assert_close(state(model), state(twin))
+
+
+@pytest.mark.parametrize(("norm", "options"), NORMS)
+def test_a_constant_target_gives_finite_statistics(norm: str, options: dict[str, object]) -> None:
+    model = network(norm, **options)
+    recalibrate(model, [torch.full((8, 3, 8, 8), 3.0)] * 2, domain=1)
+    assert all(value.isfinite().all() for value in state(model).values())
+    with domain_context(model.eval(), 1):
+        assert model(torch.randn(4, 3, 8, 8)).isfinite().all()
+
+
+def test_a_cluster_that_no_image_chooses_is_recalibrated_to_what_it_knows() -> None:
+    layer = MixtureNorm(1, num_clusters=2)
+    layer.mean.copy_(torch.tensor([[0.0], [1e4]]))
+    layer.var.copy_(torch.tensor([[1.0], [4.0]]))
+    layer.forwards_to_fit.fill_(100)
+    recalibrate(nn.Sequential(layer), [torch.randn(8, 1, 4, 4) for _ in range(3)])
+    torch.testing.assert_close(layer.running_mean[1], torch.tensor([1e4]))
+    torch.testing.assert_close(layer.running_var[1], torch.tensor([4.0]))
+    assert layer.running_mean[0].abs() < 1

@@ -6,6 +6,7 @@ import weakref
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 from torch import nn
@@ -83,6 +84,8 @@ def convert_norm(model: nn.Module, to: str | Factory, where: str = "all", **opti
     for path, bn in chosen:
         if bn not in made:
             made[bn] = _converted(path, bn, factory, options)
+            if next(chain(bn.parameters(), bn.buffers()), None) is None:  # it tells no device and no type
+                _move_beside(model, made[bn])
     for old, new in made.items():
         if new is not old:
             _move_hooks(old, new)
@@ -114,11 +117,11 @@ def _chosen(model: nn.Module, where: str) -> list[tuple[str, BatchNorm]]:
         pattern = re.compile(where.removeprefix("re:"))
     except re.error as error:
         raise ValueError(f"{where!r} is not a regular expression: {error}") from error
-    found = [(path, bn) for path, bn in norms if pattern.search(path)]
+    found = {bn for path, bn in norms if pattern.search(path)}
     if not found:
         paths = ", ".join(path for path, _ in norms)
         raise ValueError(f"{where!r} is found in none of the BatchNorms: {paths}")
-    return found
+    return [(path, bn) for path, bn in norms if bn in found]  # a layer at several paths stays one layer
 
 
 def _norms_of(model: nn.Module) -> str:
@@ -158,6 +161,13 @@ def _converted(path: str, bn: BatchNorm, factory: Factory, options: dict[str, An
     if parameters and not any(parameter.requires_grad for parameter in parameters):
         norm.requires_grad_(False)
     return norm.train(bn.training)
+
+
+def _move_beside(model: nn.Module, layer: nn.Module) -> None:
+    """Give ``layer`` the device and the type of the model's parameters."""
+    parameter = next(model.parameters(), None)
+    if parameter is not None:
+        layer.to(parameter.device, parameter.dtype)
 
 
 def _check_convertible(path: str, bn: BatchNorm) -> None:

@@ -43,19 +43,23 @@ def diagnose(model: nn.Module, images: Tensor, labels: Tensor | None = None) -> 
         labels: a label of each sample, ``(N,)`` from 0 on: its domain or its class.
 
     Raises:
-        ValueError: another number of labels, or a negative one.
+        ValueError: no image, another number of labels, or a negative one.
 
     Warns:
         DeadClusterWarning: a cluster has a mean responsibility below a thousandth.
     """
+    if not len(images):
+        raise ValueError("Expected `images` to be at least one image, but got none")
     if labels is not None and (labels.shape != images.shape[:1] or labels.min() < 0):
         raise ValueError(f"Expected `labels` to be {len(images)} numbers from 0 on, but got {labels}")
     reports = []
     modes = {module: module.training for module in model.modules()}
-    with torch.no_grad(), _inputs_of_mixtures(model) as inputs:
-        model.eval()(images)
-    for module, training in modes.items():
-        module.training = training
+    try:
+        with torch.no_grad(), _inputs_of_mixtures(model) as inputs:
+            model.eval()(images)
+    finally:
+        for module, training in modes.items():
+            module.training = training
     for path, layer, x in inputs:
         report = _report(path, _by_cluster(layer.responsibilities(x)), labels)
         _warn_of_dead(report)

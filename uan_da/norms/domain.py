@@ -8,6 +8,7 @@ domain that the model never saw, and is routed as target.
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from numbers import Integral
 
 import torch
 from torch import Tensor, nn
@@ -129,8 +130,8 @@ def _check(index: DomainIndex) -> None:
                 f"Expected `index` to be an int or an integer tensor (N,), but got {index.dtype} "
                 f"of shape {tuple(index.shape)}"
             )
-    elif index < 0:
-        raise ValueError(f"Expected `index` to be 0 or more, but got {index}")
+    elif not isinstance(index, Integral) or index < 0:
+        raise ValueError(f"Expected `index` to be an integer or a tensor of integers, 0 or more, but got {index}")
 
 
 def _route(index: DomainIndex, branch_of: Callable[[int], int]) -> Route:

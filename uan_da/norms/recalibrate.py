@@ -49,8 +49,8 @@ def recalibrate(model: nn.Module, loader: Iterable[Tensor | Sequence[Any]], doma
     """Estimate the running statistics anew, as the plain average over the batches of ``loader``.
 
     With target images this is AdaBN (Li et al., arXiv:1603.04779). Parameters, clusters and the model's mode
-    stay as they are; everything but the norms runs in evaluation mode. A last batch of one image is left out
-    if there are others.
+    stay as they are; everything but the norms runs in evaluation mode. Empty batches are left out, and later
+    batches of one image. After an error the statistics are what they were.
 
     Args:
         model: any module.
@@ -68,19 +68,19 @@ def recalibrate(model: nn.Module, loader: Iterable[Tensor | Sequence[Any]], doma
     device = next((parameter.device for parameter in model.parameters()), None)
     batches = 0
     context: AbstractContextManager[None] = nullcontext() if domain is None else domain_context(model, domain)
-    with _changed(_estimating(model, layers)), context, torch.no_grad():
+    with _changed(_estimating(model, layers)), _kept_on_error(layers), context, torch.no_grad():
         for layer in layers:
             layer.reset_running_stats()
         for batch in loader:
             images = batch if isinstance(batch, Tensor) else batch[0]
-            if batches and len(images) == 1:
+            if len(images) == 0 or (batches and len(images) == 1):
                 continue
             batches += 1
             for layer in layers:
                 layer.momentum = 1 / batches if isinstance(layer, InstanceNorm) else None
             model(images.to(device))
-    if not batches:
-        raise ValueError("recalibrate was given a loader without a batch")
+        if not batches:
+            raise ValueError("recalibrate was given a loader without a batch")
     return len(layers)
 
 
@@ -113,6 +113,19 @@ def _estimating(model: nn.Module, layers: list[Tracked]) -> list[tuple[Any, str,
         if isinstance(layer, MixtureLayer):
             changes.append((layer, "updates_mixture", False))
     return changes
+
+
+@contextmanager
+def _kept_on_error(layers: list[Tracked]) -> Iterator[None]:
+    """The buffers of ``layers`` are what they were where the block raises."""
+    buffers = [buffer for layer in layers if isinstance(layer, nn.Module) for buffer in layer.buffers()]
+    before = [buffer.clone() for buffer in buffers]
+    try:
+        yield
+    except BaseException:
+        for buffer, value in zip(buffers, before, strict=True):
+            buffer.copy_(value)
+        raise
 
 
 @contextmanager

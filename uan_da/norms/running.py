@@ -71,7 +71,7 @@ def update_running(running: Running, moments: Moments, momentum: float | None) -
     running.batches.add_(1)
     running.mass.add_(step)
     rate = momentum * step if momentum is not None else torch.where(running.mass > 0, step / running.mass, 1.0)
-    values = moments.values
+    values = moments.values.clamp_min(1.0)  # where there is no value, the variance stands in, and stays
     move(running.mean, moments.mean, rate)
     move(running.var, moments.var * (values / (values - 1).clamp_min(1.0)), rate)
 
