@@ -100,7 +100,8 @@ def test_labels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     found = {f"{f.severity} {f.domain}: {f.message}" for f in findings(Path("check_module:Gaps"))}
     assert found == {
         "defect all: no image of the class 'b' (label 1)",
-        "defect scan: train image 2: label 3 is not one of 3 classes",
+        "defect scan: dataset 'check_module:Gaps', domain 'scan', train: image 2: label 3 is not one of 3 classes "
+        "(0 to 2; -1 is unknown)",
     }
     assert {f.message for f in findings(Path("check_module:Empty"))} == {
         "the train split has no images",

@@ -92,7 +92,7 @@ def check(
     _print(_counts(report, adapter.classes))
     for finding in report.findings:
         typer.echo(f"{finding.severity}: {finding.domain}: {finding.message}")
-    warnings = len(report.findings) - report.defects
+    warnings = sum(finding.severity == "warning" for finding in report.findings)
     typer.echo(f"{dataset}: {report.defects} defect(s), {warnings} warning(s)")
     if report.defects:
         raise typer.Exit(2)

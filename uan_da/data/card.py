@@ -5,6 +5,7 @@ from typing import Annotated, Any, Self
 
 from pydantic import AfterValidator, Field, NonNegativeInt, ValidationError, model_validator
 
+from uan_da.data.checked import looks_alike, unicode_twins
 from uan_da.errors import UserError
 from uan_da.names import ADAPTERS, unknown
 from uan_da.recipe.block import Strict, block
@@ -68,8 +69,8 @@ class Card(Strict):
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
-        if len(set(self.classes)) < len(self.classes):
-            raise ValueError("a class stands twice in 'classes'")
+        if twins := unicode_twins(self.classes):
+            raise ValueError("a class stands twice in 'classes'" if twins[0] == twins[1] else looks_alike(*twins))
         bare = [name for name, domain in self.domains.items() if (domain.adapter or self.adapter) is None]
         if bare:
             raise ValueError(f"no adapter for the domain {bare[0]!r}: neither 'adapter' nor its own 'adapter' is given")

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from uan_da.data.adapter import Examples, MissingData, Split
 from uan_da.data.card import Card
+from uan_da.data.checked import checked
 from uan_da.recipe.block import Block
 
 
@@ -20,6 +21,11 @@ class CardDataset:
     card: Card
     folder: Path
     """Where the data lie, or should."""
+
+    @property
+    def found_by_looking(self) -> bool:
+        """Whether the card was made of a folder that has none."""
+        return Path(self.name).expanduser() == self.folder
 
     @cached_property
     def domains(self) -> Sequence[str]:
@@ -44,13 +50,11 @@ class CardDataset:
         places = _reads_files(block)
         adapter = block(*(self.folder, self.classes)[:places])
         try:
-            examples: Examples = adapter.load(described.path or domain, split)
+            examples = adapter.load(described.path or domain, split)
         except MissingData as error:
-            hint = (
-                f"\n{self.how_to_get()}" if places else ""
-            )  # data of another data set, whose own hint is in the error
+            hint = f"\n{self.how_to_get()}" if places else ""  # data of another data set say their own
             raise MissingData(f"domain {domain!r} is not here: {error}{hint}") from None
-        return examples
+        return checked(examples, self.classes, f"dataset {self.name!r}, domain {domain!r}, {split}")
 
     def how_to_get(self) -> str:
         """What a user without the data does."""

@@ -7,25 +7,30 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import permutations
 from os import cpu_count
-from typing import Any, Literal
+from pathlib import Path
+from typing import Literal
 
 from PIL import Image
 
 from uan_da.data.adapter import UNKNOWN, Adapter, Examples, Split
 from uan_da.data.card_dataset import CardDataset
+from uan_da.data.image_files import DamagedImage, ImageFiles, read_image
+from uan_da.data.split import SMALL
+from uan_da.data.unused import listed, unused_files
+from uan_da.data.upright import UnusablePixels, upright
 from uan_da.errors import UserError
 from uan_da.recipe.schema import TaskName
 
-SHOWN = 3
-"""File names given where many have the same thing."""
+SIDE = 128
+"""A JPEG is decoded to no less than that, times :data:`uan_da.data.image_files.SPARE`."""
 SPLITS: Sequence[Split] = ("train", "test")
 
 
 @dataclass(frozen=True)
 class Finding:
-    """Something that a user should know; a ``defect`` is what a training refuses, or should."""
+    """What a user should know: a ``defect`` is what a training refuses, or should; a ``note`` harms nothing."""
 
-    severity: Literal["defect", "warning"]
+    severity: Literal["defect", "warning", "note"]
     domain: str
     message: str
 
@@ -38,6 +43,7 @@ class Inspected:
     label: int
     mode: str = ""
     digest: bytes = b""
+    path: Path | None = None
     problem: str = ""
 
 
@@ -66,28 +72,38 @@ def check_dataset(adapter: Adapter, task: TaskName | None = None) -> Report:
                 report.findings.append(Finding("defect", domain, f"{split}: {error}"))
     loaded = [domain for domain in domains if all((domain, split) in report.images for split in SPLITS)]
     for domain in loaded:
-        report.findings += _of_domain(report, domain, len(adapter.classes))
+        report.findings += _of_domain(report, domain)
         report.findings += _of_counts(report, domain, adapter)
     report.findings += _of_classes(report, loaded, adapter.classes, task)
     report.findings += _of_duplicates(report, loaded, task)
+    report.findings += _of_unused(report, loaded, adapter)
     return report
 
 
 def inspect(examples: Examples, split: Split) -> list[Inspected]:
-    """Open all examples, on all cores."""
+    """Open all examples, on all cores; of a large JPEG no more is decoded than tells that it is whole."""
 
     def one(index: int) -> Inspected:
-        paths: Any = getattr(examples, "paths", None)
-        name = str(paths[index]) if paths else f"{split} image {index}"
-        label = examples.labels[index] if hasattr(examples, "labels") else UNKNOWN
         try:
+            if isinstance(examples, ImageFiles):
+                return _inspect_file(examples.paths[index], examples.labels[index])
             image, label = examples[index]
+            return Inspected(f"{split} image {index}", label, image.mode, _digest(upright(image)))
         except UserError as error:
-            return Inspected(name, int(label), problem=str(error))
-        return Inspected(name, label, image.mode, _digest(image))
+            return Inspected(f"{split} image {index}", UNKNOWN, problem=str(error))
 
     with ThreadPoolExecutor(cpu_count()) as pool:
         return list(pool.map(one, range(len(examples))))
+
+
+def _inspect_file(path: Path, label: int) -> Inspected:
+    try:
+        image = read_image(path, SIDE)
+        return Inspected(str(path), label, image.mode, _digest(upright(image)), path)
+    except DamagedImage as error:
+        return Inspected(str(path), label, problem=str(error), path=path)
+    except UnusablePixels as error:
+        return Inspected(str(path), label, problem=f"{path}: {error}", path=path)
 
 
 def _digest(image: Image.Image) -> bytes:
@@ -95,21 +111,20 @@ def _digest(image: Image.Image) -> bytes:
     return hashlib.blake2b(head + image.tobytes(), digest_size=16).digest()
 
 
-def _of_domain(report: Report, domain: str, num_classes: int) -> Iterator[Finding]:
-    """Empty splits, images that cannot be read, labels that are no class, and modes that are mixed."""
+def _of_domain(report: Report, domain: str) -> Iterator[Finding]:
+    """Empty splits, images that cannot be read or have no known label, and modes that are mixed."""
     unique = {image.name: image for split in SPLITS for image in report.images[domain, split]}
     for split in SPLITS:
         if not report.images[domain, split]:
-            yield Finding("defect", domain, f"the {split} split has no images")
+            hint = f": {SMALL}" if any(report.images[domain, other] for other in SPLITS) else ""
+            yield Finding("defect", domain, f"the {split} split has no images{hint}")
     for image in unique.values():
         if image.problem:
             yield Finding("defect", domain, image.problem)
-        if not UNKNOWN <= image.label < num_classes:
-            yield Finding("defect", domain, f"{image.name}: label {image.label} is not one of {num_classes} classes")
     modes = Counter(image.mode for image in unique.values() if image.mode)
     for mode, count in modes.most_common()[1:]:
         usual, _ = modes.most_common(1)[0]
-        names = _listed([image.name for image in unique.values() if image.mode == mode])
+        names = listed([image.name for image in unique.values() if image.mode == mode])
         yield Finding("warning", domain, f"{count} image(s) of mode {mode} among {usual}, converted: {names}")
 
 
@@ -154,13 +169,13 @@ def _of_duplicates(report: Report, domains: Sequence[str], task: TaskName | None
         if source in domains and target in domains:
             same = _same(report.images[source, "train"], report.images[target, "test"])
             if same:
-                text = f"{len(same)} test image(s) equal training images of {source!r}: {_listed(same)}"
+                text = f"{len(same)} test image(s) equal training images of {source!r}: {listed(same)}"
                 yield Finding("defect", target, text)
     for domain in domains:
         train, test = report.images[domain, "train"], report.images[domain, "test"]
         same = _same(train, test)
         if same and {image.digest for image in train} != {image.digest for image in test}:  # the same: all are both
-            yield Finding("warning", domain, f"{len(same)} test image(s) equal training images: {_listed(same)}")
+            yield Finding("warning", domain, f"{len(same)} test image(s) equal training images: {listed(same)}")
 
 
 def _same(train: Sequence[Inspected], test: Sequence[Inspected]) -> list[str]:
@@ -168,5 +183,10 @@ def _same(train: Sequence[Inspected], test: Sequence[Inspected]) -> list[str]:
     return [f"{image.name} = {seen[image.digest]}" for image in test if image.digest in seen]
 
 
-def _listed(names: Sequence[str]) -> str:
-    return ", ".join(names[:SHOWN]) + (f" and {len(names) - SHOWN} more" if len(names) > SHOWN else "")
+def _of_unused(report: Report, domains: Sequence[str], adapter: Adapter) -> Iterator[Finding]:
+    """Files in the data set's folder that are none of its images."""
+    images = [image for (domain, _), found in report.images.items() if domain in domains for image in found]
+    used = [image.path for image in images if image.path is not None]
+    if isinstance(adapter, CardDataset) and used:
+        for unused in unused_files(adapter, used, domains):
+            yield Finding("warning" if unused.images else "note", "all", str(unused))

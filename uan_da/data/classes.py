@@ -6,11 +6,16 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from uan_da.data.split import SMALL
 from uan_da.errors import DataWarning, UserError
 
 
-def check_classes(classes: Sequence[str], source: Sequence[Tensor], target: Sequence[Tensor]) -> None:
+def check_classes(
+    classes: Sequence[str], source: Sequence[Tensor], target: Sequence[Tensor], tested: Sequence[Tensor] = ()
+) -> None:
     """Compare the labels ``(N,)`` of the sources' training images with those of the target's, train and test.
+
+    ``tested`` are those of the sources' test images: a class that only they have was lost where the images were split.
 
     Private classes, as partial or open-set adaptation has them, are no task of this package. A class that only the
     source has cannot be refused, for a target is not expected to have labels: it is warned of.
@@ -25,6 +30,9 @@ def check_classes(classes: Sequence[str], source: Sequence[Tensor], target: Sequ
         where = (
             "the target has images of it, which no model could learn" if private else "no domain of the task has any"
         )
+        in_tests = [name for label, name in enumerate(classes) if label in _present(tested) and name in lacking]
+        if in_tests:
+            where = f"its test part has some of {_listed(in_tests)}: {SMALL}"
         raise UserError(f"the source has no training image of {_listed(lacking)}; {where}")
     missing = [name for label, name in enumerate(classes) if label not in in_target]
     if in_target and missing:

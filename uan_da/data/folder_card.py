@@ -1,82 +1,96 @@
 """The card of a folder of images that has none."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from uan_da.data.card import Card
-from uan_da.data.image_files import SUFFIXES, list_images
+from uan_da.data.folder_layout import Layout, as_text, folders, layout_of
+from uan_da.data.listing import list_images
+from uan_da.data.split import usual_splits
+from uan_da.data.table_layout import Table, base_of, tables_in
 from uan_da.errors import UserError
 from uan_da.recipe.source import dump_yaml
 
-LAYOUTS = {
-    "classes": "{domain}/{class}",
-    "splits": "{domain}/{split}/{class}",
-    "images": "{domain}/images/{class}",
-    "flat": "{domain}",
-}
+EXPECTED = "expected <domain>/<class>/*.jpg, or a CSV table of images and labels"
 
 
 def card_of_folder(folder: Path) -> Card:
     """The card of ``<domain>/<class>/*``, found by looking.
 
-    A domain may also be ``<domain>/train/<class>/*`` with ``<domain>/test/<class>/*``, ``<domain>/images/<class>/*`` as
-    in Office-31, or ``<domain>/*``: images without labels.
+    A domain may also be ``<domain>/train/<class>/*`` with ``test`` or ``val``, ``<domain>/images/<class>/*`` as in
+    Office-31, ``<domain>/*`` with a CSV table of labels in it, or ``<domain>/*`` alone: images without labels. One
+    table for all lies beside the domains; its column ``domain``, or the first folder of its paths, tells the domains.
 
     Raises:
-        UserError: there are no such domains in it.
+        UserError: there are no such domains in it, or a name or a table of it cannot be used.
     """
-    found = {path.name: _layout(path) for path in sorted(_folders(folder)) if any(list_images(path))}
-    if not found:
-        raise UserError(f"{folder}: holds no images in folders; expected <domain>/<class>/*.jpg")
-    if set(found.values()) == {"flat"}:
+    found = {as_text(path): path for path in folders(folder).values() if list_images(path)}
+    layouts = {name: layout_of(path) for name, path in found.items()}
+    if found and usual_splits(found) and any(layout.classes for layout in layouts.values()):
         raise UserError(
-            f"{folder}: no domain has labels; expected <domain>/<class>/*.jpg, but found "
-            f"{next(iter(found))}/*{_first_suffix(folder / next(iter(found)))}"
+            f"{folder}: its folders {', '.join(found)} are parts of one domain; put them into a folder of the domain's "
+            f"name: expected <domain>/train/<class>/*.jpg"
         )
-    classes = sorted({name for domain, kind in found.items() for name in _classes(folder / domain, kind)})
-    return Card.model_validate(
-        {
-            "description": f"Images in {folder}",
-            "adapter": _adapter("classes"),
-            "domains": {domain: _domain(kind) for domain, kind in found.items()},
-            "classes": classes,
-        }
-    )
+    if not any(layout.classes for layout in layouts.values()):
+        layouts = _of_tables(folder, layouts)
+    if not layouts:
+        raise UserError(f"{folder}: holds no images in folders; {EXPECTED}")
+    classes = sorted({name for layout in layouts.values() for name in layout.classes}, key=_number_or_text)
+    if not classes:
+        first = next(iter(found))
+        raise UserError(f"{folder}: no domain has labels; {EXPECTED}, but found {list_images(found[first])[0]}")
+    return _card(folder, layouts, classes)
 
 
-def _domain(kind: str) -> dict[str, Any]:
-    return {} if kind == "classes" else {"adapter": _adapter(kind)}
-
-
-def _adapter(kind: str) -> dict[str, Any]:
-    return {"name": "folder", "layout": LAYOUTS[kind]}
-
-
-def _layout(domain: Path) -> str:
-    folders = {path.name for path in _folders(domain)}
-    if not folders:
-        return "flat"
-    if folders == {"train", "test"}:
-        return "splits"
-    return "images" if folders == {"images"} and any(_folders(domain / "images")) else "classes"
-
-
-def _classes(domain: Path, kind: str) -> set[str]:
-    tops = {
-        "classes": [domain],
-        "splits": [domain / "train", domain / "test"],
-        "images": [domain / "images"],
-        "flat": [],
+def _of_tables(folder: Path, flat: Mapping[str, Layout]) -> dict[str, Layout]:
+    """Layouts of domains without class folders: by the tables in them, or else by one beside them."""
+    own = {name: tables[0] for name in flat if (tables := tables_in(folder / name))}
+    layouts = dict(flat) | {
+        name: table.layout(
+            f"{{domain}}/{table.path.name}", "{domain}/" + base_of(table, folder / name, _bases(folder / name))
+        )
+        for name, table in own.items()
     }
-    return {path.name for top in tops[kind] for path in _folders(top)}
+    tables = tables_in(folder)
+    if own or not tables:
+        return layouts
+    if len(tables) > 1:
+        raise UserError(f"{folder}: more than one table of images: {', '.join(table.path.name for table in tables)}")
+    return layouts | _of_one_table(folder, tables[0])
 
 
-def _folders(folder: Path) -> list[Path]:
-    return [path for path in folder.iterdir() if path.is_dir() and not path.name.startswith(".")]
+def _of_one_table(folder: Path, table: Table) -> dict[str, Layout]:
+    base = base_of(table, folder, _bases(folder))
+    if "domain" in table.columns:
+        domains = sorted(set(table.cells("domain")) - {""})
+        layout = table.layout(table.path.name, base, domain=table.columns["domain"])
+    else:
+        domains = sorted({Path(image).parts[0] for image in table.cells("image") if len(Path(image).parts) > 1})
+        layout = table.layout(table.path.name, base, by_folder=True)
+    if not domains:
+        raise UserError(
+            f"{table.path}: tells no domains: give it a column 'domain', or put the images into a folder each"
+        )
+    return dict.fromkeys(domains, layout)
 
 
-def _first_suffix(folder: Path) -> str:
-    return next(path.suffix for path in sorted(folder.rglob("*")) if path.suffix.lower() in SUFFIXES)
+def _bases(folder: Path) -> list[str]:
+    return ["", *folders(folder)]
+
+
+def _card(folder: Path, layouts: Mapping[str, Layout], classes: list[str]) -> Card:
+    usual = {"name": "folder", "layout": "{domain}/{class}"}
+    domains = {
+        name: {} if layout.adapter == usual else {"adapter": dict(layout.adapter)}
+        for name, layout in sorted(layouts.items())
+    }
+    content = {"description": f"Images in {folder}", "adapter": usual, "domains": domains, "classes": classes}
+    return Card.model_validate(content)
+
+
+def _number_or_text(name: str) -> tuple[int, str]:
+    return (int(name), "") if name.isdecimal() else (-1, name)
 
 
 def write_card(folder: Path, path: Path) -> None:

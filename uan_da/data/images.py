@@ -14,6 +14,8 @@ from torch import Tensor
 from torchvision.transforms.v2 import functional as F
 
 from uan_da.data.adapter import UNKNOWN, Examples
+from uan_da.data.image_files import ImageFiles
+from uan_da.data.upright import upright
 from uan_da.recipe.schema import Input
 
 
@@ -79,24 +81,27 @@ def decode_into(pixels: NDArray[np.uint8], examples: Examples, layout: Input) ->
     """Fill ``pixels`` ``(N, C, H, W)`` from the examples, on all cores; returns their labels."""
 
     def fill(index: int) -> int:
-        image, label = examples[index]
-        pixels[index] = to_pixels(image, layout).numpy()
+        found, label = example_pixels(examples, index, layout)
+        pixels[index] = found.numpy()
         return label
 
     with ThreadPoolExecutor(cpu_count()) as pool:
         return torch.tensor(list(pool.map(fill, range(len(examples)))), dtype=torch.int64)
 
 
+def example_pixels(examples: Examples, index: int, layout: Input) -> tuple[Tensor, int]:
+    """An example's pixels, uint8 ``(C, size, size)``, and its label; of a large JPEG no more is decoded than is needed.
+
+    Raises:
+        UserError: it cannot be read, or is not what an example should be.
+    """
+    image, label = examples.at_size(index, layout.size) if isinstance(examples, ImageFiles) else examples[index]
+    return to_pixels(image, layout), label
+
+
 def to_pixels(image: Image.Image, layout: Input) -> Tensor:
-    """An image of any size and mode as uint8 ``(C, size, size)``, resized bilinearly with antialiasing."""
+    """An image of any size and mode as uint8 ``(C, size, size)``, upright, resized bilinearly with antialiasing."""
     mode = "RGB" if layout.channels == 3 else "L"
-    pixels: Tensor = F.pil_to_tensor(_eight_bit(image).convert(mode))
+    pixels: Tensor = F.pil_to_tensor(upright(image).convert(mode))
     resized: Tensor = F.resize(pixels, [layout.size, layout.size], antialias=True)
     return resized
-
-
-def _eight_bit(image: Image.Image) -> Image.Image:
-    """Sixteen-bit grey scaled to eight, which Pillow's own conversion would clip."""
-    if not image.mode.startswith("I"):
-        return image
-    return Image.fromarray((np.asarray(image) >> 8).clip(0, 255).astype(np.uint8))

@@ -8,6 +8,7 @@ from typing import Any
 from uan_da.data.adapter import Adapter
 from uan_da.data.card import Card, load_card, read_card
 from uan_da.data.card_dataset import CardDataset
+from uan_da.data.checked import CheckedAdapter, said
 from uan_da.data.data_root import data_root
 from uan_da.data.folder_card import card_of_folder
 from uan_da.errors import UserError
@@ -48,20 +49,16 @@ def as_adapter(spec: str, found: Any) -> Adapter:
     """``found`` as an adapter: an adapter, or a class or function that makes one without arguments.
 
     Raises:
-        UserError: it lacks a part of the protocol.
+        UserError: it cannot be made, or lacks a part of the protocol.
     """
     if isinstance(found, type) or not hasattr(found, "load"):
         try:
             found = found()
-        except TypeError as error:
-            raise UserError(f"dataset {spec!r}: {error}") from None
-    missing = [name for name in ("domains", "classes", "load") if not hasattr(found, name)]
-    if missing:
-        raise UserError(
-            f"dataset {spec!r}: an adapter has domains, classes and load(domain, split); missing: {missing[0]}"
-        )
-    adapter: Adapter = found
-    return adapter
+        except UserError:
+            raise
+        except Exception as error:
+            raise UserError(f"dataset {spec!r}: cannot be made without arguments: {said(error)}") from error
+    return CheckedAdapter(spec, found)
 
 
 def _of_card_file(spec: str, path: Path) -> CardDataset:

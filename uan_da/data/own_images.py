@@ -1,11 +1,15 @@
 """Images that belong to no data set: a folder to adapt to, files to classify."""
 
+import unicodedata
 import warnings
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
 from uan_da.data.adapter import UNKNOWN
-from uan_da.data.image_files import ImageFiles, list_images
+from uan_da.data.formats import NEEDS, suffixes
+from uan_da.data.image_files import ImageFiles
+from uan_da.data.listing import list_files, list_images
 from uan_da.errors import DataWarning, UserError
 from uan_da.names import unknown
 
@@ -30,7 +34,7 @@ def target_folder(folder: Path, classes: Sequence[str]) -> ImageFiles:
         UserError: there is no such folder, it has no images, or some of its folders are classes and others are not.
     """
     paths = images_in(folder)
-    tops = [path.relative_to(folder).parts[0] if path.parent != folder else None for path in paths]
+    tops = [_class_folder(path, folder) for path in paths]
     named = sorted({name for name in tops if name is not None})
     strange = [name for name in named if name not in classes]
     if strange and len(strange) == len(named):
@@ -48,6 +52,11 @@ def target_folder(folder: Path, classes: Sequence[str]) -> ImageFiles:
     return ImageFiles(paths, [classes.index(name) if name in classes else UNKNOWN for name in tops])
 
 
+def _class_folder(path: Path, folder: Path) -> str | None:
+    """The first folder on the way to an image, in the form of Unicode that classes have."""
+    return None if path.parent == folder else unicodedata.normalize("NFC", path.relative_to(folder).parts[0])
+
+
 def images_in(folder: Path) -> list[Path]:
     """All image files in ``folder`` and below it, in the order of their names.
 
@@ -57,6 +66,12 @@ def images_in(folder: Path) -> list[Path]:
     if not folder.is_dir():
         raise UserError(f"{folder}: {'is not a folder' if folder.exists() else 'no such folder'}")
     found = list_images(folder)
+    left = Counter(
+        path.suffix.lower() for path in list_files(folder) if path.suffix.lower() in NEEDS.keys() - suffixes()
+    )
+    for suffix, count in sorted(left.items()):
+        text = f"{folder}: {count} file(s) left out: {suffix} is read after: pip install {NEEDS[suffix]}"
+        warnings.warn(text, DataWarning, stacklevel=2)
     if not found:
         raise UserError(f"{folder}: holds no images")
     return found

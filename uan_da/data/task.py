@@ -10,13 +10,16 @@ from torch import Tensor
 from uan_da.data.adapter import UNKNOWN, Adapter, Examples, Split
 from uan_da.data.augment import Augmentation
 from uan_da.data.batch import DomainBatch, DomainImages, View
+from uan_da.data.card_dataset import CardDataset
 from uan_da.data.classes import check_classes
 from uan_da.data.domain_loader import DomainLoader
 from uan_da.data.holdout import hold_out
-from uan_da.data.image_files import DamagedImage
+from uan_da.data.image_files import DamagedImage, ImageFiles
 from uan_da.data.images import ImageSet
 from uan_da.data.open_dataset import open_dataset
+from uan_da.data.split import SMALL
 from uan_da.data.storage import store
+from uan_da.data.unused import warn_of_unused
 from uan_da.data.views import augmented, make_views, standardize
 from uan_da.errors import UserError
 from uan_da.names import unknown
@@ -131,7 +134,12 @@ def build_task(recipe: Recipe, device: torch.device) -> Task:
         for place, (name, train, test) in enumerate(zip(names, splits[::2], splits[1::2], strict=True))
     ]
     sources, target = [domain for domain in domains if domain.role == "source"], domains[-1]
-    check_classes(adapter.classes, [d.train.labels for d in sources], [target.train.labels, target.test.labels])
+    check_classes(
+        adapter.classes,
+        [domain.train.labels for domain in sources],
+        [target.train.labels, target.test.labels],
+        [domain.test.labels for domain in sources] if isinstance(adapter, CardDataset) else (),
+    )
     loaders = _loaders(domains, recipe, device)
     return Task(domains, tuple(adapter.classes), recipe.input, augmentations, loaders, recipe.seed)
 
@@ -154,8 +162,11 @@ def load_unseen(task: Task, recipe: Recipe, spec: str, device: torch.device) -> 
 
 def _store(adapter: Adapter, names: Sequence[str], recipe: Recipe, device: torch.device) -> list[ImageSet]:
     """Train and test images of each domain, one after the other."""
+    parts = [_load(adapter, name, split) for name in names for split in SPLITS]
+    if isinstance(adapter, CardDataset) and adapter.found_by_looking:
+        warn_of_unused(adapter, [path for part in parts if isinstance(part, ImageFiles) for path in part.paths], names)
     try:
-        return store([_load(adapter, name, split) for name in names for split in SPLITS], recipe.input, device)
+        return store(parts, recipe.input, device)
     except DamagedImage as error:
         raise UserError(f"{error}\nall that is wrong with the data: uan-da datasets check {recipe.dataset}") from None
 
@@ -163,7 +174,9 @@ def _store(adapter: Adapter, names: Sequence[str], recipe: Recipe, device: torch
 def _load(adapter: Adapter, name: str, split: Split) -> Examples:
     examples = adapter.load(name, split)
     if not len(examples):
-        raise UserError(f"domain {name!r}: the {split} split has no images")
+        others = any(len(adapter.load(name, other)) for other in SPLITS)
+        hint = f": {SMALL}" if others and isinstance(adapter, CardDataset) else ""
+        raise UserError(f"domain {name!r}: the {split} split has no images{hint}")
     return examples
 
 

@@ -58,7 +58,9 @@ def test_a_domain_that_is_not_there(tmp_path: Path) -> None:
         Folder(tmp_path, CLASSES).load("scan", "train")
 
 
-@pytest.mark.parametrize(("content", "problem"), [(b"hello", "not an image"), (None, "damaged image"), (b"", "not an")])
+@pytest.mark.parametrize(
+    ("content", "problem"), [(b"hello", "not an image"), (None, "damaged image"), (b"", "an empty")]
+)
 def test_what_cannot_be_read_is_named(plates: Path, content: bytes | None, problem: str) -> None:
     path = plates / "scan" / "ant" / "000.jpg"
     path.write_bytes(path.read_bytes()[:300] if content is None else content)

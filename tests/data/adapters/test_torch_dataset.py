@@ -17,7 +17,7 @@ def test_a_data_set_of_torchvision(plates: Path) -> None:
     )
     found, reference = adapter.load("photo", "train"), ImageFolder(str(plates / "photo"))
     assert len(found) == len(reference) == 40
-    assert found.labels.tolist() == reference.targets
+    assert found.labels == reference.targets
     assert np.array_equal(np.asarray(found[30][0]), np.asarray(reference[30][0]))
 
 

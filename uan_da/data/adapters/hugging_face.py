@@ -8,7 +8,7 @@ from typing import Any
 from PIL import Image
 
 from uan_da.data.adapter import UNKNOWN, Split
-from uan_da.data.adapters.torch_dataset import as_image
+from uan_da.data.as_image import as_image
 from uan_da.errors import UserError
 from uan_da.names import unknown
 
@@ -22,7 +22,7 @@ class Rows:
                 raise UserError(f"Hugging Face data set: {unknown('column', column, dataset.column_names)}")
         self.dataset, self.image, self.label = dataset, image, label
         labels = [UNKNOWN] * len(dataset) if label is None else list(dataset[label])
-        self.labels = [UNKNOWN if value is None else int(value) for value in labels]
+        self.labels = [UNKNOWN if value is None else value for value in labels]
 
     def __len__(self) -> int:
         return len(self.dataset)

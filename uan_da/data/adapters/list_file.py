@@ -3,9 +3,10 @@
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from uan_da.data.adapter import UNKNOWN, MissingData, Split
+from uan_da.data.adapter import UNKNOWN, Split
 from uan_da.data.image_files import ImageFiles
 from uan_da.data.split import SplitRule, in_split
+from uan_da.data.text_file import read_text
 from uan_da.errors import UserError
 
 
@@ -30,14 +31,12 @@ class ListFile:
     def load(self, domain: str, split: Split) -> ImageFiles:
         """The images that the list names, in its order."""
         listing = self.folder / self.file.format(domain=domain, split=split)
-        if not listing.is_file():
-            raise MissingData(f"{listing}: no such file")
         rows = [row for row in self._rows(listing) if self._has(row[0], split)]
         base = self.folder / self.images
         return ImageFiles([base / name for name, _ in rows], [label for _, label in rows])
 
     def _rows(self, listing: Path) -> Iterator[tuple[str, int]]:
-        for number, line in enumerate(listing.read_text(encoding="utf-8").splitlines(), start=1):
+        for number, line in enumerate(read_text(listing).splitlines(), start=1):
             if not line.strip():
                 continue
             name, _, last = line.strip().rpartition(" ")

@@ -4,11 +4,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import torch
 from PIL import Image
 
 from uan_da.data.adapter import Split
+from uan_da.data.as_image import as_image
 from uan_da.errors import UserError
 from uan_da.names import Names
 
@@ -23,14 +22,14 @@ class Converted:
         self.dataset = dataset
         known = getattr(dataset, "targets", None) if labels is None else labels
         if known is not None:
-            self.labels = torch.as_tensor(known, dtype=torch.int64)
+            self.labels = known
 
     def __len__(self) -> int:
         return len(self.dataset)
 
-    def __getitem__(self, index: int) -> tuple[Image.Image, int]:
+    def __getitem__(self, index: int) -> tuple[Image.Image, Any]:
         image, label = self.dataset[index]
-        return as_image(image), int(label)
+        return as_image(image), label
 
 
 class TorchDataset:
@@ -62,25 +61,3 @@ class TorchDataset:
             return Converted(target(**filled))
         except (RuntimeError, TypeError, ValueError, OSError) as error:
             raise UserError(f"dataset {self.dataset!r}, {split}: {error}") from None
-
-
-def as_image(image: Any) -> Image.Image:
-    """A PIL image of what a data set may hold.
-
-    Raises:
-        UserError: it is no image, or a tensor of floats outside [0, 1].
-    """
-    if isinstance(image, Image.Image):
-        return image
-    if isinstance(image, torch.Tensor):
-        if image.is_floating_point():
-            if image.numel() and (image.min() < 0 or image.max() > 1):
-                raise UserError(
-                    "an image tensor of floats has values outside [0, 1]: leave normalisation to the recipe"
-                )
-            image = (image * 255).round().to(torch.uint8)
-        image = image.permute(1, 2, 0).squeeze(2).numpy() if image.dim() == 3 else image.numpy()
-    if isinstance(image, np.ndarray) and image.dtype == np.uint8:
-        return Image.fromarray(image)
-    kind = f"{image.dtype} {image.shape}" if isinstance(image, np.ndarray) else type(image).__name__
-    raise UserError(f"expected a PIL image, a uint8 array or a tensor, but got {kind}")
