@@ -133,16 +133,20 @@ def label_of(value: Any, classes: Sequence[str]) -> int:
     Raises:
         UserError: it is no whole number, or no class.
     """
+    label = _whole(value, classes)
+    if not UNKNOWN <= label < len(classes):
+        raise UserError(_out_of_range(label, classes))
+    return label
+
+
+def _whole(value: Any, classes: Sequence[str]) -> int:
     if isinstance(value, np.ndarray | Tensor) and value.ndim == 0:
         value = value.item()
     if isinstance(value, str) and value in classes:
         raise UserError(f"the label is the name {value!r}; give its index in classes, {list(classes).index(value)}")
     if not isinstance(value, Integral) or isinstance(value, bool):
         raise UserError(f"label {value!r} is no index into classes ({UNKNOWN} is unknown)")
-    label = int(value)
-    if not UNKNOWN <= label < len(classes):
-        raise UserError(_out_of_range(label, classes))
-    return label
+    return int(value)
 
 
 def check_names(what: str, given: Any) -> tuple[str, ...]:
@@ -192,7 +196,7 @@ def said(error: BaseException) -> str:
 
 def _named(value: Any, index: int, classes: Sequence[str], where: str) -> int:
     try:
-        return label_of(value, classes)
+        return _whole(value, classes)
     except UserError as error:
         raise UserError(f"{where}: image {index}: {error}") from None
 

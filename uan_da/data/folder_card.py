@@ -26,13 +26,13 @@ def card_of_folder(folder: Path) -> Card:
         UserError: there are no such domains in it, or a name or a table of it cannot be used.
     """
     found = {as_text(path): path for path in folders(folder).values() if list_images(path)}
-    layouts = {name: layout_of(path) for name, path in found.items()}
+    layouts: Mapping[str, Layout] = {name: layout_of(path) for name, path in found.items()}
     if found and usual_splits(found) and any(layout.classes for layout in layouts.values()):
         raise UserError(
             f"{folder}: its folders {', '.join(found)} are parts of one domain; put them into a folder of the domain's "
             f"name: expected <domain>/train/<class>/*.jpg"
         )
-    if not any(layout.classes for layout in layouts.values()):
+    if not any(len(layout.classes) > 1 for layout in layouts.values()):
         layouts = _of_tables(folder, layouts)
     if not layouts:
         raise UserError(f"{folder}: holds no images in folders; {EXPECTED}")
@@ -43,40 +43,46 @@ def card_of_folder(folder: Path) -> Card:
     return _card(folder, layouts, classes)
 
 
-def _of_tables(folder: Path, flat: Mapping[str, Layout]) -> dict[str, Layout]:
-    """Layouts of domains without class folders: by the tables in them, or else by one beside them."""
-    own = {name: tables[0] for name in flat if (tables := tables_in(folder / name))}
-    layouts = dict(flat) | {
-        name: table.layout(
-            f"{{domain}}/{table.path.name}", "{domain}/" + base_of(table, folder / name, _bases(folder / name))
-        )
-        for name, table in own.items()
-    }
+def _of_tables(folder: Path, found: Mapping[str, Layout]) -> Mapping[str, Layout]:
+    """Layouts of domains that have no classes as folders: by a table in each, or else by one beside them."""
+    own = {name: table for name in found for table in tables_in(folder / name)[:1]}
+    if own:
+        return dict(found) | {name: _of_own_table(folder / name, table) for name, table in own.items()}
     tables = tables_in(folder)
-    if own or not tables:
-        return layouts
     if len(tables) > 1:
         raise UserError(f"{folder}: more than one table of images: {', '.join(table.path.name for table in tables)}")
-    return layouts | _of_one_table(folder, tables[0])
+    return _of_one_table(folder, tables[0], found) if tables else found
 
 
-def _of_one_table(folder: Path, table: Table) -> dict[str, Layout]:
+def _of_own_table(domain: Path, table: Table) -> Layout:
+    return table.layout(f"{{domain}}/{table.path.name}", f"{{domain}}/{base_of(table, domain, _bases(domain))}")
+
+
+def _of_one_table(folder: Path, table: Table, found: Mapping[str, Layout]) -> dict[str, Layout]:
+    """Of the domains that the table tells; folders of which it names no image are domains without labels."""
     base = base_of(table, folder, _bases(folder))
+    paths = [Path(base, image).parts for image in table.cells("image")]
+    tops = {parts[0] for parts in paths if len(parts) > 1}
     if "domain" in table.columns:
-        domains = sorted(set(table.cells("domain")) - {""})
+        domains = set(table.cells("domain")) - {""}
         layout = table.layout(table.path.name, base, domain=table.columns["domain"])
     else:
-        domains = sorted({Path(image).parts[0] for image in table.cells("image") if len(Path(image).parts) > 1})
+        domains = tops if base == "" else set()
         layout = table.layout(table.path.name, base, by_folder=True)
     if not domains:
         raise UserError(
-            f"{table.path}: tells no domains: give it a column 'domain', or put the images into a folder each"
+            f"{table.path}: tells no domains: give it a column 'domain', or put the images of each into a folder"
         )
-    return dict.fromkeys(domains, layout)
+    return {name: each for name, each in found.items() if name not in tops} | dict.fromkeys(domains, layout)
 
 
 def _bases(folder: Path) -> list[str]:
-    return ["", *folders(folder)]
+    """Folders that the paths of a table may be relative to: it itself, those in it, and those in these."""
+    return [
+        "",
+        *folders(folder),
+        *(f"{name}/{each}" for name, path in folders(folder).items() for each in folders(path)),
+    ]
 
 
 def _card(folder: Path, layouts: Mapping[str, Layout], classes: list[str]) -> Card:

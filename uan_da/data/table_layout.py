@@ -39,8 +39,7 @@ class Table:
 
     def layout(self, file: str, images: str, **options: Any) -> Layout:
         """An adapter for the table; ``file`` and ``images`` may hold ``{domain}``."""
-        given = {key: self.columns.get(key) for key in ("image", "label", "split") if self.columns.get(key) != key}
-        named = {key: name for key, name in given.items() if name is not None or key == "label"}
+        named = {key: self.columns.get(key) for key in ("image", "label", "split")}
         return Layout({"name": "csv_table", "file": file, "images": images, **named, **options}, self.classes)
 
 
