@@ -114,6 +114,7 @@ METHODS = Names(
         "pseudo_label": "uan_da.methods.pseudo_label:PseudoLabel",
         "fixmatch": "uan_da.methods.fixmatch:FixMatch",
         "adamatch": "uan_da.methods.adamatch:AdaMatch",
+        "adamatch_keras": "uan_da.methods.adamatch_keras:AdaMatchKeras",
         "mean_teacher": "uan_da.methods.mean_teacher:MeanTeacher",
         "adabn": "uan_da.methods.adabn:AdaBN",
         "tent": "uan_da.methods.tent:Tent",
@@ -222,6 +223,8 @@ SCHEDULES = Names(
     {
         "constant": "uan_da.training.schedule:constant",
         "cosine": "uan_da.training.schedule:cosine",
+        "cosine_arc": "uan_da.training.schedule:cosine_arc",
+        "steps": "uan_da.training.schedule:steps",
         "inverse_decay": "uan_da.training.schedule:inverse_decay",
     },
 )

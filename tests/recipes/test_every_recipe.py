@@ -132,7 +132,8 @@ def test_the_commands_of_heads_and_guide_are_understood(
 @pytest.mark.parametrize("name", ["cifar10-norms", "cifar100-norms"])
 def test_the_table_of_norms_changes_the_second_norm_alone(name: str) -> None:
     """The name of another norm resets ``norm.where``, so that the command has to say it."""
-    (command,) = [line for line in COMMANDS if line.startswith(f"compare {name}") and "re:norm2" in line]
+    found = [line for line in COMMANDS if line.startswith(f"compare {name}") and "re:norm2" in line]
+    (command,) = [line for line in found if "--seed" in line]
     norms, where = re.findall(r'--norm "([^"]+)" (\S+)', command)[0]
     for norm in split_values(norms):
         recipe = load_recipe(name, [f"norm={norm}", where])

@@ -24,6 +24,7 @@ MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 COLOURS: dict[str, tuple[int, ...]] = {"amazon": (200, 40, 90), "webcam": (30, 120, 220)}
 NARROW = ["Linear 2048 256", "BatchNorm1d 256", "ReLU"]
 BOTH = ["32 amazon, 32 webcam"]
+APART = ["32 amazon", "32 webcam"]
 DISCRIMINATOR = ["BatchNorm1d 1024", "ReLU", "Linear 1024 1024", "BatchNorm1d 1024", "ReLU", "Linear 1024 1"]
 
 
@@ -92,7 +93,7 @@ PROTOCOLS = {
         pretrain=3, reversal=1.0, added=discriminator(256), options={"trade_off": 2e-4, "adversary": "dann"},
     ),
     "dan": Protocol(
-        0.003, 3e-4, 5e-4, 20, 500, PLAIN, linear(256), BOTH,
+        0.003, 3e-4, 5e-4, 20, 500, PLAIN, linear(256), APART,
         options={"trade_off": 1.0, "estimator": "linear"},
     ),
     "jan": Protocol(
@@ -104,7 +105,7 @@ PROTOCOLS = {
         backbone=1.0, added=tuple(MCD_HEAD), options={"trade_off": 10.0, "class_balance": 0.01, "num_times": 4},
     ),
     "afn": Protocol(
-        0.001, None, 5e-4, 20, 500, AFN, linear(1000), ["32 amazon", "32 webcam"],
+        0.001, None, 5e-4, 20, 500, AFN, linear(1000), APART,
         backbone=1.0, options={"norm_weight": 0.05, "entropy_weight": 0.1, "step": 1.0},
     ),
     "mdd": Protocol(

@@ -14,6 +14,14 @@ from uan_da.methods.routing import forward
 from uan_da.models.classifier import Classifier
 from uan_da.norms import frozen_statistics
 
+SOURCE_MOMENTUM = 0.999
+"""Of the exponential average of the source's class probabilities."""
+
+TARGET_BATCHES = 128
+"""How many batches the moving average of the target's class probabilities spans."""
+
+EPS = 1e-6
+
 
 class AdaMatch(nn.Module):
     r"""AdaMatch (Berthelot et al., ICLR 2022, arXiv:2106.04732).
@@ -28,8 +36,12 @@ class AdaMatch(nn.Module):
     5. L = CE(z_S,w, y) + CE(z_S,s, y) + μ(p) · E[m · CE(z_T,s, q̃)], without gradient through q̃ and m, with
        μ(p) = ½ − ½·cos(min(π, 2πp)) over the training's progress p.
 
-    Expectations are means over the batch. ``pseudo_label`` is soft (q̃ itself, the paper's formula) or hard (its argmax,
-    the authors' code).
+    From the authors' code: the expectations of step 3 are running averages, :class:`RunningAlignment`; in ``batch``
+    they are the batch's means, the paper's letter, which know too little of the classes where these outnumber the
+    images. The other expectations are the batch's. Where the code and the paper differ, the paper is the default: the
+    code takes hard pseudo-labels, the argmax of q̃ (``pseudo_label: hard``), and half the sum of the two source losses
+    (``source_loss: mean``), so that the target weighs twice as much beside them. The code evaluates an average of the
+    weights: ``train.ema: 0.999``.
     """
 
     views: ClassVar[tuple[View, ...]] = ("weak", "strong")
@@ -41,43 +53,79 @@ class AdaMatch(nn.Module):
         num_classes: int,
         *,
         threshold: Annotated[float, Field(ge=0, le=1)] = 0.9,
+        alignment: Literal["running", "batch"] = "running",
         pseudo_label: Literal["soft", "hard"] = "soft",
+        source_loss: Literal["sum", "mean"] = "sum",
     ) -> None:
         super().__init__()
         self.threshold, self.pseudo_label = threshold, pseudo_label
+        self.source_weight = 1.0 if source_loss == "sum" else 0.5
+        self.align = RunningAlignment(num_classes) if alignment == "running" else BatchAlignment()
 
     def loss(self, model: Classifier, batch: DomainBatch, progress: Progress) -> Loss:
         """The loss of one batch; labels of the target are neither needed nor there."""
         labels = batch.source.labels
-        source_weak, source_strong, target_weak, target_strong = self._interpolated_logits(model, batch)
+        source_weak, source_strong, target_weak, target_strong = interpolated_logits(model, batch)
         with torch.no_grad():
             source_probs = source_weak.softmax(1)
-            pseudo = align(target_weak.softmax(1), source_probs)
+            pseudo = self.align(source_probs, target_weak.softmax(1))
             confidence = self.threshold * source_probs.amax(1).mean()
             mask = (pseudo.amax(1) >= confidence).float()
             labels_t = pseudo if self.pseudo_label == "soft" else pseudo.argmax(1)
         on_source = F.cross_entropy(source_weak, labels) + F.cross_entropy(source_strong, labels)
         on_target = (mask * F.cross_entropy(target_strong, labels_t, reduction="none")).mean()
         warm_up = 0.5 - 0.5 * math.cos(min(math.pi, 2 * math.pi * progress.part))
-        return Loss({"source": on_source, "target": warm_up * on_target}, {"mask": mask.mean()})
-
-    def _interpolated_logits(self, model: Classifier, batch: DomainBatch) -> list[Tensor]:
-        """Logits of source weak, source strong, target weak, target strong; the source's interpolated."""
-        source, target = batch.source, batch.target
-        images = [source.weak, source.strong, target.weak, target.strong]
-        domains = [source.domain, source.domain, target.domain, target.domain]
-        joint = [output.logits for output in forward(model, images, domains, "joint")]
-        with frozen_statistics(model):
-            alone = [output.logits for output in forward(model, images[:2], domains[:2], "joint")]
-        mixed = [torch.lerp(z2, z1, torch.rand_like(z1)) for z1, z2 in zip(joint, alone, strict=False)]
-        return mixed + joint[2:]
+        terms = {"source": self.source_weight * on_source, "target": warm_up * on_target}
+        return Loss(terms, {"mask": mask.mean()})
 
 
-def align(target: Tensor, source: Tensor) -> Tensor:
-    """Distribution alignment of class probabilities ``(N_T, classes)`` to the source's ``(N_S, classes)``.
+def interpolated_logits(model: Classifier, batch: DomainBatch) -> list[Tensor]:
+    """Logits of source weak, source strong, target weak, target strong; the source's interpolated."""
+    source, target = batch.source, batch.target
+    images = [source.weak, source.strong, target.weak, target.strong]
+    domains = [source.domain, source.domain, target.domain, target.domain]
+    joint = [output.logits for output in forward(model, images, domains, "joint")]
+    with frozen_statistics(model):
+        alone = [output.logits for output in forward(model, images[:2], domains[:2], "joint")]
+    mixed = [torch.lerp(z2, z1, torch.rand_like(z1)) for z1, z2 in zip(joint, alone, strict=False)]
+    return mixed + joint[2:]
 
-    Each class is multiplied by the ratio of its mean source and mean target probability; rows sum to one again.
+
+class BatchAlignment(nn.Module):
+    """Distribution alignment by the means of one batch."""
+
+    def forward(self, source: Tensor, target: Tensor) -> Tensor:
+        """Class probabilities of the source ``(N_S, C)`` and the target ``(N_T, C)`` to the target's, aligned."""
+        return align(target, source.mean(0), target.mean(0))
+
+
+class RunningAlignment(nn.Module):
+    r"""Distribution alignment by running averages of the batches' mean class probabilities.
+
+    .. math:: \bar p_S ← 0.999\, \bar p_S + 0.001\, E[p_S], \quad
+        \bar p_T = \frac{1}{128} \sum_{b} E[p_T^{(b)}]
+
+    over the last 128 batches b; both start at 1/C, for every batch that has not been. The batch counts before it is
+    aligned.
     """
-    ratio = source.mean(0) / target.mean(0).clamp_min(1e-6)
-    aligned = target * ratio
+
+    source: Tensor
+    target: Tensor
+
+    def __init__(self, num_classes: int) -> None:
+        super().__init__()
+        self.register_buffer("source", torch.full((num_classes,), 1 / num_classes))
+        self.register_buffer("target", torch.full((TARGET_BATCHES, num_classes), 1 / num_classes))
+
+    def forward(self, source: Tensor, target: Tensor) -> Tensor:
+        """As :class:`BatchAlignment`; the averages follow the two batches."""
+        self.source.lerp_(source.mean(0).to(self.source), 1 - SOURCE_MOMENTUM)
+        self.target.copy_(torch.cat([self.target[1:], target.mean(0, keepdim=True).to(self.target)]))
+        return align(target, self.source.to(target), self.target.mean(0).to(target))
+
+
+def align(target: Tensor, source_mean: Tensor, target_mean: Tensor) -> Tensor:
+    """Distribution alignment of class probabilities ``(N_T, C)``: each class times the ratio of its mean probability
+    on the source ``(C,)`` to that on the target ``(C,)``; rows sum to one again."""
+    aligned = target * ((EPS + source_mean) / (EPS + target_mean))
     return aligned / aligned.sum(1, keepdim=True)

@@ -11,9 +11,31 @@ def constant(step: int, total: int) -> float:
     return 1.0
 
 
-def cosine(step: int, total: int, *, final: Annotated[float, Field(ge=0, le=1)] = 0.0) -> float:
-    """Half a cosine from 1 at the first step to ``final`` after the last one."""
-    return final + (1 - final) * 0.5 * (1 + math.cos(math.pi * step / total))
+def cosine(
+    step: int,
+    total: int,
+    *,
+    final: Annotated[float, Field(ge=0, le=1)] = 0.0,
+    part: Annotated[float, Field(gt=0, le=1)] = 1.0,
+) -> float:
+    """Half a cosine from 1 at the first step to ``final``, reached after that ``part`` of the steps; then ``final``."""
+    return final + (1 - final) * 0.5 * (1 + math.cos(math.pi * min(1.0, step / (part * total))))
+
+
+def cosine_arc(step: int, total: int, *, final: Annotated[float, Field(ge=0, le=1)] = 0.25) -> float:
+    """cos(step/total · arccos ``final``): from 1 to ``final`` without flattening, as in FixMatch and AdaMatch."""
+    return math.cos(step / total * math.acos(final))
+
+
+def steps(
+    step: int,
+    total: int,
+    *,
+    at: tuple[Annotated[float, Field(gt=0, lt=1)], ...] = (0.5, 0.75),
+    factor: Annotated[float, Field(gt=0, lt=1)] = 0.1,
+) -> float:
+    """1, times ``factor`` at each of the parts ``at`` of the training."""
+    return factor ** sum(step >= part * total for part in at)
 
 
 def inverse_decay(
