@@ -80,6 +80,8 @@ def short(recipe: Recipe) -> list[str]:
             changes.append(f"augment.{view}={json.dumps(smaller)}")
     if recipe.backbone.keys["weights"] != "none":
         changes.append("backbone.weights=none")
+    if recipe.selection.holdout:
+        changes.append("selection.holdout=0")  # of one or two images of a class there is no tenth
     if recipe.method.keys["pretrain_epochs"]:
         changes.append("method.pretrain_epochs=1")
     return changes
