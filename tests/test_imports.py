@@ -14,7 +14,7 @@ LEAVES = {"errors", "files", "names", "shipped", "seeding"}
 MAY_IMPORT = {
     "norms": set(),
     "recipe": set(),
-    "data": {"recipe"},
+    "data": {"recipe", "norms"},
     "models": {"norms", "recipe"},
     "methods": {"models", "data", "norms", "recipe"},
     "evaluation": {"models", "data", "norms", "recipe"},

@@ -6,6 +6,7 @@ is one file and one line here; ``module:object`` of the user's own works whereve
 
 import difflib
 import importlib
+import inspect
 import os
 import sys
 from collections.abc import Callable, Iterable, Mapping
@@ -23,13 +24,22 @@ class Names:
     targets: Mapping[str, str]
     families: Mapping[str, str] = field(default_factory=dict)
     """``prefix → "module:function"``: the function makes, from the name in ``prefix:name``, the object that it is."""
+    base: str = ""
+    """``"module:class"``: the base class that every object of this kind inherits; empty where there is none."""
 
     def load(self, name: str) -> Any:
         """The object that ``name``, a member of a family (``timm:resnet50``), or a ``module:object`` stands for.
 
         Raises:
-            UserError: the name is unknown (says which exist and which is nearest), or its module cannot be imported.
+            UserError: the name is unknown (says which exist and which is nearest), its module cannot be imported, or
+                its object is not of this kind.
         """
+        found = self._find(name)
+        if self.base:
+            self._check_inherits(name, found)
+        return found
+
+    def _find(self, name: str) -> Any:
         family, _, member = name.partition(":")
         if member and family in self.families:
             return self.family(family)(member)
@@ -41,10 +51,31 @@ class Names:
             raise UserError(unknown(self.kind, name, self.targets))
         return _import(self.targets[name], self.kind)
 
+    def _check_inherits(self, name: str, found: Any) -> None:
+        base = _import(self.base, self.kind)
+        if not inspect.isclass(found) or not issubclass(found, base):
+            raise UserError(
+                f"{self.kind} {name!r} does not inherit a base class of {base.__module__}: "
+                f"{', '.join(cls.__name__ for cls in _descendants(base))}"
+            )
+        if lacking := [part for part, value in inspect.getmembers(found) if _is_abstract(value)]:
+            raise UserError(f"{self.kind} {name!r} lacks {', '.join(map(repr, lacking))}")
+
     def family(self, prefix: str) -> Callable[[str], Any]:
         """The function that makes the members of a family from what stands after its ``prefix:``."""
         function: Callable[[str], Any] = _import(self.families[prefix], self.kind)
         return function
+
+
+def _is_abstract(part: object) -> bool:
+    return bool(inspect.isfunction(part) and part.__dict__.get("__isabstractmethod__", False))
+
+
+def _descendants(base: type) -> list[type]:
+    """The classes of ``base``'s module that inherit it."""
+    subclasses: list[type] = base.__subclasses__()
+    direct = [cls for cls in subclasses if cls.__module__ == base.__module__]
+    return [each for cls in direct for each in (cls, *_descendants(cls))]
 
 
 def unknown(kind: str, name: str, known: Iterable[str]) -> str:
@@ -80,7 +111,7 @@ NORMS = Names(
         "in": "uan_da.norms.baselines.instance:instance_norm",
         "mn": "uan_da.norms.baselines.mixture:mixture_norm",
         "dsbn": "uan_da.norms.baselines.dsbn:dsbn",
-        "transnorm": "uan_da.norms.baselines.transnorm:transnorm",
+        "transnorm": "uan_da.norms.baselines.transnorm:TransNorm",
         "alpha_bn": "uan_da.norms.baselines.alpha_bn:alpha_bn",
         "cn": "uan_da.norms.baselines.context:cn",
         "acn": "uan_da.norms.baselines.context:acn",
@@ -121,6 +152,7 @@ METHODS = Names(
         "shot": "uan_da.methods.shot:SHOT",
         "lame": "uan_da.methods.lame:LAME",
     },
+    base="uan_da.methods.method:BaseMethod",
 )
 
 BACKBONES = Names(

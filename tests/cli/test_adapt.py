@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 
 from uan_da.data.digits import Digits
 from uan_da.errors import UserError
-from uan_da.methods.source_free import Target
+from uan_da.methods.target import Target
 from uan_da.recipe import load_recipe
 from uan_da.training.run import Run
 from uan_da.training.train import train

@@ -8,7 +8,7 @@ from PIL import Image
 
 from uan_da.data.check import Finding, check_dataset
 from uan_da.data.open_dataset import open_dataset
-from uan_da.recipe.schema import parse_task
+from uan_da.recipe.task_name import parse_task
 
 
 def findings(spec: Path, task: str | None = None) -> list[Finding]:

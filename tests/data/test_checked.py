@@ -17,7 +17,7 @@ from uan_da.data.images import decode
 from uan_da.data.task import build_task
 from uan_da.errors import UserError
 from uan_da.recipe import load_recipe
-from uan_da.recipe.schema import Input
+from uan_da.recipe.network import Input
 
 CLASSES = ("ant", "bee")
 GREY = Image.new("L", (4, 4), 51)

@@ -4,7 +4,7 @@ import torch
 from PIL import Image
 
 from uan_da.data.images import decode
-from uan_da.recipe.schema import Input
+from uan_da.recipe.network import Input
 
 
 def examples(*images: Image.Image) -> list[tuple[Image.Image, int]]:

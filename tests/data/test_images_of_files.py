@@ -19,7 +19,7 @@ from uan_da.data.images import ImageSet, decode
 from uan_da.data.storage import store
 from uan_da.data.streamed import Streamed
 from uan_da.errors import UserError
-from uan_da.recipe.schema import Input
+from uan_da.recipe.network import Input
 
 LAYOUT = Input(size=10)
 CPU = torch.device("cpu")

@@ -14,7 +14,7 @@ from uan_da.data.image_files import DamagedImage, ImageFiles, open_image
 from uan_da.data.images import decode, to_pixels
 from uan_da.data.own_images import images_at, target_folder
 from uan_da.data.upright import UnusablePixels, upright
-from uan_da.recipe.schema import Input
+from uan_da.recipe.network import Input
 
 CORNERS = np.arange(6, dtype=np.uint8).reshape(2, 3) * 40
 

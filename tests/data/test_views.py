@@ -5,7 +5,7 @@ from uan_da.data.task import build_task
 from uan_da.data.views import standardize
 from uan_da.errors import UserError
 from uan_da.recipe import load_recipe
-from uan_da.recipe.schema import Input
+from uan_da.recipe.network import Input
 
 CPU = torch.device("cpu")
 

@@ -9,7 +9,7 @@ from uan_da.data.task import Domain
 from uan_da.evaluation.clusters import Activations, cluster_report, describe_layer, information
 from uan_da.models.classifier import Classifier
 from uan_da.norms import UAN2d
-from uan_da.recipe.schema import Input
+from uan_da.recipe.network import Input
 
 
 def layer_of(tau: dict[str, torch.Tensor], mean: dict[str, torch.Tensor]) -> dict[str, Activations]:

@@ -7,9 +7,9 @@ from torch import nn
 
 from uan_da.data.images import Images
 from uan_da.methods.lame import LAME, Affinity, affinities, laplacian_adjusted
-from uan_da.methods.source_free import Target
+from uan_da.methods.target import Target
 from uan_da.models.classifier import Classifier
-from uan_da.recipe.schema import Input
+from uan_da.recipe.network import Input
 
 
 def network() -> Classifier:

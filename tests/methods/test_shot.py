@@ -9,10 +9,10 @@ from torch import nn
 
 from uan_da.data.images import Images
 from uan_da.methods.shot import SHOT, pseudo_labels
-from uan_da.methods.source_free import Target
+from uan_da.methods.target import Target
 from uan_da.models.classifier import Classifier
 from uan_da.norms import convert_norm
-from uan_da.recipe.schema import Input
+from uan_da.recipe.network import Input
 
 
 def network(norm: str = "bn") -> Classifier:

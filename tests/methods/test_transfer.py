@@ -8,13 +8,13 @@ from torch.nn import functional as F
 
 from uan_da.data.batch import DomainBatch, DomainImages
 from uan_da.errors import UserError
-from uan_da.methods.method import Loss, Progress
+from uan_da.methods.method import Loss, Method, Progress, TransferMethod
 from uan_da.methods.transfer import TransferLoss, build_method
 from uan_da.models.classifier import Classifier, Output
 from uan_da.recipe import load_recipe
 
 
-class Gap(nn.Module):
+class Gap(TransferMethod):
     """The distance of the means, as a method."""
 
     def __init__(self, weight: float) -> None:
@@ -64,7 +64,7 @@ def test_a_recipe_composes_methods() -> None:
     assert method.routing == "joint"
     again = type(recipe).model_validate(recipe.to_dict())
     assert again == recipe
-    assert again.method.keys["then"][0].options["temperature"] == 3.0
+    assert again.method.then[0].options["temperature"] == 3.0
 
 
 @pytest.mark.parametrize(
@@ -83,7 +83,7 @@ def test_combinations_without_sense_are_refused(overrides: list[str], message: s
         load_recipe("digits", overrides)
 
 
-@pytest.mark.parametrize("part", ["phases", "pretrain_loss", "start", "after_step", "predictor"])
+@pytest.mark.parametrize("part", ["loss", "phases", "pretrain_loss", "start", "after_step", "predictor"])
 def test_a_part_that_the_shared_forward_would_never_call_is_refused(part: str, monkeypatch: pytest.MonkeyPatch) -> None:
     mine = type("Mine", (Gap,), {"__init__": lambda self, model, num_classes: Gap.__init__(self, 1.0)})
     monkeypatch.setitem(sys.modules, "mine", SimpleNamespace(Mine=mine))  # type: ignore[arg-type]
@@ -92,6 +92,41 @@ def test_a_part_that_the_shared_forward_would_never_call_is_refused(part: str, m
         block = load_recipe("digits", [*overrides, "norm=bn"]).method
         with monkeypatch.context() as patch:
             patch.setattr(mine, part, lambda *_: None, raising=False)
-            with pytest.raises(UserError, match=f"method 'mine:Mine' has 'transfer' and '{part}'.* give it a 'loss'"):
+            with pytest.raises(
+                UserError, match=f"method 'mine:Mine' has 'transfer' and '{part}'.* give it the whole loss"
+            ):
                 build_method(block, model, 10)
         build_method(block, model, 10)
+
+
+def refused(monkeypatch: pytest.MonkeyPatch, mine: object) -> str:
+    monkeypatch.setitem(sys.modules, "mine", SimpleNamespace(Mine=mine))  # type: ignore[arg-type]
+    try:
+        recipe = load_recipe("digits", ["method=mine:Mine", "norm=bn"])
+        build_method(recipe.method, Classifier(nn.Flatten(), 12, 10), 10)
+    except UserError as error:
+        return str(error)
+    return "accepted"
+
+
+def test_an_own_class_that_is_no_method_is_refused_with_what_it_lacks(monkeypatch: pytest.MonkeyPatch) -> None:
+    bases = "does not inherit a base class of uan_da.methods.method: Method, TransferMethod, SourceFreeMethod"
+    assert bases in refused(monkeypatch, type("Mine", (nn.Module,), {"transfer": lambda *_: Loss({})}))
+    assert bases in refused(monkeypatch, lambda model, num_classes: nn.Identity())
+
+    class NoLoss(Method):
+        def __init__(self, model: Classifier, num_classes: int) -> None:
+            super().__init__()
+
+    class NoTransfer(TransferMethod):
+        def __init__(self, model: Classifier, num_classes: int) -> None:
+            super().__init__()
+
+    assert "'mine:Mine' lacks 'loss'" in refused(monkeypatch, NoLoss)
+    assert "'mine:Mine' lacks 'transfer'" in refused(monkeypatch, NoTransfer)
+
+
+def test_a_transfer_method_has_a_loss_of_its_own_routing(batch: DomainBatch) -> None:
+    model = Classifier(nn.Flatten(), 12, 3)
+    alone, shared = Gap(2.0).loss(model, batch, Progress(1, 4)), TransferLoss([Gap(2.0)], "joint")
+    torch.testing.assert_close(alone.terms, shared.loss(model, batch, Progress(1, 4)).terms)

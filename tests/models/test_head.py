@@ -7,7 +7,7 @@ from torch import nn
 from uan_da.errors import UserError
 from uan_da.models.head import make_bottleneck, make_head
 from uan_da.recipe import load_recipe
-from uan_da.recipe.schema import Bottleneck, Head
+from uan_da.recipe.network import Bottleneck, Head
 
 
 def layout(module: nn.Module) -> str:

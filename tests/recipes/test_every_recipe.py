@@ -16,7 +16,7 @@ from uan_da.evaluation.evaluate import test_predictions as predictions_on_test_i
 from uan_da.models.classifier import build_model
 from uan_da.norms import UAN2d
 from uan_da.recipe import Recipe, find_recipe, load_recipe
-from uan_da.recipe.per_method import methods_of
+from uan_da.recipe.overrides import methods_of
 from uan_da.recipe.source import read_yaml
 from uan_da.shipped import shipped
 from uan_da.sweeps.grid import split_values
@@ -78,11 +78,11 @@ def short(recipe: Recipe) -> list[str]:
             blocks = [block.to_dict() for block in getattr(recipe.augment, view)]
             smaller = [block | ({"size": SIDE} if block.get("size") else {}) for block in blocks]
             changes.append(f"augment.{view}={json.dumps(smaller)}")
-    if recipe.backbone.keys["weights"] != "none":
+    if recipe.backbone.weights != "none":
         changes.append("backbone.weights=none")
     if recipe.selection.holdout:
         changes.append("selection.holdout=0")  # of one or two images of a class there is no tenth
-    if recipe.method.keys["pretrain_epochs"]:
+    if recipe.method.pretrain_epochs:
         changes.append("method.pretrain_epochs=1")
     return changes
 

@@ -1,6 +1,6 @@
 import pytest
 
-from uan_da.recipe.schema import Published
+from uan_da.recipe.published import Published
 from uan_da.sweeps.formats import latex, markdown, tex
 from uan_da.sweeps.sheets import interval, p_value, points, sheets, warnings
 from uan_da.sweeps.statistics import Difference

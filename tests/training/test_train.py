@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import torch
 
+from uan_da.data.task import target_index
 from uan_da.errors import DataWarning, UserError
 from uan_da.recipe import Recipe, load_recipe
 from uan_da.training import training as training_module
@@ -219,7 +220,7 @@ def test_without_a_target_image_no_branch_of_the_targets_is_asked(tmp_path: Path
     ],
 )
 def test_the_number_of_the_target(changes: list[str], index: int) -> None:
-    assert recipe(*changes).target_index == index
+    assert target_index(recipe(*changes)) == index
 
 
 def test_a_baseline_may_have_a_protocol_of_its_own(finished: Run, tmp_path: Path) -> None:

@@ -13,8 +13,7 @@ from torch.nn import functional as F
 
 from uan_da.data.batch import DomainBatch
 from uan_da.errors import UserError
-from uan_da.methods.method import Loss, Phase, Progress
-from uan_da.methods.source_only import source_loss
+from uan_da.methods.method import Loss, Method, Phase, Progress, source_loss
 from uan_da.models.classifier import Classifier
 from uan_da.recipe import load_recipe
 from uan_da.training.train import train
@@ -24,7 +23,7 @@ CPU = torch.device("cpu")
 SHORT = ["norm=bn", "train.epochs=2", "train.steps_per_epoch=3", "train.batch.source=8", "train.batch.target=4"]
 
 
-class Recorder(nn.Module):
+class Recorder(Method):
     """A method of two phases that notes what it is told."""
 
     views = ("weak",)
@@ -155,7 +154,7 @@ def test_a_teacher_answers_once_the_method_has_begun_and_is_no_recipes_average()
         training.advance()
         assert training.answering is training.model
     training.advance()
-    assert training.answering is training.method.predictor(training.model)  # type: ignore[attr-defined]
+    assert training.answering is training.method.predictor(training.model)
     with pytest.raises(UserError, match=r"train\.ema: 'mean_teacher' answers with an average of its own"):
         Training.build(load_recipe("digits", [*SHORT, "method=mean_teacher", "train.ema=0.9"]), CPU)
 

@@ -28,7 +28,7 @@ from uan_da.data.decode_cache import VARIABLE, cached
 from uan_da.data.domain_loader import DomainLoader
 from uan_da.data.images import Images
 from uan_da.data.task import Domain, Role, Task
-from uan_da.recipe.schema import Input
+from uan_da.recipe.network import Input
 
 WORKERS = 2
 

@@ -78,7 +78,7 @@ def check(
     from uan_da.data.open_dataset import open_dataset
     from uan_da.errors import UserError
     from uan_da.names import unknown
-    from uan_da.recipe.schema import parse_task
+    from uan_da.recipe.task_name import parse_task
 
     adapter = open_dataset(dataset)
     try:

@@ -1,16 +1,18 @@
 """Cards: the YAML files that describe data sets."""
 
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, ClassVar, Self
 
 from pydantic import AfterValidator, Field, NonNegativeInt, ValidationError, model_validator
 
 from uan_da.data.checked import looks_alike, unicode_twins
 from uan_da.errors import UserError
 from uan_da.names import ADAPTERS, unknown
-from uan_da.recipe.block import Strict, block
+from uan_da.recipe.block import Block
 from uan_da.recipe.load import describe_problems
 from uan_da.recipe.source import read_yaml
+from uan_da.recipe.strict import Strict
 from uan_da.shipped import shipped
 
 
@@ -21,6 +23,13 @@ def _digest(length: int) -> Any:
         return text
 
     return Annotated[str, AfterValidator(check)]
+
+
+@dataclass(frozen=True)
+class AdapterBlock(Block[Any]):
+    """An adapter: called with the data set's folder and, where it takes them, its classes, it is built."""
+
+    names: ClassVar = ADAPTERS
 
 
 class Download(Strict):
@@ -48,7 +57,7 @@ class DomainCard(Strict):
     source: str = "unknown"
     path: str | None = None
     """What the adapter gets for the domain's name: its folder or file, where that is called otherwise."""
-    adapter: block(ADAPTERS) | None = None  # type: ignore[valid-type]
+    adapter: AdapterBlock | None = None
     """Where the domain is stored otherwise than the rest."""
 
 
@@ -57,7 +66,7 @@ class Card(Strict):
 
     version: int = Field(default=1, alias="schema")
     description: str = ""
-    adapter: block(ADAPTERS) | None = None  # type: ignore[valid-type]
+    adapter: AdapterBlock | None = None
     domains: dict[str, DomainCard]
     classes: Annotated[tuple[str, ...], Field(min_length=1)]
     folder: str | None = None

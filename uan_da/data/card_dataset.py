@@ -7,9 +7,8 @@ from functools import cached_property
 from pathlib import Path
 
 from uan_da.data.adapter import Examples, MissingData, Split
-from uan_da.data.card import Card
+from uan_da.data.card import AdapterBlock, Card
 from uan_da.data.checked import checked
-from uan_da.recipe.block import Block
 
 
 @dataclass(frozen=True)
@@ -69,7 +68,7 @@ class CardDataset:
         return "\n".join(ways)
 
 
-def _reads_files(block: Block) -> int:
+def _reads_files(block: AdapterBlock) -> int:
     """How many of the folder and the classes an adapter takes: both where it reads files; others take options alone."""
     parameters = inspect.signature(block.target).parameters.values()
     return sum(parameter.kind is parameter.POSITIONAL_OR_KEYWORD for parameter in parameters)

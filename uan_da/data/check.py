@@ -19,7 +19,7 @@ from uan_da.data.split import SMALL
 from uan_da.data.unused import listed, unused_files
 from uan_da.data.upright import UnusablePixels, upright
 from uan_da.errors import UserError
-from uan_da.recipe.schema import TaskName
+from uan_da.recipe.task_name import TaskName
 
 SIDE = 128
 """A JPEG is decoded to no less than that, times :data:`uan_da.data.image_files.SPARE`."""

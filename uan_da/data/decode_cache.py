@@ -15,7 +15,7 @@ from uan_da.data.data_root import user_cache
 from uan_da.data.file_digests import file_digests
 from uan_da.data.image_files import READING, ImageFiles
 from uan_da.data.images import Images, decode_into
-from uan_da.recipe.schema import Input
+from uan_da.recipe.network import Input
 
 VARIABLE = "UAN_DA_CACHE"
 

@@ -16,7 +16,7 @@ from torchvision.transforms.v2 import functional as F
 from uan_da.data.adapter import UNKNOWN, Examples
 from uan_da.data.image_files import ImageFiles
 from uan_da.data.upright import upright
-from uan_da.recipe.schema import Input
+from uan_da.recipe.network import Input
 
 
 class ImageSet(Protocol):

@@ -12,7 +12,7 @@ from uan_da.data.augment import Augmentation, Compose, Crop, Flip, RandAugment
 from uan_da.data.images import to_pixels
 from uan_da.data.order import ClassBalanced
 from uan_da.errors import UserError
-from uan_da.recipe.schema import Input
+from uan_da.recipe.network import Input
 from uan_da.seeding import generator
 
 COLUMNS, ROWS = 10, 6

@@ -9,7 +9,7 @@ from uan_da.data.decode_cache import cached
 from uan_da.data.image_files import ImageFiles
 from uan_da.data.images import ImageSet, decode
 from uan_da.data.streamed import Streamed
-from uan_da.recipe.schema import Input
+from uan_da.recipe.network import Input
 
 MEMORY = 2 * 1024**3
 """Bytes: a task whose images, decoded, take no more is held in memory, on the device that trains."""

@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader, Dataset
 from uan_da.data.adapter import UNKNOWN, Examples
 from uan_da.data.images import Images, to_pixels
 from uan_da.errors import UserError
-from uan_da.recipe.schema import Input
+from uan_da.recipe.network import Input
 
 PREFETCH = 4
 """Batches ahead, a worker."""

@@ -23,8 +23,10 @@ from uan_da.data.unused import warn_of_unused
 from uan_da.data.views import augmented, make_views, standardize
 from uan_da.errors import UserError
 from uan_da.names import unknown
+from uan_da.norms.domain import evaluates_by_target
 from uan_da.recipe import Recipe
-from uan_da.recipe.schema import Batch, Input
+from uan_da.recipe.network import Input
+from uan_da.recipe.schema import Batch
 from uan_da.seeding import generator
 
 Role = Literal["source", "target", "unseen"]
@@ -41,7 +43,7 @@ class Domain:
     name: str
     role: Role
     index: int
-    """By which norms know it; see :attr:`uan_da.recipe.Recipe.target_index`."""
+    """By which norms know it; see :func:`target_index`."""
     train: ImageSet
     test: ImageSet
     validation: ImageSet | None = None
@@ -130,7 +132,7 @@ def build_task(recipe: Recipe, device: torch.device) -> Task:
             raise UserError(f"task {recipe.task}: {unknown('domain', name, adapter.domains)}")
     splits = _store(adapter, names, recipe, device)
     domains = [
-        _domain(name, min(place, recipe.target_index), train, test, recipe)
+        _domain(name, min(place, target_index(recipe)), train, test, recipe)
         for place, (name, train, test) in enumerate(zip(names, splits[::2], splits[1::2], strict=True))
     ]
     sources, target = [domain for domain in domains if domain.role == "source"], domains[-1]
@@ -142,6 +144,14 @@ def build_task(recipe: Recipe, device: torch.device) -> Task:
     )
     loaders = _loaders(domains, recipe, device)
     return Task(domains, tuple(adapter.classes), recipe.input, augmentations, loaders, recipe.seed)
+
+
+def target_index(recipe: Recipe) -> int:
+    """The number by which norms know the target: the last source's, where the method is shown no target image, for then
+    nothing has trained a branch of the target's own; a norm may evaluate by that branch nevertheless."""
+    last = len(recipe.task.domains) - 1
+    own = recipe.method.target.uses_target or evaluates_by_target(recipe.norm.target)
+    return last if own else max(0, last - 1)
 
 
 def load_unseen(task: Task, recipe: Recipe, spec: str, device: torch.device) -> Domain:

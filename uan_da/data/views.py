@@ -11,7 +11,7 @@ from uan_da.data.augment.floats import as_floats
 from uan_da.data.batch import View
 from uan_da.errors import UserError
 from uan_da.recipe import Recipe
-from uan_da.recipe.schema import Input
+from uan_da.recipe.network import Input
 
 
 def standardize(images: Tensor, layout: Input) -> Tensor:
@@ -45,8 +45,7 @@ def make_views(recipe: Recipe) -> dict[View, Sequence[Augmentation]]:
         "weak": [augmentation() for augmentation in recipe.augment.weak],
         "strong": [augmentation() for augmentation in recipe.augment.strong],
     }
-    read: Sequence[View] = getattr(recipe.method.target, "views", ("weak",))
-    for view in read:
+    for view in recipe.method.target.views:
         _check_side(view, views[view], recipe.input)
     return views
 

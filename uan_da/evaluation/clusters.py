@@ -18,7 +18,7 @@ from uan_da.evaluation.predict import predict
 from uan_da.models.classifier import Classifier
 from uan_da.norms.reference import sample_statistics
 from uan_da.norms.uan import UAN
-from uan_da.recipe.schema import Input
+from uan_da.recipe.network import Input
 
 EXAMPLES = 8
 """Images shown of each cluster."""

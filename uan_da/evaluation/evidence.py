@@ -17,7 +17,7 @@ from uan_da.evaluation.importance import importance_weights
 from uan_da.evaluation.predict import NonFiniteAnswers, Predictions, predict
 from uan_da.models.classifier import Classifier
 from uan_da.names import VALIDATORS, unknown
-from uan_da.recipe.block import Block
+from uan_da.recipe.blocks import ValidatorBlock
 from uan_da.seeding import generator
 
 IMAGES = 2048
@@ -98,7 +98,7 @@ def reads(validator: Callable[..., Any]) -> list[str]:
     return names
 
 
-def all_scores(evidence: Evidence, chosen: Block) -> dict[str, float | None]:
+def all_scores(evidence: Evidence, chosen: ValidatorBlock) -> dict[str, float | None]:
     """The score by every validator at its defaults, and by the recipe's own with its options."""
     scores = {name: evidence.score(VALIDATORS.load(name)) for name in VALIDATORS.targets}
     return scores | {chosen.name: evidence.score(chosen.target, **chosen.options)}

@@ -13,7 +13,7 @@ from uan_da.data.views import standardize
 from uan_da.errors import Failure
 from uan_da.models.classifier import Classifier
 from uan_da.norms import domain_context
-from uan_da.recipe.schema import Input
+from uan_da.recipe.network import Input
 
 BATCH = 256
 

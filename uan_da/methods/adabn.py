@@ -1,17 +1,17 @@
 """Adaptive batch normalisation: the target's own statistics in place of the source's."""
 
-from typing import Annotated, ClassVar
+from typing import Annotated
 
 from pydantic import Field
-from torch import nn
 
 from uan_da.errors import UserError
-from uan_da.methods.source_free import Target
+from uan_da.methods.method import SourceFreeMethod
+from uan_da.methods.target import Target
 from uan_da.models.classifier import Classifier
 from uan_da.norms import recalibrate
 
 
-class AdaBN(nn.Module):
+class AdaBN(SourceFreeMethod):
     r"""Adaptive batch normalisation (Li et al., Pattern Recognition 2018, arXiv:1603.04779).
 
     .. math:: y = γ \frac{x - μ_T}{\sqrt{σ_T^2 + ε}} + β
@@ -21,9 +21,6 @@ class AdaBN(nn.Module):
     the variance between batches. Any norm that keeps running statistics is adapted so: BatchNorm, UAN (its clusters
     stay), the branch that evaluates the target in DSBN and its like.
     """
-
-    source_free: ClassVar[bool] = True
-    needs: ClassVar[str] = "a trained run and target images"
 
     def __init__(self, model: Classifier, num_classes: int, *, batch: Annotated[int, Field(ge=2)] = 256) -> None:
         super().__init__()

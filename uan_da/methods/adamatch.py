@@ -5,11 +5,11 @@ from typing import Annotated, ClassVar, Literal
 
 import torch
 from pydantic import Field
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from uan_da.data.batch import DomainBatch, View
-from uan_da.methods.method import Loss, Progress
+from uan_da.methods.method import Loss, Method, Progress
 from uan_da.methods.routing import forward
 from uan_da.models.classifier import Classifier
 from uan_da.norms import frozen_statistics
@@ -23,7 +23,7 @@ TARGET_BATCHES = 128
 EPS = 1e-6
 
 
-class AdaMatch(nn.Module):
+class AdaMatch(Method):
     r"""AdaMatch (Berthelot et al., ICLR 2022, arXiv:2106.04732).
 
     With weak and strong views (w, s) of source and target:

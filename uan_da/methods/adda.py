@@ -6,18 +6,18 @@ from typing import Annotated, ClassVar
 
 import torch
 from pydantic import Field
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
-from uan_da.data.batch import DomainBatch, View
+from uan_da.data.batch import DomainBatch
 from uan_da.methods.discriminator import discriminator, domain_accuracy, domain_loss, judge
-from uan_da.methods.method import Loss, Phase, Progress
+from uan_da.methods.method import Loss, Method, Phase, Progress
 from uan_da.methods.routing import forward
 from uan_da.models.classifier import Classifier
 from uan_da.norms import frozen_statistics
 
 
-class ADDA(nn.Module):
+class ADDA(Method):
     r"""Adversarial discriminative domain adaptation (Tzeng et al., CVPR 2017, arXiv:1702.05464).
 
     After a pre-training on the source, whose features g_S stay, two steps on each batch:
@@ -33,8 +33,6 @@ class ADDA(nn.Module):
     source; its own adversary is one step with a gradient reversal instead of the paper's two.
     """
 
-    views: ClassVar[tuple[View, ...]] = ("weak",)
-    needs: ClassVar[str] = "target images"
     pretrain_epochs: ClassVar[int] = 3
 
     def __init__(

@@ -3,15 +3,15 @@
 from typing import Annotated, ClassVar
 
 from pydantic import Field
-from torch import Tensor, nn
+from torch import Tensor
 
 from uan_da.methods.entropy import entropy
-from uan_da.methods.method import Loss, Progress
+from uan_da.methods.method import Loss, Progress, TransferMethod
 from uan_da.methods.routing import Routing
 from uan_da.models.classifier import Classifier, Output
 
 
-class AFN(nn.Module):
+class AFN(TransferMethod):
     r"""Stepwise adaptive feature norm (Xu et al., ICCV 2019, arXiv:1811.07456).
 
     .. math:: L = CE(f(x_S), y_S) + w_n · \sum_{D ∈ \{S, T\}} \frac{1}{N_D} \sum_i \big(‖h_i‖ − (‖\bar h_i‖ + Δ)\big)^2
@@ -24,7 +24,6 @@ class AFN(nn.Module):
     part of the method here.
     """
 
-    needs: ClassVar[str] = "target images"
     routing: ClassVar[Routing] = "separate"
 
     def __init__(

@@ -4,14 +4,14 @@ from typing import Annotated, ClassVar
 
 import torch
 from pydantic import Field
-from torch import Tensor, nn
+from torch import Tensor
 
-from uan_da.methods.method import Loss, Progress
+from uan_da.methods.method import Loss, Progress, TransferMethod
 from uan_da.methods.routing import Routing
 from uan_da.models.classifier import Classifier, Output
 
 
-class BNM(nn.Module):
+class BNM(TransferMethod):
     r"""Batch nuclear-norm maximisation (Cui et al., CVPR 2020, arXiv:2003.12237).
 
     .. math:: L = CE(f(x_S), y_S) − \frac{w}{N_T} ‖P‖_*, \quad P = softmax f(x_T) ∈ ℝ^{N_T × C}
@@ -21,7 +21,6 @@ class BNM(nn.Module):
     classes: raise ``trade_off`` by that factor for it. One forward per domain (the authors' code).
     """
 
-    needs: ClassVar[str] = "target images"
     routing: ClassVar[Routing] = "separate"
 
     def __init__(self, model: Classifier, num_classes: int, *, trade_off: Annotated[float, Field(ge=0)] = 1.0) -> None:

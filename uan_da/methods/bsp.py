@@ -4,17 +4,16 @@ from typing import Annotated, ClassVar, Literal
 
 import torch
 from pydantic import Field
-from torch import Tensor, nn
+from torch import Tensor
 
 from uan_da.methods.cdan import CDAN
 from uan_da.methods.dann import DANN
-from uan_da.methods.method import Loss, Progress
-from uan_da.methods.routing import Routing
+from uan_da.methods.method import Loss, Progress, TransferMethod
 from uan_da.models.classifier import Classifier, Output
 from uan_da.norms.precision import widened, without_autocast
 
 
-class BSP(nn.Module):
+class BSP(TransferMethod):
     r"""Batch spectral penalization (Chen et al., ICML 2019, PMLR 97:1081–1090).
 
     .. math:: L = CE(f(x_S), y_S) + A + w · [σ_1(G_S)^2 + σ_1(G_T)^2]
@@ -27,8 +26,6 @@ class BSP(nn.Module):
     is the penalty alone, to be added (``then``) to an adversary with options of its own.
     """
 
-    needs: ClassVar[str] = "target images"
-    routing: ClassVar[Routing] = "joint"
     pretrain_epochs: ClassVar[int] = 3
 
     def __init__(

@@ -1,7 +1,7 @@
 """CDAN: the discriminator sees the features together with the classes that they are taken for."""
 
 import math
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Literal
 
 import torch
 from pydantic import Field
@@ -10,15 +10,14 @@ from torch import Tensor, nn
 from uan_da.methods.discriminator import discriminator, domain_accuracy, domain_loss, judge
 from uan_da.methods.entropy import entropy
 from uan_da.methods.gradient_reversal import ReversalSteps, reversal_strength, reverse_gradient
-from uan_da.methods.method import Loss, Progress
-from uan_da.methods.routing import Routing
+from uan_da.methods.method import Loss, Progress, TransferMethod
 from uan_da.models.classifier import Classifier, Output
 
 LARGEST_OUTER_PRODUCT = 4096
 RANDOM_WIDTH = 1024
 
 
-class CDAN(nn.Module):
+class CDAN(TransferMethod):
     r"""Conditional domain adversarial network (Long et al., NeurIPS 2018, arXiv:1705.10667).
 
     .. math:: L = CE(f(x_S), y_S) + w · ½[E\,ω_S BCE(d(T(r_λ(g_S), p_S)), 1) + E\,ω_T BCE(d(T(r_λ(g_T), p_T)), 0)]
@@ -35,9 +34,6 @@ class CDAN(nn.Module):
     where the authors have dropout; no gradient of ω there. Its protocol: ``multilinear: outer`` and
     ``reversal_steps: 1000``, which is the authors' code's too.
     """
-
-    needs: ClassVar[str] = "target images"
-    routing: ClassVar[Routing] = "joint"
 
     def __init__(
         self,

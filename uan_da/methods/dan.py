@@ -4,15 +4,15 @@ from typing import Annotated, ClassVar
 
 import torch
 from pydantic import Field
-from torch import Tensor, nn
+from torch import Tensor
 
 from uan_da.methods.kernels import Estimator, mmd, multi_gaussian
-from uan_da.methods.method import Loss, Progress
+from uan_da.methods.method import Loss, Progress, TransferMethod
 from uan_da.methods.routing import Routing
 from uan_da.models.classifier import Classifier, Output
 
 
-class DAN(nn.Module):
+class DAN(TransferMethod):
     r"""Deep adaptation network (Long et al., ICML 2015, arXiv:1502.02791).
 
     .. math:: L = CE(f(x_S), y_S) + w · ‖E[φ(g(x_S))] − E[φ(g(x_T))]‖²

@@ -1,19 +1,18 @@
 """Domain-adversarial training: features that a discriminator cannot tell apart by domain."""
 
-from typing import Annotated, ClassVar
+from typing import Annotated
 
 import torch
 from pydantic import Field
-from torch import Tensor, nn
+from torch import Tensor
 
 from uan_da.methods.discriminator import discriminator, domain_accuracy, domain_loss, judge
 from uan_da.methods.gradient_reversal import ReversalSteps, reversal_strength, reverse_gradient
-from uan_da.methods.method import Loss, Progress
-from uan_da.methods.routing import Routing
+from uan_da.methods.method import Loss, Progress, TransferMethod
 from uan_da.models.classifier import Classifier, Output
 
 
-class DANN(nn.Module):
+class DANN(TransferMethod):
     r"""Domain-adversarial neural network (Ganin et al., JMLR 2016, arXiv:1505.07818).
 
     .. math:: L = CE(f(x_S), y_S) + w · ½[BCE(d(r_λ(g(x_S))), 1) + BCE(d(r_λ(g(x_T))), 0)]
@@ -24,9 +23,6 @@ class DANN(nn.Module):
     From the paper: λ over the part of the training that is done; w = 1. TLLib's protocol, whose figures are the
     published ones: ``hidden: 1024``, ``discriminator_norm: true``, ``reversal_steps: 1000``.
     """
-
-    needs: ClassVar[str] = "target images"
-    routing: ClassVar[Routing] = "joint"
 
     def __init__(
         self,

@@ -1,17 +1,16 @@
 """Deep CORAL: logits that vary together alike in both domains."""
 
-from typing import Annotated, ClassVar
+from typing import Annotated
 
 from pydantic import Field
-from torch import Tensor, nn
+from torch import Tensor
 
-from uan_da.methods.method import Loss, Progress
-from uan_da.methods.routing import Routing
+from uan_da.methods.method import Loss, Progress, TransferMethod
 from uan_da.models.classifier import Classifier, Output
 from uan_da.norms.precision import widened, without_autocast
 
 
-class DeepCORAL(nn.Module):
+class DeepCORAL(TransferMethod):
     r"""Deep correlation alignment (Sun & Saenko, ECCV workshops 2016, arXiv:1607.01719).
 
     .. math:: L = CE(f(x_S), y_S) + \frac{w}{4d²} ‖C_S − C_T‖²_F
@@ -23,9 +22,6 @@ class DeepCORAL(nn.Module):
     for Office-31's amazon→webcam, the default here, and from 0.05 down to 0.0001 for its other tasks: the second term
     goes with the fourth power of the logits' scale, which differs from task to task.
     """
-
-    needs: ClassVar[str] = "target images"
-    routing: ClassVar[Routing] = "joint"
 
     def __init__(self, model: Classifier, num_classes: int, *, trade_off: Annotated[float, Field(ge=0)] = 0.8) -> None:
         super().__init__()

@@ -4,17 +4,16 @@ from typing import Annotated, Any, ClassVar
 
 import torch
 from pydantic import Field
-from torch import Tensor, nn
+from torch import Tensor
 
 from uan_da.errors import UserError
 from uan_da.methods.kernels import squared_distances
-from uan_da.methods.method import Loss, Progress
-from uan_da.methods.routing import Routing
+from uan_da.methods.method import Loss, Progress, TransferMethod
 from uan_da.models.classifier import Classifier, Output
 from uan_da.norms.precision import widened
 
 
-class DeepJDOT(nn.Module):
+class DeepJDOT(TransferMethod):
     r"""Deep joint distribution optimal transport (Damodaran et al., ECCV 2018, arXiv:1803.10081).
 
     .. math:: L = CE(f(x_S), y_S) + \sum_{ij} γ_{ij} c_{ij}, \qquad γ = \arg\min_Γ \sum_{ij} Γ_{ij} c_{ij}
@@ -37,7 +36,6 @@ class DeepJDOT(nn.Module):
     """
 
     needs: ClassVar[str] = "target images, and the package POT"
-    routing: ClassVar[Routing] = "joint"
 
     def __init__(
         self,

@@ -5,19 +5,18 @@ from typing import Annotated, ClassVar
 
 import torch
 from pydantic import Field
-from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from uan_da.data.batch import DomainBatch, View
 from uan_da.methods.entropy import entropy
-from uan_da.methods.method import Loss, Progress
+from uan_da.methods.method import Loss, Method, Progress
 from uan_da.methods.routing import Routing, forward
 from uan_da.methods.vada import VADA, Radius, Weight, smoothness
 from uan_da.methods.virtual_adversarial import divergence
 from uan_da.models.classifier import Classifier
 
 
-class DIRTT(nn.Module):
+class DIRTT(Method):
     r"""Decision-boundary iterative refinement training with a teacher (Shu et al., ICLR 2018, arXiv:1802.08735).
 
     VADA first (the pre-training, with VADA's loss; or the recipe's ``init``), then, without the source,
@@ -35,6 +34,7 @@ class DIRTT(nn.Module):
     views: ClassVar[tuple[View, ...]] = ("weak",)
     needs: ClassVar[str] = "target images"
     pretrain_epochs: ClassVar[int] = 80
+    pretrains_with_target: ClassVar[bool] = True
 
     def __init__(
         self,

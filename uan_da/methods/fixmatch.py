@@ -4,16 +4,15 @@ from typing import Annotated, ClassVar
 
 import torch
 from pydantic import Field
-from torch import nn
 from torch.nn import functional as F
 
 from uan_da.data.batch import DomainBatch, View
-from uan_da.methods.method import Loss, Progress
+from uan_da.methods.method import Loss, Method, Progress
 from uan_da.methods.routing import Routing, forward
 from uan_da.models.classifier import Classifier, Output
 
 
-class FixMatch(nn.Module):
+class FixMatch(Method):
     r"""FixMatch (Sohn et al., NeurIPS 2020, arXiv:2001.07685).
 
     .. math:: L = CE(f(x_{S,w}), y_S) + λ · \frac{1}{N_T} \sum_i 1[\max q_i ≥ τ] · CE(f(x_{T,s})_i, \arg\max q_i),

@@ -4,15 +4,15 @@ import math
 from typing import Annotated, ClassVar
 
 from pydantic import Field
-from torch import Tensor, nn
+from torch import Tensor
 
 from uan_da.methods.entropy import entropy
-from uan_da.methods.method import Loss, Progress
+from uan_da.methods.method import Loss, Progress, TransferMethod
 from uan_da.methods.routing import Routing
 from uan_da.models.classifier import Classifier, Output
 
 
-class InformationMaximization(nn.Module):
+class InformationMaximization(TransferMethod):
     r"""Information maximisation (Shi & Sha, ICML 2012, arXiv:1206.6438).
 
     .. math:: L = CE(f(x_S), y_S) + w · \Big[\frac{1}{N_T} \sum_i H(p_i) − H\big(\tfrac{1}{N_T} \sum_i p_i\big)\Big],
@@ -24,7 +24,6 @@ class InformationMaximization(nn.Module):
     term. A batch of one image has no mutual information: the loss and its gradient are 0.
     """
 
-    needs: ClassVar[str] = "target images"
     routing: ClassVar[Routing] = "separate"
 
     def __init__(self, model: Classifier, num_classes: int, *, trade_off: Annotated[float, Field(ge=0)] = 1.0) -> None:

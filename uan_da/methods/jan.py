@@ -4,10 +4,10 @@ from typing import Annotated, ClassVar
 
 import torch
 from pydantic import Field
-from torch import Tensor, nn
+from torch import Tensor
 
 from uan_da.methods.kernels import Estimator, gaussian, mmd, multi_gaussian, squared_distances
-from uan_da.methods.method import Loss, Progress
+from uan_da.methods.method import Loss, Progress, TransferMethod
 from uan_da.methods.routing import Routing
 from uan_da.models.classifier import Classifier, Output
 
@@ -15,7 +15,7 @@ PROBABILITY_SIGMA = 0.92
 """Width of the kernel of class probabilities, which live on one scale whatever the data."""
 
 
-class JAN(nn.Module):
+class JAN(TransferMethod):
     r"""Joint adaptation network (Long et al., ICML 2017, arXiv:1605.06636).
 
     .. math:: L = CE(f(x_S), y_S) + w · ‖E[φ(g(x_S)) ⊗ ψ(p(x_S))] − E[φ(g(x_T)) ⊗ ψ(p(x_T))]‖²

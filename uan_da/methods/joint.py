@@ -1,15 +1,12 @@
 """Source only, with the target in the same forward: what shared batch statistics alone do."""
 
-from typing import ClassVar
+from torch import Tensor
 
-from torch import Tensor, nn
-
-from uan_da.methods.method import Loss, Progress
-from uan_da.methods.routing import Routing
+from uan_da.methods.method import Loss, Progress, TransferMethod
 from uan_da.models.classifier import Classifier, Output
 
 
-class Joint(nn.Module):
+class Joint(TransferMethod):
     """Source cross-entropy while source and target share the forward; a control, of no paper.
 
     .. math:: L = CE(f(x_S), y_S)
@@ -19,9 +16,6 @@ class Joint(nn.Module):
     difference of another method to this one is what its terms gain. With ``routing: separate`` the target has a forward
     of its own, and changes running statistics and clusters only.
     """
-
-    needs: ClassVar[str] = "target images"
-    routing: ClassVar[Routing] = "joint"
 
     def __init__(self, model: Classifier, num_classes: int) -> None:
         super().__init__()

@@ -1,13 +1,14 @@
 """LAME: the answers are smoothed over neighbours in feature space; the model stays as it is."""
 
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Literal
 
 import torch
 from pydantic import Field
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
-from uan_da.methods.source_free import Target
+from uan_da.methods.method import SourceFreeMethod
+from uan_da.methods.target import Target
 from uan_da.models.classifier import Classifier
 
 ITERATIONS, TOLERANCE = 100, 1e-8
@@ -16,7 +17,7 @@ ITERATIONS, TOLERANCE = 100, 1e-8
 Affinity = Literal["knn", "rbf", "linear"]
 
 
-class LAME(nn.Module):
+class LAME(SourceFreeMethod):
     r"""Laplacian-adjusted maximum-likelihood estimation (Boudiaf et al., CVPR 2022, arXiv:2201.05718).
 
     .. math:: \min_Z \sum_i KL(z_i ‖ p_i) - \tfrac{1}{2} \sum_{i,j} w_{ij} z_i^T z_j \quad \text{by} \quad
@@ -33,9 +34,6 @@ class LAME(nn.Module):
     random and may be large. There the sums of ``rbf`` and ``linear`` grow with the batch, and soon all its answers are
     one class; a sum of ``knn`` is ``neighbors``. Hence the defaults, ``knn`` and 1024.
     """
-
-    source_free: ClassVar[bool] = True
-    needs: ClassVar[str] = "a trained run and target images"
 
     def __init__(
         self,

@@ -1,18 +1,17 @@
 """Minimum class confusion: no two classes share the answers on the target."""
 
-from typing import Annotated, ClassVar
+from typing import Annotated
 
 import torch
 from pydantic import Field
-from torch import Tensor, nn
+from torch import Tensor
 
 from uan_da.methods.entropy import entropy
-from uan_da.methods.method import Loss, Progress
-from uan_da.methods.routing import Routing
+from uan_da.methods.method import Loss, Progress, TransferMethod
 from uan_da.models.classifier import Classifier, Output
 
 
-class MCC(nn.Module):
+class MCC(TransferMethod):
     r"""Minimum class confusion (Jin et al., ECCV 2020, arXiv:1912.03699).
 
     .. math:: L = CE(f(x_S), y_S) + \frac{w}{C} \sum_j \sum_{k ≠ j} \tilde C_{jk}, \quad
@@ -23,9 +22,6 @@ class MCC(nn.Module):
     Σ_l C_jl = Σ_i ω_i p_ij. The authors' first code makes a forward per domain; their later one, in TLLib, whose
     figures are the published ones here, makes one for both.
     """
-
-    needs: ClassVar[str] = "target images"
-    routing: ClassVar[Routing] = "joint"
 
     def __init__(
         self,

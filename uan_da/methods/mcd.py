@@ -2,20 +2,20 @@
 
 import math
 from collections.abc import Sequence
-from typing import Annotated, ClassVar
+from typing import Annotated
 
 from pydantic import Field
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
-from uan_da.data.batch import DomainBatch, View
-from uan_da.methods.method import Loss, Phase, Progress
+from uan_da.data.batch import DomainBatch
+from uan_da.methods.method import Loss, Method, Phase, Progress
 from uan_da.methods.routing import Routing
 from uan_da.methods.two_heads import Pair, forward_both
 from uan_da.models.classifier import Classifier
 
 
-class MCD(nn.Module):
+class MCD(Method):
     r"""Maximum classifier discrepancy (Saito et al., CVPR 2018, arXiv:1712.02560).
 
     With features g, two heads h₁ (the model's) and h₂, p_i = softmax h_i(g(x)) and their mean p̄_i over the target's
@@ -31,9 +31,6 @@ class MCD(nn.Module):
     of Office-31; the authors have 1 on 10), b = 0.01, and both domains in one forward in each step. The authors' code
     has b = 0 and, as ``routing: separate`` does, a forward for each domain, of the target alone in C.
     """
-
-    views: ClassVar[tuple[View, ...]] = ("weak",)
-    needs: ClassVar[str] = "target images"
 
     def __init__(
         self,

@@ -1,19 +1,18 @@
 """MDD: the features leave no room for a second head that agrees on the source and disagrees on the target."""
 
-from typing import Annotated, ClassVar
+from typing import Annotated
 
 import torch
 from pydantic import Field
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from uan_da.methods.gradient_reversal import ReversalSteps, reversal_strength, reverse_gradient
-from uan_da.methods.method import Loss, Progress
-from uan_da.methods.routing import Routing
+from uan_da.methods.method import Loss, Progress, TransferMethod
 from uan_da.models.classifier import Classifier, Output
 
 
-class MDD(nn.Module):
+class MDD(TransferMethod):
     r"""Margin disparity discrepancy (Zhang et al., ICML 2019, arXiv:1904.05801).
 
     .. math:: L = CE(f(x_S), y_S) + w · \big[γ · CE(f'(r_λ(g_S)), \hat y_S) + E(−\log(1 − p'_{\hat y_T}(r_λ(g_T))))\big]
@@ -25,9 +24,6 @@ class MDD(nn.Module):
     From the authors' code, which TLLib follows: γ = 4, λ from 0 to 0.1 over 1000 steps. The paper's heads are networks
     of two layers: the second head here is like the recipe's.
     """
-
-    needs: ClassVar[str] = "target images"
-    routing: ClassVar[Routing] = "joint"
 
     def __init__(
         self,

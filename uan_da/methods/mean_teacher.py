@@ -9,13 +9,13 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from uan_da.data.batch import DomainBatch, View
-from uan_da.methods.method import Loss, Progress
+from uan_da.methods.method import Loss, Method, Progress
 from uan_da.methods.routing import forward
 from uan_da.models.classifier import Classifier
 from uan_da.norms import DomainNorm
 
 
-class MeanTeacher(nn.Module):
+class MeanTeacher(Method):
     r"""Self-ensembling with a mean teacher (French et al., ICLR 2018, arXiv:1706.05208).
 
     .. math:: L = CE(f(x_S), y_S) + w · \Big[\frac{1}{N_T} \sum_i m_i · \frac{1}{C} ‖p_i − q_i‖^2

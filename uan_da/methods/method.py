@@ -1,12 +1,23 @@
-"""What every method is."""
+"""What every method is: the base classes, whose parts have defaults, and what passes between a method and its loop.
 
+- :class:`Method`: a recipe trains it. Its one duty is ``loss`` (or ``phases``).
+- :class:`TransferMethod`: a ``Method`` whose terms come from one shared forward of both domains, so that several can be
+  added to each other.
+- :class:`SourceFreeMethod`: it adapts a trained model to unlabelled target images.
+- :class:`StreamMethod`: it answers batches one after the other, and may learn from each.
+"""
+
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import ClassVar, Protocol
+from typing import ClassVar
 
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from uan_da.data.batch import DomainBatch, View
+from uan_da.methods.routing import Routing, forward
+from uan_da.methods.target import Target
 from uan_da.models.classifier import Classifier, Output
 
 
@@ -47,45 +58,142 @@ class Phase:
     times: int = 1
 
 
-class Method(Protocol):
-    """An adaptation method: an ``nn.Module`` that owns what it trains or keeps beside the model, built as
-    ``Method(model, num_classes, **options)`` with keyword-only options.
+class BaseMethod(nn.Module, ABC):
+    """What all methods share. It is a module: what it trains or keeps beside the model is in its state.
 
-    It has one of :meth:`loss`, ``phases`` and :class:`Transfer`'s ``transfer``; how a training uses each is read in
-    :mod:`uan_da.training.training`. It may also have
-
-    - ``uses_target = False``: the batches have no target images;
-    - ``reads_target_labels = True``: they have the target's labels, for an upper bound that is named so;
-    - ``pretrain_epochs``: the default of ``method.pretrain_epochs``, epochs before its own;
-    - ``pretrain_loss(model, batch, progress)``: the loss of those, in place of the source's cross-entropy;
-    - ``phases(model)``: several :class:`Phase` a batch, in place of ``loss``;
-    - ``start(model)``: called once, before its first own step;
-    - ``after_step(model)``: called after each batch of its own, for moving averages;
-    - ``predictor(model)``: the network that is evaluated and kept, where that is not ``model``.
+    It is built as ``Class(model, num_classes, **options)``. Its options are the keyword-only parameters of its
+    constructor; a recipe validates them by their annotations.
     """
 
-    views: ClassVar[tuple[View, ...]]
-    """The views of a batch that :meth:`loss` reads."""
-
-    needs: ClassVar[str]
+    needs: ClassVar[str] = "target images"
     """What it needs beside labelled source images, in a few words."""
+
+    used_by: ClassVar[str] = ""
+    """The command that runs it, up to the method's name. Empty where a recipe trains it."""
+
+
+class Method(BaseMethod):
+    """A method that a recipe trains. A subclass defines :meth:`loss`, or :meth:`phases`; the rest has defaults."""
+
+    views: ClassVar[tuple[View, ...]] = ("weak",)
+    """The views of a batch that the loss reads."""
+
+    uses_target: ClassVar[bool] = True
+    """Whether batches have target images."""
+
+    reads_target_labels: ClassVar[bool] = False
+    """Whether batches have the target's labels: for an upper bound that is named so. Otherwise they are all −1."""
+
+    pretrain_epochs: ClassVar[int | None] = None
+    """The default of ``method.pretrain_epochs``: epochs before its own."""
+
+    pretrains_with_target: ClassVar[bool] = False
+    """Whether :meth:`pretrain_loss` reads the target, or updates what :meth:`predictor` gives."""
+
+    shares_forward: ClassVar[bool] = False
+    """Whether it is a :class:`TransferMethod`."""
 
     def loss(self, model: Classifier, batch: DomainBatch, progress: Progress) -> Loss:
         """The loss of a batch."""
+        raise NotImplementedError(f"{type(self).__name__} defines neither loss nor phases")
+
+    def phases(self, model: Classifier) -> Sequence[Phase]:
+        """The optimizer steps that are made on each batch: one on :meth:`loss`, which moves everything."""
+        return [Phase("", self.loss)]
+
+    def pretrain_loss(self, model: Classifier, batch: DomainBatch, progress: Progress) -> Loss:
+        """The loss of the epochs before its own: the source's cross-entropy."""
+        return source_loss(model, batch, progress)
+
+    def start(self, model: Classifier) -> None:
+        """Called once, before its first own step."""
+
+    def after_step(self, model: Classifier) -> None:
+        """Called after each batch of its own, for moving averages."""
+
+    def predictor(self, model: Classifier) -> Classifier:
+        """The network that is evaluated and kept."""
+        return model
 
 
-NOT_SHARED = ("phases", "pretrain_loss", "start", "after_step", "predictor")
-"""Parts of a :class:`Method` that a :class:`Transfer` cannot have: they need a training to themselves."""
-
-
-class Transfer(Protocol):
+class TransferMethod(Method):
     """A method whose loss is the cross-entropy of the source plus terms of one forward of both domains.
 
-    Such methods can be added to each other (``method.then``): they share the forward, of the weak views. So they have
-    no ``views`` and none of :data:`NOT_SHARED`.
+    Such methods can be added to each other (``method.then``), since they share the forward, of the weak views. So they
+    define :meth:`transfer` alone, and nothing that needs a training to itself.
     """
 
-    needs: ClassVar[str]
+    shares_forward: ClassVar[bool] = True
 
+    routing: ClassVar[Routing] = "joint"
+    """The default of ``method.routing``: the paper's way."""
+
+    @abstractmethod
     def transfer(self, source: Output, target: Output, labels: Tensor, progress: Progress) -> Loss:
         """The terms beside the source's cross-entropy; ``labels`` ``(N_S,)`` are the source's."""
+
+    def loss(self, model: Classifier, batch: DomainBatch, progress: Progress) -> Loss:
+        """CE(f(x_S), y_S) plus the method's own terms."""
+        return shared_loss([self], self.routing, model, batch, progress)
+
+
+class SourceFreeMethod(BaseMethod):
+    """A method that adapts a trained model to unlabelled target images. It sees no source, so no recipe trains it."""
+
+    needs: ClassVar[str] = "a trained run and target images"
+    used_by: ClassVar[str] = "it adapts a trained run to images, uan-da adapt RUN IMAGES_FOLDER --method"
+
+    @abstractmethod
+    def adapt(self, model: Classifier, target: Target) -> Tensor | None:
+        """Adapt ``model`` to ``target``, in place.
+
+        It may draw from torch's global generator, which its caller has seeded.
+
+        Returns:
+            None where the adapted model, in evaluation mode, has the answers; else the answers themselves:
+            probabilities ``(N, classes)`` in the order of the images.
+
+        Raises:
+            UserError: the model or the images lack what the method adapts or reads.
+        """
+
+
+class StreamMethod(BaseMethod):
+    """A method that answers a stream of unlabelled batches with a trained model, and may learn from each.
+
+    The stream itself (its order, its clock, its evaluation) is no part of a method.
+    """
+
+    needs: ClassVar[str] = "a trained run and a stream of target images"
+    used_by: ClassVar[str] = "it adapts a trained run while it answers, uan-da stream RUN --method"
+
+    @abstractmethod
+    def answer(self, model: Classifier, images: Tensor) -> Tensor:
+        """The logits ``(N, classes)`` of the batch ``images`` ``(N, C, H, W)``.
+
+        It may change ``model`` and its own state: before it answers, by what it has seen of the batch, or after.
+        """
+
+
+def source_loss(model: Classifier, batch: DomainBatch, progress: Progress) -> Loss:
+    """CE(f(x_S), y_S) on the weak view of the source, in a forward of its own."""
+    (source,) = forward(model, [batch.source.weak], [batch.source.domain], "joint")
+    return Loss({"source": F.cross_entropy(source.logits, batch.source.labels)})
+
+
+def shared_loss(
+    methods: Sequence[TransferMethod], routing: Routing, model: Classifier, batch: DomainBatch, progress: Progress
+) -> Loss:
+    """CE(f(x_S), y_S) plus the terms of each of ``methods``, all of one forward of the weak views.
+
+    Where two methods name a term alike, the second's gets a number.
+    """
+    labels = batch.source.labels
+    images, domains = [batch.source.weak, batch.target.weak], [batch.source.domain, batch.target.domain]
+    source, target = forward(model, images, domains, routing)
+    whole = Loss({"source": F.cross_entropy(source.logits, labels)})
+    for number, method in enumerate(methods, 1):
+        own = method.transfer(source, target, labels, progress)
+        for into, values in ((whole.terms, own.terms), (whole.metrics, own.metrics)):
+            into.update({f"{name}_{number}" if name in into else name: value for name, value in values.items()})
+    return whole

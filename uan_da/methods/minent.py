@@ -3,15 +3,15 @@
 from typing import Annotated, ClassVar
 
 from pydantic import Field
-from torch import Tensor, nn
+from torch import Tensor
 
 from uan_da.methods.entropy import entropy
-from uan_da.methods.method import Loss, Progress
+from uan_da.methods.method import Loss, Progress, TransferMethod
 from uan_da.methods.routing import Routing
 from uan_da.models.classifier import Classifier, Output
 
 
-class MinEnt(nn.Module):
+class MinEnt(TransferMethod):
     r"""Entropy minimisation (Grandvalet & Bengio, NIPS 2004).
 
     .. math:: L = CE(f(x_S), y_S) + w · \frac{1}{N_T} \sum_i H(p_i), \quad p = softmax f(x_T)
@@ -22,7 +22,6 @@ class MinEnt(nn.Module):
     forward per domain, as BNM's authors train it as their baseline.
     """
 
-    needs: ClassVar[str] = "target images"
     routing: ClassVar[Routing] = "separate"
 
     def __init__(self, model: Classifier, num_classes: int, *, trade_off: Annotated[float, Field(ge=0)] = 0.1) -> None:

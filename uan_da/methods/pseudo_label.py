@@ -1,19 +1,18 @@
 """Pseudo-labels: the class that the network would say is taught to it as if it were the label."""
 
-from typing import Annotated, ClassVar
+from typing import Annotated
 
 from pydantic import Field
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
-from uan_da.methods.method import Loss, Progress
-from uan_da.methods.routing import Routing
+from uan_da.methods.method import Loss, Progress, TransferMethod
 from uan_da.models.classifier import Classifier, Output
 
 Part = Annotated[float, Field(ge=0, le=1)]
 
 
-class PseudoLabel(nn.Module):
+class PseudoLabel(TransferMethod):
     r"""Pseudo-Label (Lee, ICML workshop 2013).
 
     .. math:: L = CE(f(x_S), y_S) + α(t) · \frac{1}{N_T} \sum_i 1[\max p_i ≥ τ] · CE(f(x_T)_i, \arg\max p_i),
@@ -25,9 +24,6 @@ class PseudoLabel(nn.Module):
     every label, τ = 0; τ = 0.95 is usual since Oliver et al. (NeurIPS 2018, arXiv:1804.09170). Its network has no norm
     that could tell one forward from two.
     """
-
-    needs: ClassVar[str] = "target images"
-    routing: ClassVar[Routing] = "joint"
 
     def __init__(
         self,

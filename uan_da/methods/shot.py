@@ -1,7 +1,7 @@
 """SHOT: the source's head stays, and the features of the target move to where it is sure and diverse."""
 
 from collections.abc import Iterator
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any
 
 import torch
 from pydantic import Field
@@ -10,14 +10,16 @@ from torch.nn import functional as F
 
 from uan_da.methods.entropy import entropy
 from uan_da.methods.im import entropy_of_mean
-from uan_da.methods.source_free import Target
+from uan_da.methods.method import SourceFreeMethod
+from uan_da.methods.target import Target
 from uan_da.models.classifier import Classifier
 from uan_da.norms import domain_context
+from uan_da.norms.affine import FollowsScale
 
 MOMENTUM, WEIGHT_DECAY, DECAY, POWER = 0.9, 1e-3, 10.0, 0.75
 
 
-class SHOT(nn.Module):
+class SHOT(SourceFreeMethod):
     r"""Source hypothesis transfer (Liang, Hu, Feng, ICML 2020, arXiv:2002.08546).
 
     .. math:: L = \frac{1}{B} \sum_i H(p_i) - H\Big(\frac{1}{B} \sum_i p_i\Big) + β · CE(p, ŷ)
@@ -32,9 +34,6 @@ class SHOT(nn.Module):
     with BatchNorm, a weight-normalised head) is the run's own affair. The authors add 1e-5 inside logarithms; here the
     entropies are exact.
     """
-
-    source_free: ClassVar[bool] = True
-    needs: ClassVar[str] = "a trained run and target images"
 
     def __init__(
         self,
@@ -115,7 +114,7 @@ def pseudo_labels(features: Tensor, probabilities: Tensor) -> Tensor:
 def _parameters(part: nn.Module) -> Iterator[tuple[nn.Parameter, bool]]:
     """The parameters of a part of the model that train, and whether they decay."""
     for layer in part.modules():
-        exempt = getattr(layer, "no_weight_decay", ())
+        exempt = layer.no_weight_decay if isinstance(layer, FollowsScale) else ()
         for name, parameter in layer.named_parameters(recurse=False):
             if parameter.requires_grad:
                 yield parameter, name not in exempt

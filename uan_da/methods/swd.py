@@ -1,22 +1,22 @@
 """SWD: two heads disagree on target samples that the source does not support; the features learn to avoid that."""
 
 from collections.abc import Sequence
-from typing import Annotated, ClassVar
+from typing import Annotated
 
 import torch
 from pydantic import Field
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
-from uan_da.data.batch import DomainBatch, View
-from uan_da.methods.method import Loss, Phase, Progress
+from uan_da.data.batch import DomainBatch
+from uan_da.methods.method import Loss, Method, Phase, Progress
 from uan_da.methods.routing import Routing
 from uan_da.methods.two_heads import Pair, forward_both
 from uan_da.models.classifier import Classifier
 from uan_da.norms.precision import widened, without_autocast
 
 
-class SWD(nn.Module):
+class SWD(Method):
     r"""Sliced Wasserstein discrepancy (Lee et al., CVPR 2019, arXiv:1903.04064).
 
     With features g, two heads h₁ (the model's) and h₂, p_i = softmax h_i(g(x)), and on each batch
@@ -33,9 +33,6 @@ class SWD(nn.Module):
     domains go through; here each step takes both in one forward, so that the statistics of training and of evaluation
     agree, or, with ``routing: separate``, the domains that it needs in one each.
     """
-
-    views: ClassVar[tuple[View, ...]] = ("weak",)
-    needs: ClassVar[str] = "target images"
 
     def __init__(
         self,

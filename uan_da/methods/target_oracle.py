@@ -2,16 +2,16 @@
 
 from typing import ClassVar
 
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
-from uan_da.data.batch import DomainBatch, View
-from uan_da.methods.method import Loss, Progress
+from uan_da.data.batch import DomainBatch
+from uan_da.methods.method import Loss, Method, Progress
 from uan_da.methods.routing import forward
 from uan_da.models.classifier import Classifier
 
 
-class TargetOracle(nn.Module):
+class TargetOracle(Method):
     """Cross-entropy on the true labels of source and target; an upper bound, of no paper.
 
     .. math:: L = CE(f(x_S), y_S) + CE(f(x_T), y_T)
@@ -20,7 +20,6 @@ class TargetOracle(nn.Module):
     unknown (−1) are in the batch statistics, but not in the mean.
     """
 
-    views: ClassVar[tuple[View, ...]] = ("weak",)
     needs: ClassVar[str] = "labelled target images"
     reads_target_labels: ClassVar[bool] = True
 

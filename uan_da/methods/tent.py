@@ -1,20 +1,20 @@
 """Tent: sure answers on the target, by the affine parameters of the norms alone."""
 
-from typing import Annotated, ClassVar
+from typing import Annotated
 
 import torch
 from pydantic import Field
-from torch import nn
 
 from uan_da.errors import UserError
 from uan_da.methods.entropy import entropy
-from uan_da.methods.source_free import Target
+from uan_da.methods.method import SourceFreeMethod
+from uan_da.methods.target import Target
 from uan_da.models.classifier import Classifier
 from uan_da.norms import domain_context, recalibrate
 from uan_da.norms.affine import affine_parameters, batch_statistics
 
 
-class Tent(nn.Module):
+class Tent(SourceFreeMethod):
     r"""Test-time entropy minimisation (Wang et al., ICLR 2021, arXiv:2006.10726).
 
     .. math:: \min_{γ, β} \frac{1}{B} \sum_i H(softmax f(x_i))
@@ -25,9 +25,6 @@ class Tent(nn.Module):
     after the last step the running ones are estimated anew on the target, as by AdaBN, and the answers come from the
     model so adapted. ``epochs`` above 1 goes over the images again.
     """
-
-    source_free: ClassVar[bool] = True
-    needs: ClassVar[str] = "a trained run and target images"
 
     def __init__(
         self,

@@ -5,13 +5,13 @@ from contextlib import nullcontext
 from typing import Annotated, ClassVar
 
 from pydantic import Field
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from uan_da.data.batch import DomainBatch, View
 from uan_da.methods.discriminator import discriminator, domain_accuracy, domain_loss, fixed, judge
 from uan_da.methods.entropy import entropy
-from uan_da.methods.method import Loss, Progress
+from uan_da.methods.method import Loss, Method, Progress
 from uan_da.methods.routing import Routing, forward
 from uan_da.methods.virtual_adversarial import virtual_adversarial
 from uan_da.models.classifier import Classifier, Output
@@ -21,7 +21,7 @@ Weight = Annotated[float, Field(ge=0)]
 Radius = Annotated[float, Field(gt=0)]
 
 
-class VADA(nn.Module):
+class VADA(Method):
     r"""Virtual adversarial domain adaptation (Shu et al., ICLR 2018, arXiv:1802.08735).
 
     .. math:: L = CE(f(x_S), y_S) + w_d · D + w_S · V_S + w_T · \big[V_T + E\,H(p(x_T))\big]

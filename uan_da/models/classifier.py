@@ -11,7 +11,7 @@ from uan_da.models.weights import load_weights
 from uan_da.norms import convert_norm
 from uan_da.recipe import Recipe
 from uan_da.recipe.block import options_of
-from uan_da.recipe.schema import Bottleneck, Head
+from uan_da.recipe.network import Bottleneck, Head
 from uan_da.seeding import fold
 
 LINEAR = Head()
@@ -79,15 +79,15 @@ def build_model(recipe: Recipe, num_classes: int, *, pretrained: bool = True) ->
         backbone = recipe.backbone(recipe.input.channels)
         model = Classifier(backbone, _num_features(backbone, recipe), num_classes, recipe.bottleneck, recipe.head)
     if pretrained:
-        load_weights(backbone, recipe.backbone.name, recipe.backbone.keys.get("weights", "none"))
+        load_weights(backbone, recipe.backbone.name, recipe.backbone.weights)
     _put_norm(model, recipe)
     return model.to(memory_format=torch.channels_last)
 
 
 def _put_norm(model: Classifier, recipe: Recipe) -> None:
     """The recipe's norm in place of the backbone's; the BatchNorms of bottleneck and head stay."""
-    norm, where, options = recipe.norm, recipe.norm.keys["where"], _norm_options(recipe)
-    if norm.keys["input"] == "instance":
+    norm, where, options = recipe.norm, recipe.norm.where, _norm_options(recipe)
+    if norm.input == "instance":
         model.input_norm = nn.InstanceNorm2d(recipe.input.channels)
     if norm.name == "bn" and where == "all":
         return  # every norm is what it was, whatever it was

@@ -4,7 +4,7 @@ from itertools import pairwise
 
 from torch import nn
 
-from uan_da.recipe.schema import Bottleneck, Head
+from uan_da.recipe.network import Bottleneck, Head
 
 
 def make_bottleneck(num_features: int, options: Bottleneck) -> nn.Sequential:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Protocol, runtime_checkable
 
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm as BatchNorm
@@ -12,6 +13,15 @@ from uan_da.norms.domain import DomainNorm
 from uan_da.norms.recalibrate import MixtureLayer, frozen_statistics
 
 Norm = BatchNorm | InstanceNorm | nn.GroupNorm | nn.LayerNorm | ChannelLayerNorm | DomainNorm | MixtureLayer
+
+
+@runtime_checkable
+class FollowsScale(Protocol):
+    """A layer with parameters that follow the scale of the data, such as cluster means: weight decay, which pulls to 0,
+    would pull them away from it."""
+
+    no_weight_decay: tuple[str, ...]
+    """Their names."""
 
 
 def affine_parameters(model: nn.Module, domain: int) -> dict[str, nn.Parameter]:

@@ -1,7 +1,7 @@
 """Which domain each sample comes from, told to the layers that need to know.
 
 Domains are numbered: 0 … S−1 are the sources, S is the target (but see
-:attr:`uan_da.recipe.Recipe.target_index`). A number that a layer has no branch for is a
+:func:`uan_da.data.task.target_index`). A number that a layer has no branch for is a
 domain that the model never saw, and is routed as target.
 """
 
@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from numbers import Integral
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -58,6 +59,9 @@ class DomainNorm(nn.Module):
         shared: the γ and β of this norm are copied, for all domains; None is without.
     """
 
+    evaluates_by_target: ClassVar[bool] = False
+    """Whether evaluation uses the target's branch for every image, whatever its domain."""
+
     weight: nn.Parameter | None
     bias: nn.Parameter | None
 
@@ -94,6 +98,11 @@ class DomainNorm(nn.Module):
                 "`with domain_context(model, index):`, index 0 … S−1 for a source and S for the target"
             )
         return self.route
+
+
+def evaluates_by_target(norm: Callable[..., nn.Module]) -> bool:
+    """Whether ``norm``, a class or a function that makes the layer, says that it evaluates by the target's branch."""
+    return isinstance(norm, type) and issubclass(norm, DomainNorm) and norm.evaluates_by_target
 
 
 @contextmanager

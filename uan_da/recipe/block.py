@@ -5,112 +5,100 @@ The options of a thing are the keyword-only parameters of its function or class,
 
 import inspect
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from typing import Annotated, Any, Self, get_type_hints
+from dataclasses import dataclass, fields
+from typing import Any, ClassVar, Generic, Self, TypeVar, get_type_hints
 
-from pydantic import (
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    ModelWrapValidatorHandler,
-    PlainSerializer,
-    ValidationError,
-    create_model,
-    model_validator,
-)
-from pydantic_core import ErrorDetails, InitErrorDetails, PydanticCustomError
+from pydantic import GetCoreSchemaHandler, create_model
+from pydantic_core import CoreSchema, core_schema
 
 from uan_da.errors import UserError
-from uan_da.names import Names, unknown
+from uan_da.names import Names
+from uan_da.recipe.strict import Strict
 
-
-class Strict(BaseModel):
-    """A frozen part of a recipe that answers a key that it does not have with the nearest one that it has."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
-
-    @model_validator(mode="wrap")
-    @classmethod
-    def _suggest_keys(cls, data: Any, handler: ModelWrapValidatorHandler[Self]) -> Self:
-        try:
-            return handler(data)
-        except ValidationError as error:
-            keys = [field.alias or name for name, field in cls.model_fields.items()]
-            raise ValidationError.from_exception_data(
-                cls.__name__, [_with_suggestion(problem, keys) for problem in error.errors(include_url=False)]
-            ) from None
-
-
-def _with_suggestion(problem: ErrorDetails, keys: list[str]) -> InitErrorDetails:
-    kind, message, loc = problem["type"], problem["msg"], problem["loc"]
-    if kind == "extra_forbidden" and len(loc) == 1:  # deeper ones have been answered by the model they belong to
-        kind, message = "unknown_key", unknown("key", str(loc[0]), keys)
-    custom = PydanticCustomError("uan_da", "{message}", {"message": message})
-    return InitErrorDetails(type=custom, loc=loc, input=problem["input"])
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
-class Block:
-    """A thing of a recipe: its name, the object that the name stands for, and its complete, validated options."""
+class Block(Generic[T]):
+    """A thing of a recipe: its name, the object that the name stands for, and its complete, validated options.
+
+    A subclass is one kind of thing, such as a norm. Its own fields are the keys that every block of this kind has
+    beside the options, such as a norm's ``where``. ``T`` is what the object returns when it is called.
+    """
+
+    names: ClassVar[Names]
+    """The names that the block can have."""
+    default_name: ClassVar[str | None] = None
+    """The name where a recipe leaves the block out."""
 
     name: str
-    target: Callable[..., Any]
-    options: Mapping[str, Any] = field(default_factory=dict)
-    keys: Mapping[str, Any] = field(default_factory=dict)
-    """Keys that every block of this kind has beside the options, such as a norm's ``where``."""
+    target: Callable[..., T]
+    options: Mapping[str, Any]
 
-    def __call__(self, *args: Any) -> Any:
+    def __call__(self, *args: Any) -> T:
         """Build or call the thing: positional arguments from the caller, options from the recipe."""
         return self.target(*args, **self.options)
+
+    @property
+    def keys(self) -> dict[str, Any]:
+        """The keys beside the options. Where an option has a key's name, it takes the key's place."""
+        return {key: self.__dict__[key] for key in _keys(type(self)) if key not in self.options}
 
     def to_dict(self) -> dict[str, Any]:
         """The block as a recipe writes it, every option spelled out."""
         return {"name": self.name, **{key: _plain(value) for key, value in self.keys.items()}, **self.options}
 
+    @classmethod
+    def default(cls) -> Self:
+        """The block of :attr:`default_name`, all options at their defaults."""
+        return cls.parse(cls.default_name)
 
-def _plain(value: Any) -> Any:
-    """A key's value as YAML has it; it may be a list of blocks."""
-    return [item.to_dict() for item in value] if isinstance(value, tuple) else value
+    @classmethod
+    def parse(cls, value: Any) -> Self:
+        """The block that ``value`` describes: a name, or a mapping with a ``name``.
 
-
-def block(names: Names, base: type[Strict] = Strict) -> Any:
-    """The annotation of a recipe's key that holds a block of ``names``; ``base`` has the keys beside its options."""
-
-    def resolve(value: Any) -> Block:
-        if isinstance(value, Block):
+        Raises:
+            ValueError: there is no such name, or its object has no options that can be read.
+            ValidationError: a key or an option is wrong.
+        """
+        if isinstance(value, cls):
             return value
         given = {"name": value} if isinstance(value, str) else value
         if not isinstance(given, Mapping) or not isinstance(given.get("name"), str):
-            raise ValueError(f"expected the name of a {names.kind}, or a mapping with a 'name'")
-        rest = {key: item for key, item in given.items() if key != "name"}
-        target = names.load(given["name"])
+            raise ValueError(f"expected the name of a {cls.names.kind}, or a mapping with a 'name'")
+        target = cls.load(given["name"])
+        validated = _schema(cls, given["name"], target).model_validate({k: v for k, v in given.items() if k != "name"})
+        values = dict(validated)
+        own, defaults = options_of(target), cls.defaults_of(target)
+        keys = {key: values.pop(key) for key in _keys(cls) if key not in own}
+        keys = {key: defaults.get(key) if value is None else value for key, value in keys.items()}
+        return cls(given["name"], target, values, **keys)
+
+    @classmethod
+    def load(cls, name: str) -> Any:
+        """The object of that name. A subclass may refuse it.
+
+        Raises:
+            ValueError: the name is unknown, or its object is none of the kind. Pydantic collects it with the other
+                mistakes of the recipe.
+        """
         try:
-            model = options_model(target, base)
-        except (TypeError, ValueError, NameError, AttributeError) as error:
-            raise ValueError(
-                f"{given['name']!r} is no {names.kind}: expected a class, or a function, whose keyword-only parameters "
-                f"are its options ({error})"
-            ) from error
-        validated = model.model_validate(rest)
-        fields = {name: getattr(validated, name) for name in type(validated).model_fields}
-        own = options_of(target)
-        keys = {name: fields.pop(name) for name in base.model_fields if name not in own}
-        for name in [name for name, value in keys.items() if value is None]:  # the thing's own default, if it has one
-            keys[name] = getattr(target, name, None)
-        return Block(given["name"], target, fields, keys)
+            return cls.names.load(name)
+        except UserError as error:
+            raise ValueError(str(error)) from error
 
-    return Annotated[Any, BeforeValidator(_as_value_error(resolve)), PlainSerializer(Block.to_dict)]
+    @classmethod
+    def defaults_of(cls, target: Any) -> Mapping[str, Any]:
+        """The keys that ``target`` itself has a default for."""
+        return {}
 
-
-def options_model(target: Callable[..., Any], base: type[Strict] = Strict) -> type[Strict]:
-    """A model of the options of ``target``, with their annotations and defaults, on top of ``base``."""
-    function = target.__init__ if inspect.isclass(target) else target
-    hints = get_type_hints(function, include_extras=True)
-    fields: dict[str, Any] = {
-        name: (hints.get(name, Any), ... if parameter.default is parameter.empty else parameter.default)
-        for name, parameter in options_of(target).items()
-    }
-    return create_model(getattr(target, "__name__", "Options"), __base__=base, **fields)
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        """Any pydantic model can have a block as its field."""
+        serialization = core_schema.plain_serializer_function_ser_schema(
+            cls.to_dict, return_schema=core_schema.dict_schema()
+        )
+        return core_schema.no_info_plain_validator_function(cls.parse, serialization=serialization)
 
 
 def options_of(target: Callable[..., Any]) -> dict[str, inspect.Parameter]:
@@ -119,13 +107,28 @@ def options_of(target: Callable[..., Any]) -> dict[str, inspect.Parameter]:
     return {name: parameter for name, parameter in parameters.items() if parameter.kind is parameter.KEYWORD_ONLY}
 
 
-def _as_value_error(resolve: Callable[[Any], Block]) -> Callable[[Any], Block]:
-    """``resolve`` with an unknown name as a ``ValueError``, which pydantic collects with the other mistakes."""
+def _schema(cls: type[Block[Any]], name: str, target: Callable[..., Any]) -> type[Strict]:
+    """A model of the keys of ``cls`` and the options of ``target``, with their annotations and defaults."""
+    try:
+        hints = get_type_hints(target.__init__ if inspect.isclass(target) else target, include_extras=True)
+        options: dict[str, Any] = {
+            option: (hints.get(option, Any), ... if parameter.default is parameter.empty else parameter.default)
+            for option, parameter in options_of(target).items()
+        }
+        return create_model(name, __base__=Strict, **(_keys(cls) | options))
+    except (TypeError, ValueError, NameError, AttributeError) as error:
+        raise ValueError(
+            f"{name!r} is no {cls.names.kind}: expected a class, or a function, whose keyword-only parameters "
+            f"are its options ({error})"
+        ) from error
 
-    def wrapped(value: Any) -> Block:
-        try:
-            return resolve(value)
-        except UserError as error:
-            raise ValueError(str(error)) from error
 
-    return wrapped
+def _keys(cls: type[Block[Any]]) -> dict[str, Any]:
+    """The annotations and defaults of the fields that ``cls`` adds to :class:`Block`."""
+    hints, common = get_type_hints(cls, include_extras=True), {field.name for field in fields(Block)}
+    return {field.name: (hints[field.name], field.default) for field in fields(cls) if field.name not in common}
+
+
+def _plain(value: Any) -> Any:
+    """A key's value as YAML has it; it may be a list of blocks."""
+    return [item.to_dict() for item in value] if isinstance(value, tuple) else value

@@ -7,8 +7,7 @@ from pydantic import ValidationError
 
 from uan_da.errors import UserError
 from uan_da.names import unknown
-from uan_da.recipe.overrides import apply_overrides
-from uan_da.recipe.per_method import methods_of
+from uan_da.recipe.overrides import apply_overrides, methods_of
 from uan_da.recipe.schema import Recipe
 from uan_da.recipe.source import Source, read_yaml
 from uan_da.shipped import shipped

@@ -1,12 +1,26 @@
-"""``norm=bn method.trade_off=0.5 train.epochs=2``: a recipe changed on the command line."""
+"""Changes to a recipe before it is checked: those of the command line, and those that it makes itself for its method.
+
+The command line gives texts: ``norm=bn method.trade_off=0.5 train.epochs=2``. The recipe's own key ``per_method`` says
+what differs for a method, as the protocols of papers do (rates, schedules, bottlenecks):
+
+.. code-block:: yaml
+
+    per_method:
+      mdd: {train: {optimizer: {lr: 4e-3}}, bottleneck: {features: 1024}}
+"""
 
 from collections.abc import Iterable
 from typing import Any
 
 from uan_da.errors import UserError
-from uan_da.recipe.mapping_form import BLOCKS, mapping_form
-from uan_da.recipe.per_method import apply_per_method
-from uan_da.recipe.source import Source, parse_value
+from uan_da.names import METHODS, unknown
+from uan_da.recipe.schema import Recipe
+from uan_da.recipe.source import KeyPath, Source, parse_value
+
+BLOCKS = ("backbone", "norm", "method", "train.optimizer", "train.schedule", "selection.validator")
+"""Keys whose value has a name and options."""
+
+PER_METHOD = "per_method"
 
 
 def apply_overrides(source: Source, overrides: Iterable[str]) -> None:
@@ -16,15 +30,71 @@ def apply_overrides(source: Source, overrides: Iterable[str]) -> None:
     the method that it ends with goes in right after that method's name.
 
     Raises:
-        UserError: a text has no ``=``, or goes through a key that holds no mapping.
+        UserError: a text has no ``=``, or goes through a key that holds no mapping; or ``per_method`` names no method.
     """
     pairs = sorted((_split(text) for text in overrides), key=lambda pair: (pair[0] != "method", pair[0] not in BLOCKS))
     methods = [pair for pair in pairs if pair[0] == "method"]
     for key, value in methods:
         _set(source, key, value)
-    apply_per_method(source)
+    _apply_per_method(source)
     for key, value in pairs[len(methods) :]:
         _set(source, key, value)
+
+
+def methods_of(source: Source) -> list[str]:
+    """The methods that a recipe has something to say of; UserError where it names none that exists."""
+    changes = source.data.get(PER_METHOD) or {}
+    where = source.place((PER_METHOD,))
+    if not isinstance(changes, dict) or not all(isinstance(change, dict) for change in changes.values()):
+        raise UserError(f"{where}: {PER_METHOD}: expected a mapping from a method's name to keys of the recipe")
+    for name in changes:
+        if name not in METHODS.targets and ":" not in str(name):
+            where = source.place((PER_METHOD, name))
+            raise UserError(f"{where}: {PER_METHOD}: {unknown('method', str(name), METHODS.targets)}")
+    return list(changes)
+
+
+def _apply_per_method(source: Source) -> None:
+    """Merge what ``source`` says of its method into it; the key itself is gone afterwards.
+
+    Mappings are merged key by key; a block that gets another name is replaced.
+    """
+    known = methods_of(source)
+    changes = source.data.pop(PER_METHOD, None)
+    method = source.data.get("method")
+    name = method.get("name") if isinstance(method, dict) else method
+    if name in known:
+        _move_places(source, (PER_METHOD, str(name)))
+        source.data["method"] = _mapping_form("method", method)
+        _merge(source.data, changes[name])
+    for place in [place for place in source.places if place[0] == PER_METHOD]:
+        del source.places[place]
+
+
+def _merge(data: dict[str, Any], change: dict[str, Any], path: tuple[str, ...] = ()) -> None:
+    for key, value in change.items():
+        here = (*path, str(key))
+        old = _mapping_form(".".join(here), data.get(key)) if isinstance(value, dict) else None
+        renamed = isinstance(old, dict) and "name" in value and old.get("name") != value["name"]
+        if isinstance(old, dict) and not renamed:
+            data[key] = old
+            _merge(old, value, here)
+        else:
+            data[key] = value
+
+
+def _move_places(source: Source, prefix: KeyPath) -> None:
+    """A key that was changed is found where the change was written."""
+    moved = {place[len(prefix) :]: where for place, where in source.places.items() if place[: len(prefix)] == prefix}
+    source.places.update({place: where for place, where in moved.items() if place})
+
+
+def _split(text: str) -> tuple[str, Any]:
+    key, equals, value = text.partition("=")  # at the first =, for the value may hold more
+    if not equals or not key or not all(key.split(".")):
+        raise UserError(f"command line: {text!r}: expected KEY=VALUE, such as train.epochs=2")
+    block = key.removesuffix(".name")
+    return (block if block in BLOCKS else key), parse_value(value)
 
 
 def _set(source: Source, key: str, value: Any) -> None:
@@ -41,21 +111,13 @@ def _set(source: Source, key: str, value: Any) -> None:
 
 def _named(old: Any, name: str) -> Any:
     """A block of that name: the old one where it has it."""
-    return old if _name(old) == name else {"name": name}
-
-
-def _split(text: str) -> tuple[str, Any]:
-    key, equals, value = text.partition("=")  # at the first =, for the value may hold more
-    if not equals or not key or not all(key.split(".")):
-        raise UserError(f"command line: {text!r}: expected KEY=VALUE, such as train.epochs=2")
-    block = key.removesuffix(".name")
-    return (block if block in BLOCKS else key), parse_value(value)
+    return old if (old.get("name") if isinstance(old, dict) else old) == name else {"name": name}
 
 
 def _descend(data: dict[str, Any], path: list[str], key: str) -> dict[str, Any]:
     for depth, part in enumerate(path):
         here = ".".join(path[: depth + 1])
-        child = mapping_form(here, data[part]) if part in data else mapping_form(here, None) or {}
+        child = _mapping_form(here, data[part]) if part in data else _mapping_form(here, None) or {}
         data[part] = child
         if not isinstance(child, dict):
             raise UserError(f"command line: {key}: {here!r} holds a value, not keys")
@@ -63,5 +125,19 @@ def _descend(data: dict[str, Any], path: list[str], key: str) -> dict[str, Any]:
     return data
 
 
-def _name(block: Any) -> Any:
-    return block.get("name") if isinstance(block, dict) else block
+def _mapping_form(key: str, value: Any) -> Any:
+    """The value of ``key`` as a mapping, where it is a block's name, so that a key can be put into it: ``sgd`` is
+    ``{name: sgd}``; a block that is left out has its default's."""
+    if key not in BLOCKS:
+        return value
+    name = _default_name(key) if value is None else value
+    return {"name": name} if isinstance(name, str) else value
+
+
+def _default_name(key: str) -> str | None:
+    *parents, last = key.split(".")
+    model: Any = Recipe
+    for part in parents:
+        model = model.model_fields[part].annotation
+    name: str | None = model.model_fields[last].annotation.default_name
+    return name

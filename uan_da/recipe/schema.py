@@ -6,175 +6,32 @@ from pydantic import (
     BeforeValidator,
     Field,
     NonNegativeInt,
-    PlainSerializer,
-    PositiveFloat,
     PositiveInt,
     ValidationInfo,
     field_validator,
     model_validator,
 )
 
-from uan_da.names import AUGMENTATIONS, BACKBONES, METHODS, NORMS, OPTIMIZERS, SCHEDULES, VALIDATORS
-from uan_da.recipe.block import Block, Strict, block
-
-
-class TaskName(Strict):
-    """``source:target``; several sources are joined by ``+``: ``mnist+usps:svhn``. One domain alone, ``cifar10``, is
-    classification without adaptation: it is its own target."""
-
-    sources: tuple[str, ...]
-    target: str
-
-    def __str__(self) -> str:
-        return self.target if self.alone else f"{'+'.join(self.sources)}:{self.target}"
-
-    @property
-    def alone(self) -> bool:
-        """Whether the task is one domain, with nothing to adapt to."""
-        return self.sources == (self.target,)
-
-    @property
-    def domains(self) -> tuple[str, ...]:
-        """All domains, the target last: a domain's place here is its index."""
-        return self.sources if self.alone else (*self.sources, self.target)
-
-
-def parse_task(text: Any) -> TaskName:
-    """``A:B``, ``A→B``, ``A+B:C`` or ``A`` alone as a task; ValueError where it is none."""
-    if isinstance(text, TaskName):
-        return text
-    if not isinstance(text, str):
-        raise ValueError(f"expected SOURCE:TARGET, but got {text!r}")
-    left, colon, target = text.replace("→", ":").partition(":")
-    sources = tuple(name.strip() for name in left.split("+"))
-    target = target.strip()
-    if not colon and len(sources) == 1 and sources[0]:
-        return TaskName(sources=sources, target=sources[0])
-    if not colon or not target or not all(sources) or ":" in target:
-        raise ValueError(f"expected SOURCE:TARGET (several sources: A+B:TARGET), but got {text!r}")
-    if len({*sources, target}) <= len(sources):
-        raise ValueError(f"a domain stands twice in {text!r}")
-    return TaskName(sources=sources, target=target)
-
-
-class Input(Strict):
-    """How an image becomes the network's input: said, not guessed."""
-
-    size: PositiveInt = 32
-    """Side in pixels; images of another size are resized (bilinear, antialiased)."""
-    crop: PositiveInt | None = None
-    """The network sees the centre of that side, where an augmentation has not cropped the image already."""
-    channels: Literal[1, 3] = 3
-    """Grey images are repeated over three channels, colour images become luminance for one."""
-    mean: float | tuple[float, float, float] = 0.5
-    std: Annotated[float, Field(gt=0)] | tuple[float, float, float] = 0.5
-    """The network sees (x − mean) / std, x in [0, 1]."""
-
-    @property
-    def side(self) -> int:
-        """Side of what the network sees."""
-        return self.crop or self.size
-
-    @model_validator(mode="after")
-    def _fits_an_image(self) -> Self:
-        if self.side > self.size:
-            raise ValueError(f"'crop' {self.crop} is larger than 'size' {self.size}")
-        for name, value in (("mean", self.mean), ("std", self.std)):
-            if isinstance(value, tuple) and self.channels != len(value):
-                raise ValueError(
-                    f"{name!r} has {len(value)} numbers, and 'channels' is {self.channels}: give one number"
-                )
-        if isinstance(self.std, tuple) and not all(value > 0 for value in self.std):
-            raise ValueError(f"'std' must be greater than 0 in every channel, but is {list(self.std)}")
-        return self
-
-
-class BackboneKeys(Strict):
-    """Keys of every backbone beside its own options."""
-
-    weights: str = "none"
-    """What it starts from: ``none``; ``default``, the published weights; the name of other published ones, such as
-    ``IMAGENET1K_V1``; or the path of a state dict, ``.pt``, ``.pth`` or ``.safetensors``."""
-
-
-Probability = Annotated[float, Field(ge=0, lt=1)]
-
-
-class Bottleneck(Strict):
-    """The layer between backbone and head: linear, BatchNorm, activation, dropout."""
-
-    features: PositiveInt = 256
-    norm: bool = True
-    """BatchNorm, which stays one: the recipe's ``norm`` is the backbone's."""
-    activation: Literal["relu", "none"] = "relu"
-    dropout: Probability = 0.0
-    init_std: PositiveFloat | None = None
-    """Initial weights from N(0, std²), biases 0.  [default: PyTorch's]"""
-
-
-class Head(Strict):
-    """The classifier on the features: a linear layer, behind hidden ones (linear, BatchNorm, ReLU)."""
-
-    hidden: tuple[PositiveInt, ...] = ()
-    """Widths of the hidden layers."""
-    norm: bool = False
-    """BatchNorm after each hidden layer."""
-    dropout: Probability | tuple[Probability, ...] = 0.0
-    """In front of each linear layer, first to last; one number: in front of all but the first."""
-    init_std: PositiveFloat | None = None
-    """Initial weights from N(0, std²), biases 0.  [default: PyTorch's]"""
-
-    @property
-    def dropouts(self) -> tuple[float, ...]:
-        """One for each linear layer."""
-        return self.dropout if isinstance(self.dropout, tuple) else (0.0, *(self.dropout for _ in self.hidden))
-
-    @model_validator(mode="after")
-    def _dropout_has_a_place(self) -> Self:
-        layers = len(self.hidden) + 1
-        if isinstance(self.dropout, tuple) and len(self.dropout) != layers:
-            raise ValueError(f"'dropout' needs one number, or one for each of the {layers} linear layers")
-        if not self.hidden and self.dropout and not isinstance(self.dropout, tuple):
-            raise ValueError("'dropout' stands between layers, and there is no 'hidden' one: see bottleneck.dropout")
-        return self
-
-
-class NormKeys(Strict):
-    """Keys of every norm beside its own options."""
-
-    where: str = "all"
-    """Which normalisation layers: ``all``, ``first``, ``last``, ``input`` or ``re:PATTERN`` over module names."""
-    input: Literal["none", "instance"] = "none"
-    """``instance`` puts instance normalisation in front of the network."""
-
-    @model_validator(mode="after")
-    def _one_norm_in_front(self) -> Self:
-        if self.where == "input" and self.input == "instance":
-            raise ValueError(
-                "'where: input' and 'input: instance' both put a norm in front of the network: leave one out"
-            )
-        return self
-
-
-class MethodKeys(Strict):
-    """Keys of every method beside its own options."""
-
-    routing: Literal["joint", "separate"] | None = None
-    """Source and target in one forward, with shared batch statistics, or in one each.  [default: the paper's way]"""
-    pretrain_epochs: NonNegativeInt | None = None
-    """Epochs before the method's own, on top of ``train``: on the source alone, or what the method pre-trains with (in
-    DIRT-T, VADA).  [default: the paper's]"""
-    pretrain_lr: PositiveFloat | None = None
-    """The learning rate of those epochs.  [default: the optimizer's]"""
-    then: tuple[block(METHODS), ...] = ()  # type: ignore[valid-type]
-    """Other methods whose terms are added to the loss; they share the forward."""
+from uan_da.recipe.blocks import (
+    AugmentationBlock,
+    BackboneBlock,
+    MethodBlock,
+    NormBlock,
+    OptimizerBlock,
+    ScheduleBlock,
+    ValidatorBlock,
+)
+from uan_da.recipe.network import Bottleneck, Head, Input
+from uan_da.recipe.published import Published, published_rows
+from uan_da.recipe.strict import Strict
+from uan_da.recipe.task_name import Task
 
 
 class Augment(Strict):
     """The views of a training image; each list is applied in order, to whole batches, with one draw per image."""
 
-    weak: tuple[block(AUGMENTATIONS), ...] = ()  # type: ignore[valid-type]
-    strong: tuple[block(AUGMENTATIONS), ...] = ()  # type: ignore[valid-type]
+    weak: tuple[AugmentationBlock, ...] = ()
+    strong: tuple[AugmentationBlock, ...] = ()
 
 
 class Batch(Strict):
@@ -199,8 +56,8 @@ class Train(Strict):
     steps_per_epoch: PositiveInt | None = None
     """Default: one pass over the source."""
     batch: Batch = Batch()
-    optimizer: block(OPTIMIZERS) = Field(default="adam", validate_default=True)  # type: ignore[valid-type]
-    schedule: block(SCHEDULES) = Field(default="constant", validate_default=True)  # type: ignore[valid-type]
+    optimizer: OptimizerBlock = Field(default_factory=OptimizerBlock.default)
+    schedule: ScheduleBlock = Field(default_factory=ScheduleBlock.default)
     warm_up: NonNegativeInt = 0
     """Steps over which the learning rate rises to what the schedule says, in a straight line."""
     ema: Annotated[float, Field(gt=0, lt=1)] | None = None
@@ -218,7 +75,7 @@ class Train(Strict):
 class Selection(Strict):
     """Which checkpoint, beside the last, is kept: the best by a score that needs no target label."""
 
-    validator: block(VALIDATORS) = Field(default="information_maximization", validate_default=True)  # type: ignore[valid-type]
+    validator: ValidatorBlock = Field(default_factory=ValidatorBlock.default)
     holdout: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """Part of each source's training images, class by class, that is not trained on but kept for the validators that
     read labelled source images; at 0 those read the training images themselves, and are too hopeful."""
@@ -235,53 +92,19 @@ class Evaluation(Strict):
     images (AdaBN's step, for any norm that has them); the source keeps its own."""
 
 
-class Published(Strict):
-    """A figure that somebody else published, to stand beside ours with its source and its protocol."""
-
-    method: str
-    """As its source calls it: it need not be one of ours."""
-    norm: str | None = None
-    task: Annotated[TaskName, BeforeValidator(parse_task), PlainSerializer(str)]
-    accuracy: Annotated[float, Field(gt=1, le=100)]
-    """Of the target's test images, in percent."""
-    source: str
-    """Where it was read: a paper, a table, a repository."""
-    protocol: str
-    """What a reader must know to compare: backbone, length, runs."""
-    oracle: bool
-    """Whether the checkpoint was chosen by target labels."""
-
-
-def published_rows(value: Any) -> Any:
-    """A table ``{source, protocol, oracle, accuracy: {METHOD+NORM: {TASK: figure}}}`` as the rows it stands for."""
-    rows: list[Any] = []
-    for item in value if isinstance(value, list) else []:
-        table = item.get("accuracy") if isinstance(item, dict) else None
-        if not isinstance(table, dict):
-            rows.append(item)
-            continue
-        for name, figures in table.items():
-            method, _, norm = str(name).partition("+")
-            rows += [
-                {**item, "method": method, "norm": norm or None, "task": task, "accuracy": figure}
-                for task, figure in (figures.items() if isinstance(figures, dict) else [(None, figures)])
-            ]
-    return rows if isinstance(value, list) else value
-
-
 class Recipe(Strict):
     """One training, complete: task, backbone, norm, method, schedule, seed."""
 
     version: Literal[1] = Field(default=1, alias="schema")
     description: str = ""
     dataset: str
-    task: Annotated[TaskName, BeforeValidator(parse_task), PlainSerializer(str)]
+    task: Task
     input: Input = Input()
-    backbone: block(BACKBONES, BackboneKeys)  # type: ignore[valid-type]
+    backbone: BackboneBlock
     bottleneck: Bottleneck | None = None
     head: Head = Head()
-    norm: block(NORMS, NormKeys) = Field(default="bn", validate_default=True)  # type: ignore[valid-type]
-    method: block(METHODS, MethodKeys) = Field(default="source_only", validate_default=True)  # type: ignore[valid-type]
+    norm: NormBlock = Field(default_factory=NormBlock.default)
+    method: MethodBlock = Field(default_factory=MethodBlock.default)
     augment: Augment = Augment()
     train: Train
     selection: Selection = Field(default_factory=Selection)
@@ -294,29 +117,13 @@ class Recipe(Strict):
 
     @field_validator("method")
     @classmethod
-    def _method_fits(cls, method: Block, info: ValidationInfo) -> Block:
-        """What a method cannot do is refused with the reason."""
-        for each in (method, *method.keys["then"]):
-            if getattr(each.target, "source_free", False):
-                raise ValueError(
-                    f"{each.name!r} does not train: it adapts a trained run to images, "
-                    f"uan-da adapt RUN IMAGES_FOLDER --method {each.name}"
-                )
-        task, transfers = info.data.get("task"), hasattr(method.target, "transfer")
-        if task and task.alone and getattr(method.target, "uses_target", True):
+    def _has_a_target(cls, method: MethodBlock, info: ValidationInfo) -> MethodBlock:
+        task = info.data.get("task")
+        if task and task.alone and method.target.uses_target:
             raise ValueError(
                 f"{method.name!r} adapts to a target, and the task {task} has none: "
                 f"use source_only, or a task {task}:TARGET"
             )
-        if method.keys.get("pretrain_lr") is not None and method.keys.get("pretrain_epochs") is None:
-            raise ValueError(
-                f"{method.name!r} has no pre-training for 'pretrain_lr': give 'pretrain_epochs', or train.optimizer.lr"
-            )
-        if not transfers and (method.keys.get("routing") or method.keys["then"]):
-            raise ValueError(f"{method.name!r} makes its own forwards: 'routing' and 'then' have no meaning for it")
-        for added in method.keys["then"]:
-            if not hasattr(added.target, "transfer"):
-                raise ValueError(f"{added.name!r} makes its own forwards, and cannot be added to {method.name!r}")
         return method
 
     @model_validator(mode="after")
@@ -335,18 +142,10 @@ class Recipe(Strict):
         """Images of the smallest forward of a step; None where the method alone knows."""
         method, batch = self.method, self.train.batch
         source = batch.source * len(self.task.sources)
-        if "separate" in (method.keys.get("routing"), method.options.get("routing")):
+        if "separate" in (method.routing, method.options.get("routing")):
             return min(source, batch.target)
-        pretrains = method.keys.get("pretrain_epochs") and not hasattr(method.target, "pretrain_loss")
-        return source if pretrains or not getattr(method.target, "uses_target", True) else None
-
-    @property
-    def target_index(self) -> int:
-        """The number by which norms know the target: the last source's, where the method is shown no target image, for
-        then nothing has trained a branch of the target's own. (TransNorm evaluates all images by that branch.)"""
-        last = len(self.task.domains) - 1
-        own = getattr(self.method.target, "uses_target", True) or self.norm.name == "transnorm"
-        return last if own else max(0, last - 1)
+        source_alone = method.pretrain_epochs and not method.target.pretrains_with_target
+        return source if source_alone or not method.target.uses_target else None
 
     def to_dict(self) -> dict[str, Any]:
         """The recipe as YAML holds it, every default spelled out."""

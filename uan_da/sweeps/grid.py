@@ -8,7 +8,7 @@ from pathlib import Path
 
 from uan_da.errors import UserError
 from uan_da.recipe import Recipe, load_recipe
-from uan_da.recipe.schema import Published
+from uan_da.recipe.published import Published
 from uan_da.sweeps.address import Addresses
 from uan_da.sweeps.all_tasks import all_tasks
 

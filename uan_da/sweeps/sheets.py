@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
-from uan_da.recipe.schema import Published
+from uan_da.recipe.published import Published
 from uan_da.sweeps.statistics import Difference, Summary
 from uan_da.sweeps.table import AVERAGE, Row, Table, negative_transfer
 

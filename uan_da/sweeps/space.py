@@ -8,8 +8,8 @@ from typing import Annotated, Any, Self
 from pydantic import Field, TypeAdapter, ValidationError, model_validator
 
 from uan_da.errors import UserError
-from uan_da.recipe.block import Strict
 from uan_da.recipe.source import read_yaml
+from uan_da.recipe.strict import Strict
 
 Value = bool | int | float | str
 

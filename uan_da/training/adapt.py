@@ -1,8 +1,9 @@
 """A trained run, adapted to a folder of unlabelled images: a new run folder."""
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from pydantic import ValidationError
@@ -14,14 +15,15 @@ from uan_da.errors import UserError
 from uan_da.evaluation.before_after import before_after
 from uan_da.evaluation.predict import NonFiniteAnswers, Predictions, predict
 from uan_da.files import whole_file, write_json
-from uan_da.methods.source_free import SourceFree, Target
+from uan_da.methods.method import SourceFreeMethod
+from uan_da.methods.target import Target
 from uan_da.names import METHODS
 from uan_da.recipe import Block
-from uan_da.recipe.block import Strict, block
 from uan_da.recipe.load import describe_problems
 from uan_da.recipe.overrides import apply_overrides
 from uan_da.recipe.schema import Evaluation
 from uan_da.recipe.source import Source
+from uan_da.recipe.strict import Strict
 from uan_da.seeding import fold
 from uan_da.training.checkpoint import Manifest
 from uan_da.training.device import choose_device
@@ -32,11 +34,30 @@ from uan_da.training.run import Run, check_folder
 from uan_da.training.trained import Trained, answers_table
 
 
+@dataclass(frozen=True)
+class SourceFreeBlock(Block[SourceFreeMethod]):
+    """A method that adapts a trained run: called with the model and the number of classes, it is built."""
+
+    names: ClassVar = METHODS
+
+    @classmethod
+    def load(cls, name: str) -> Any:
+        """The class of that name; ValueError where it needs a source."""
+        target = super().load(name)
+        if not issubclass(target, SourceFreeMethod):
+            able = [each for each in METHODS.targets if issubclass(METHODS.load(each), SourceFreeMethod)]
+            raise ValueError(
+                f"method {name!r} needs labelled source images: train with it. Without a source there are: "
+                f"{', '.join(able)}"
+            )
+        return target
+
+
 class _Options(Strict):
-    method: block(METHODS)  # type: ignore[valid-type]
+    method: SourceFreeBlock
 
 
-def source_free_method(name: str, options: Iterable[str] = ()) -> Block:
+def source_free_method(name: str, options: Iterable[str] = ()) -> SourceFreeBlock:
     """The method of that name with ``options`` such as ``method.lr=1e-3``.
 
     Raises:
@@ -45,19 +66,12 @@ def source_free_method(name: str, options: Iterable[str] = ()) -> Block:
     source = Source("command line", {"method": {"name": name}})
     apply_overrides(source, options)
     try:
-        method: Block = _Options.model_validate(source.data).method
+        return _Options.model_validate(source.data).method
     except ValidationError as error:
         raise UserError(describe_problems(source, error)) from None
-    if not getattr(method.target, "source_free", False):
-        able = [each for each in METHODS.targets if getattr(METHODS.load(each), "source_free", False)]
-        raise UserError(
-            f"method {method.name!r} needs labelled source images: train with it. Without a source there are: "
-            f"{', '.join(able)}"
-        )
-    return method
 
 
-def default_folder(run: Run, method: Block) -> Path:
+def default_folder(run: Run, method: SourceFreeBlock) -> Path:
     """``RUN-METHOD``, beside the run."""
     folder = run.folder if run.folder.name not in ("", "..") else run.folder.resolve()
     return folder.with_name(f"{folder.name}-{method.name.replace(':', '_')}")
@@ -66,7 +80,7 @@ def default_folder(run: Run, method: Block) -> Path:
 def adapt_run(
     run: Run,
     folder: Path,
-    method: Block,
+    method: SourceFreeBlock,
     out: Path,
     *,
     checkpoint: str = "last",
@@ -131,7 +145,7 @@ def check_out(out: Path, run: Run, folder: Path, overwrite: bool) -> None:
     Run(out).check_replaceable()
 
 
-def _adapt(trained: Trained, method: Block, images: ImageFiles) -> tuple[Predictions, Predictions]:
+def _adapt(trained: Trained, method: SourceFreeBlock, images: ImageFiles) -> tuple[Predictions, Predictions]:
     """The answers before and after; the network of ``trained`` is adapted in place."""
     recipe, model = trained.recipe, trained.model
     (stored,) = store([images], recipe.input, trained.device)
@@ -140,7 +154,7 @@ def _adapt(trained: Trained, method: Block, images: ImageFiles) -> tuple[Predict
     before = predict(model, stored, recipe.input, trained.domain)
     with torch.random.fork_rng():
         torch.manual_seed(fold(recipe.seed, "adapt"))
-        built: SourceFree = method(model, len(trained.classes))
+        built = method(model, len(trained.classes))
         own = built.adapt(model, target)
     try:
         after = predict(model, stored, recipe.input, trained.domain) if own is None else _as_predictions(own, before)

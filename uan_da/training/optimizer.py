@@ -8,6 +8,9 @@ import torch
 from pydantic import Field
 from torch import nn
 
+from uan_da.models.classifier import Classifier
+from uan_da.norms.affine import FollowsScale
+
 LearningRate = Annotated[float, Field(gt=0)]
 NotNegative = Annotated[float, Field(ge=0)]
 Momentum = Annotated[float, Field(ge=0, lt=1)]
@@ -66,10 +69,11 @@ def parameter_groups(
     Those of a model's ``backbone`` learn at ``backbone_factor`` times the rate, as pretrained layers do beside new
     ones; a layer's ``no_weight_decay`` names the ones that follow the data's scale.
     """
-    pretrained = {layer for module in modules for layer in getattr(module, "backbone", nn.Identity()).modules()}
+    backbones = [module.backbone for module in modules if isinstance(module, Classifier)]
+    pretrained = {layer for backbone in backbones for layer in backbone.modules()}
     groups: dict[tuple[bool, float], list[nn.Parameter]] = {}
     for layer in (layer for module in modules for layer in module.modules()):
-        exempt = getattr(layer, "no_weight_decay", ())
+        exempt = layer.no_weight_decay if isinstance(layer, FollowsScale) else ()
         for name, parameter in layer.named_parameters(recurse=False):
             if parameter.requires_grad:
                 decay = 0.0 if name in exempt else weight_decay

@@ -13,7 +13,7 @@ from uan_da.data.fingerprint import differences, fingerprint
 from uan_da.errors import DataWarning, UserError
 from uan_da.files import read_json
 from uan_da.recipe import Recipe
-from uan_da.recipe.schema import Input
+from uan_da.recipe.network import Input
 
 
 @dataclass(frozen=True)

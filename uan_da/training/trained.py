@@ -10,6 +10,7 @@ import torch
 
 from uan_da.data.image_files import ImageFiles
 from uan_da.data.images import decode
+from uan_da.data.task import target_index
 from uan_da.evaluation.predict import BATCH, NonFiniteAnswers, Predictions, predict
 from uan_da.models.classifier import Classifier, build_model
 from uan_da.recipe import Recipe
@@ -41,7 +42,7 @@ class Trained:
     @property
     def domain(self) -> int:
         """The index that images of no known domain get: the target's."""
-        return self.recipe.target_index
+        return target_index(self.recipe)
 
     def classify(self, images: ImageFiles) -> Predictions:
         """Answers on image files, which are decoded a batch at a time.

@@ -3,7 +3,7 @@ import torch
 from torch import Tensor, nn
 
 from uan_da.norms import domain_context
-from uan_da.norms.baselines.transnorm import transnorm
+from uan_da.norms.baselines.transnorm import TransNorm
 
 EPS = 1e-5
 
@@ -23,7 +23,7 @@ def layer_of(channels: int = 4) -> tuple[nn.Module, nn.BatchNorm2d]:
     bn = nn.BatchNorm2d(channels)
     bn.weight.data.normal_()
     bn.bias.data.normal_()
-    return transnorm(bn), bn
+    return TransNorm(bn), bn
 
 
 def test_joint_training_is_the_formula() -> None:
@@ -97,7 +97,7 @@ def test_domains_that_agree_give_twice_batch_norm() -> None:
 
 
 def test_all_sources_are_one_domain() -> None:
-    layer = transnorm(nn.BatchNorm2d(4), num_domains=3)
+    layer = TransNorm(nn.BatchNorm2d(4), num_domains=3)
     x = torch.randn(6, 4, 3, 3)
     with domain_context(layer, torch.tensor([0, 0, 1, 1, 2, 2])):
         layer(x)
@@ -106,4 +106,4 @@ def test_all_sources_are_one_domain() -> None:
 
 def test_running_statistics_are_needed() -> None:
     with pytest.raises(ValueError, match="made without them"):
-        transnorm(nn.BatchNorm2d(4, track_running_stats=False))
+        TransNorm(nn.BatchNorm2d(4, track_running_stats=False))

@@ -1,5 +1,7 @@
 """Transferable normalisation (Wang, Jin, Long, Wang, Jordan, NeurIPS 2019)."""
 
+from typing import ClassVar
+
 import torch
 from torch import Tensor
 
@@ -14,7 +16,7 @@ SOURCE, TARGET = 0, 1
 
 
 class TransNorm(DomainNorm):
-    r"""Each domain by its own statistics, then channels weighted by how alike the domains are in them.
+    r"""TransNorm: statistics per domain, channels weighted by how alike the domains are (Wang et al., NeurIPS 2019).
 
     .. math:: y = (1 + α_c)\,(γ_c z + β_c), \quad z = (x - μ_d) / \sqrt{σ^2_d + ε}, \quad
        α_c = \frac{C\,(1 + d_c)^{-1}}{\sum_j (1 + d_j)^{-1}}, \quad
@@ -29,6 +31,8 @@ class TransNorm(DomainNorm):
         bn: each domain's statistics, and γ and β, start as copies of its own.
         num_domains: sources and target; all sources are one domain here.
     """
+
+    evaluates_by_target: ClassVar[bool] = True
 
     def __init__(self, bn: BatchNorm, *, num_domains: int = 2) -> None:
         if bn.running_mean is None:
@@ -69,8 +73,3 @@ class TransNorm(DomainNorm):
 def _moments(x: Tensor) -> tuple[Tensor, Tensor]:
     var, mean = torch.var_mean(x, (0, *range(2, x.dim())))
     return mean, var
-
-
-def transnorm(bn: BatchNorm, *, num_domains: int = 2) -> TransNorm:
-    """TransNorm: statistics per domain, channels weighted by how alike the domains are (Wang et al., NeurIPS 2019)."""
-    return TransNorm(bn, num_domains=num_domains)

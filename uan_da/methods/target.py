@@ -1,8 +1,7 @@
-"""What every source-free method is: it adapts a trained model to unlabelled target images, and needs nothing else."""
+"""The unlabelled target images that a source-free method adapts a trained model to."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Protocol
 
 import torch
 from torch import Tensor
@@ -13,35 +12,11 @@ from uan_da.data.views import augmented
 from uan_da.errors import UserError
 from uan_da.models.classifier import Classifier, Output
 from uan_da.norms import domain_context
-from uan_da.recipe.schema import Input
+from uan_da.recipe.network import Input
 from uan_da.seeding import generator
 
 BATCH = 256
 """Images of a forward without gradient."""
-
-
-class SourceFree(Protocol):
-    """A source-free method: an ``nn.Module`` that is built as ``Method(model, num_classes, **options)`` with
-    keyword-only options, like any other, and cannot be trained by a recipe: it has no source to train on."""
-
-    source_free: ClassVar[bool]
-    """True: how such a method is known."""
-
-    needs: ClassVar[str]
-    """What it needs, in a few words."""
-
-    def adapt(self, model: Classifier, target: "Target") -> Tensor | None:
-        """Adapt ``model`` to ``target``, in place.
-
-        It may draw from torch's global generator, which its caller has seeded.
-
-        Returns:
-            None where the adapted model, in evaluation mode, has the answers; else the answers themselves:
-            probabilities ``(N, classes)`` in the order of the images.
-
-        Raises:
-            UserError: the model or the images lack what the method adapts or reads.
-        """
 
 
 @dataclass(frozen=True)

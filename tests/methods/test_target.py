@@ -6,9 +6,9 @@ from torch import Tensor, nn
 
 from uan_da.data.images import Images
 from uan_da.errors import UserError
-from uan_da.methods.source_free import Target
+from uan_da.methods.target import Target
 from uan_da.models.classifier import Classifier
-from uan_da.recipe.schema import Input
+from uan_da.recipe.network import Input
 
 
 class Negative:

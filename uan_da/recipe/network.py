@@ -1,0 +1,81 @@
+"""What a recipe says of the network beside its backbone: input, bottleneck, head."""
+
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, PositiveFloat, PositiveInt, model_validator
+
+from uan_da.recipe.strict import Strict
+
+
+class Input(Strict):
+    """How an image becomes the network's input: said, not guessed."""
+
+    size: PositiveInt = 32
+    """Side in pixels; images of another size are resized (bilinear, antialiased)."""
+    crop: PositiveInt | None = None
+    """The network sees the centre of that side, where an augmentation has not cropped the image already."""
+    channels: Literal[1, 3] = 3
+    """Grey images are repeated over three channels, colour images become luminance for one."""
+    mean: float | tuple[float, float, float] = 0.5
+    std: Annotated[float, Field(gt=0)] | tuple[float, float, float] = 0.5
+    """The network sees (x − mean) / std, x in [0, 1]."""
+
+    @property
+    def side(self) -> int:
+        """Side of what the network sees."""
+        return self.crop or self.size
+
+    @model_validator(mode="after")
+    def _fits_an_image(self) -> Self:
+        if self.side > self.size:
+            raise ValueError(f"'crop' {self.crop} is larger than 'size' {self.size}")
+        for name, value in (("mean", self.mean), ("std", self.std)):
+            if isinstance(value, tuple) and self.channels != len(value):
+                raise ValueError(
+                    f"{name!r} has {len(value)} numbers, and 'channels' is {self.channels}: give one number"
+                )
+        if isinstance(self.std, tuple) and not all(value > 0 for value in self.std):
+            raise ValueError(f"'std' must be greater than 0 in every channel, but is {list(self.std)}")
+        return self
+
+
+Probability = Annotated[float, Field(ge=0, lt=1)]
+
+
+class Bottleneck(Strict):
+    """The layer between backbone and head: linear, BatchNorm, activation, dropout."""
+
+    features: PositiveInt = 256
+    norm: bool = True
+    """BatchNorm, which stays one: the recipe's ``norm`` is the backbone's."""
+    activation: Literal["relu", "none"] = "relu"
+    dropout: Probability = 0.0
+    init_std: PositiveFloat | None = None
+    """Initial weights from N(0, std²), biases 0.  [default: PyTorch's]"""
+
+
+class Head(Strict):
+    """The classifier on the features: a linear layer, behind hidden ones (linear, BatchNorm, ReLU)."""
+
+    hidden: tuple[PositiveInt, ...] = ()
+    """Widths of the hidden layers."""
+    norm: bool = False
+    """BatchNorm after each hidden layer."""
+    dropout: Probability | tuple[Probability, ...] = 0.0
+    """In front of each linear layer, first to last; one number: in front of all but the first."""
+    init_std: PositiveFloat | None = None
+    """Initial weights from N(0, std²), biases 0.  [default: PyTorch's]"""
+
+    @property
+    def dropouts(self) -> tuple[float, ...]:
+        """One for each linear layer."""
+        return self.dropout if isinstance(self.dropout, tuple) else (0.0, *(self.dropout for _ in self.hidden))
+
+    @model_validator(mode="after")
+    def _dropout_has_a_place(self) -> Self:
+        layers = len(self.hidden) + 1
+        if isinstance(self.dropout, tuple) and len(self.dropout) != layers:
+            raise ValueError(f"'dropout' needs one number, or one for each of the {layers} linear layers")
+        if not self.hidden and self.dropout and not isinstance(self.dropout, tuple):
+            raise ValueError("'dropout' stands between layers, and there is no 'hidden' one: see bottleneck.dropout")
+        return self
