@@ -75,6 +75,8 @@ def test_a_recipe_composes_methods() -> None:
         (["method=dann", "method.then=[adamatch]"], "'adamatch' makes its own forwards, and cannot be added to 'dann'"),
         (["method=dann", "task=optdigits"], "'dann' adapts to a target, and the task optdigits has none"),
         (["method=dann", "method.then=[nonsense]"], "unknown method"),
+        (["method=dann", "method.then=[{name: mcc, routing: joint}]"], "then.0.routing: unknown key .routing."),
+        (["method=dann", "method.then=[tent]"], "then.0: .tent. does not train"),
         (["method=dann", "method.pretrain_epochs=-1"], "greater than or equal to 0"),
     ],
 )

@@ -62,22 +62,12 @@ class MethodClass(Protocol):
 
 
 @dataclass(frozen=True)
-class MethodBlock(Block[Any]):
-    """A method that a recipe trains: called with the model and the number of classes, it is built."""
+class AddedMethod(Block[Any]):
+    """A method whose terms are added to another's: called with the model and the number of classes, it is built."""
 
     names: ClassVar = METHODS
-    default_name: ClassVar = "source_only"
 
     target: MethodClass
-    routing: Routing | None = None
-    """Source and target in one forward, with shared batch statistics, or in one each.  [default: the paper's way]"""
-    pretrain_epochs: NonNegativeInt | None = None
-    """Epochs before the method's own, on top of ``train``: on the source alone, or what the method pre-trains with (in
-    DIRT-T, VADA).  [default: the paper's]"""
-    pretrain_lr: PositiveFloat | None = None
-    """The learning rate of those epochs.  [default: the optimizer's]"""
-    then: tuple["MethodBlock", ...] = ()
-    """Other methods whose terms are added to the loss; they share the forward."""
 
     @classmethod
     def load(cls, name: str) -> Any:
@@ -86,6 +76,23 @@ class MethodBlock(Block[Any]):
         if target.used_by:
             raise ValueError(f"{name!r} does not train: {target.used_by} {name}")
         return target
+
+
+@dataclass(frozen=True)
+class MethodBlock(AddedMethod):
+    """The method that a recipe trains, and how."""
+
+    default_name: ClassVar = "source_only"
+
+    routing: Routing | None = None
+    """Source and target in one forward, with shared batch statistics, or in one each.  [default: the paper's way]"""
+    pretrain_epochs: NonNegativeInt | None = None
+    """Epochs before the method's own, on top of ``train``: on the source alone, or what the method pre-trains with (in
+    DIRT-T, VADA).  [default: the paper's]"""
+    pretrain_lr: PositiveFloat | None = None
+    """The learning rate of those epochs.  [default: the optimizer's]"""
+    then: tuple[AddedMethod, ...] = ()
+    """Other methods whose terms are added to the loss; they share the forward."""
 
     @classmethod
     def defaults_of(cls, target: MethodClass) -> Mapping[str, Any]:
