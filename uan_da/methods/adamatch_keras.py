@@ -5,16 +5,16 @@ from typing import Annotated, ClassVar
 
 import torch
 from pydantic import Field
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from uan_da.data.batch import DomainBatch, View
-from uan_da.methods.method import Loss, Progress
+from uan_da.methods.method import Loss, Method, Progress
 from uan_da.methods.routing import forward
 from uan_da.models.classifier import Classifier
 
 
-class AdaMatchKeras(nn.Module):
+class AdaMatchKeras(Method):
     r"""Keras's example "Semi-supervision and domain adaptation with AdaMatch", as UAN's notebook runs it.
 
     A control: what the published figures of UAN on MNIST → SVHN were measured with. Where it is not
