@@ -103,8 +103,8 @@ NORMS = Names(
     "norm",
     {
         "bn": "uan_da.norms.batch:batch_norm",
-        "uan": "uan_da.norms.uan_conversion:uan",
-        "uan_paper": "uan_da.norms.uan_conversion:uan_paper",
+        "uan": "uan_da.norms.uan.conversion:uan",
+        "uan_paper": "uan_da.norms.uan.conversion:uan_paper",
         "gn": "uan_da.norms.baselines.group:group_norm",
         "ln": "uan_da.norms.baselines.layer:layer_norm",
         "ln_channel": "uan_da.norms.baselines.layer:channel_layer_norm",

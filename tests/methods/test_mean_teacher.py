@@ -13,7 +13,7 @@ from uan_da.methods.method import Progress
 from uan_da.models.classifier import Classifier
 from uan_da.norms import convert_norm
 from uan_da.norms.baselines.dsbn import dsbn
-from uan_da.norms.uan_conversion import uan
+from uan_da.norms.uan.conversion import uan
 
 HALF = Progress(1, 2)
 

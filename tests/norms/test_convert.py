@@ -12,7 +12,7 @@ from uan_da.errors import UserError
 from uan_da.names import NORMS
 from uan_da.norms import UAN, UAN1d, UAN2d, UAN3d, convert_norm, domain_context, to_batch_norm
 from uan_da.norms.batch import BatchNorm
-from uan_da.norms.uan_conversion import uan
+from uan_da.norms.uan.conversion import uan
 
 OPTIONS = [
     {"num_clusters": k, "assignment": assignment, "scale": scale}
@@ -67,7 +67,7 @@ def test_a_batch_norm_of_every_rank_is_replaced(bn: BatchNorm, x: Tensor, kind: 
     report = convert_norm(model, "uan")
     assert type(model[0]) is kind
     assert not model[0].training
-    assert model[0].sync == isinstance(bn, nn.SyncBatchNorm)
+    assert model[0].options.sync == isinstance(bn, nn.SyncBatchNorm)
     assert relative(model(x), before) < 1e-5
     assert str(report).splitlines() == ["1 norm converted", f"  0: {type(bn).__name__} → {kind.__name__}"]
 
@@ -76,12 +76,11 @@ def test_a_batch_norm_of_every_rank_is_replaced(bn: BatchNorm, x: Tensor, kind: 
 def test_conversion_keeps_the_function_of_a_norm_that_has_seen_data(options: dict[str, object]) -> None:
     bn = seen(nn.BatchNorm2d(6)).eval()
     x = torch.randn(8, 6, 5, 5) * 4 + 2
-    layer = uan(bn, **options).eval()
+    layer = uan(bn, em_rate=0.0, **options).eval()
     assert relative(layer(x), bn(x)) < 1e-5
     clusters = layer.mean.detach().clone()
     assert len(clusters.unique(dim=0)) == options["num_clusters"]
     layer.train()
-    layer.em_rate = 0.0
     layer(x)
     torch.testing.assert_close(layer.mean.detach(), clusters)  # the first batch did not start them again
 
@@ -346,7 +345,7 @@ def test_own_norms_are_given_as_a_function_or_by_their_path() -> None:
     model = Net()
     convert_norm(model, lambda bn, *, groups: nn.GroupNorm(groups, bn.num_features), "first", groups=2)
     assert isinstance(model.stem[1], nn.GroupNorm)
-    convert_norm(model, "uan_da.norms.uan_conversion:uan", "last", num_clusters=3)
+    convert_norm(model, "uan_da.norms.uan.conversion:uan", "last", num_clusters=3)
     assert model.head[1].num_clusters == 3
 
 

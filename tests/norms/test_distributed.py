@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 
 from uan_da.norms.distributed import pool, sum_over_processes
-from uan_da.norms.reference import Moments
+from uan_da.norms.uan.mixture import Moments
 
 ROOT = Path(__file__).parents[2]
 

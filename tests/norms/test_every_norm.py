@@ -24,7 +24,7 @@ from torch.utils.checkpoint import checkpoint
 from torchvision.models.feature_extraction import create_feature_extractor
 
 from uan_da.names import NORMS
-from uan_da.norms import convert_norm, domain_context, frozen_statistics, recalibrate
+from uan_da.norms import convert_norm, domain_context, recalibrate
 
 N = 8
 INDEX = torch.tensor([0, 1] * (N // 2))
@@ -48,8 +48,7 @@ def row(what: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
     TESTED.add(what)
     exceptions = re.findall(r"`(\w+)`", TABLE[what])
     fails = pytest.mark.xfail(strict=True, reason=TABLE[what])
-    pending = pytest.mark.xfail(strict=False, reason="UAN's state is not yet in tensors alone")
-    marks = {name: [fails] if name in exceptions else [pending] * name.startswith("uan") for name in NORMS.targets}
+    marks = {name: [fails] if name in exceptions else [] for name in NORMS.targets}
     return pytest.mark.parametrize("norm", [pytest.param(name, marks=marks[name]) for name in NORMS.targets])
 
 
@@ -170,6 +169,8 @@ def test_averaged_model(norm: str, use_buffers: bool) -> None:
 def test_functional_call(norm: str) -> None:
     model, other = trained(norm), network(norm)
     given, before, x = state(model), state(other), images(seed=7)
+    for name, _ in other.named_parameters():
+        given[name].requires_grad_()  # else they are frozen
     with domain_context(other, INDEX):
         y = functional_call(other, given, (x,))
     torch.testing.assert_close(y, forward(model, x))
@@ -221,8 +222,7 @@ def test_two_forwards_then_a_backward(norm: str) -> None:
     model = network(norm)
     forward(model, images())
     x = images(seed=1).requires_grad_()
-    with frozen_statistics(model):
-        alone = torch.autograd.grad(forward(model, x).square().sum(), x)[0]
+    alone = torch.autograd.grad(forward(copy.deepcopy(model), x).square().sum(), x)[0]
     y = forward(model, x)
     for seed in (2, 3, 4):
         forward(model, images(seed=seed))

@@ -18,7 +18,7 @@ from uan_da.norms import convert_norm, domain_context
 from uan_da.norms.baselines.context import LearnedNorm
 from uan_da.norms.baselines.mixture import MixtureNorm
 from uan_da.norms.domain import DomainNorm
-from uan_da.norms.uan import UAN
+from uan_da.norms.uan.layer import UAN
 
 SOURCE, TARGET = 0, 1
 N = 6
@@ -31,8 +31,8 @@ CELLS = {
 """The columns, and the domains of the samples that they speak of."""
 OPTIONS: dict[str, tuple[str, dict[str, Any]]] = {
     "`bn`": ("bn", {}),
-    "`uan`": ("uan", {"temperature": 1.0}),
-    "`uan`, learned moments": ("uan", {"temperature": 1.0, "moments": "learned"}),
+    "`uan`": ("uan", {"sharpness": 1.0}),
+    "`uan`, learned moments": ("uan", {"sharpness": 1.0, "moments": "learned"}),
     "`uan_paper`": ("uan_paper", {}),
     "`mn`": ("mn", {}),
     "`gn`": ("gn", {"num_groups": 1}),

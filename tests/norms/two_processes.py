@@ -17,12 +17,12 @@ SPLITS = [slice(0, 5), slice(5, 8)]
 """Unequal parts of a batch of eight."""
 OPTIONS: list[dict[str, Any]] = [
     {"num_clusters": 1},
-    {"num_clusters": 2, "temperature": 2.0},
-    {"num_clusters": 3, "temperature": 2.0, "shrink": 0.4, "shrink_groups": 2},
+    {"num_clusters": 2, "sharpness": 2.0},
+    {"num_clusters": 3, "sharpness": 2.0, "shrink": 0.4, "shrink_groups": 2},
     {"num_clusters": 1, "assignment": "element"},
     {"num_clusters": 2, "assignment": "element", "scale": "prior"},
     {"num_clusters": 2, "assignment": "element", "moments": "learned"},
-    {"num_clusters": 2, "temperature": 2.0, "backend": "reference"},
+    {"num_clusters": 2, "sharpness": 2.0, "backend": "reference"},
 ]
 
 
@@ -78,7 +78,7 @@ def check_not_synchronised(rank: int, expected: list[Steps]) -> None:
 def small_model() -> nn.Module:
     torch.manual_seed(0)
     model = nn.Sequential(nn.Conv1d(4, 6, 2), nn.BatchNorm1d(6), nn.Flatten(), nn.Linear(12, 2)).double()
-    convert_norm(model, "uan", sync=True, temperature=2.0)
+    convert_norm(model, "uan", sync=True, sharpness=2.0)
     return model
 
 

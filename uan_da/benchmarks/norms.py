@@ -16,7 +16,7 @@ from uan_da.benchmarks.measure import (
     saved_bytes,
 )
 from uan_da.norms import UAN2d
-from uan_da.norms.fused.backend import Backend
+from uan_da.norms.uan.options import Backend
 
 FEWEST_PASSES = 8
 """Forward: read, read, write; backward: read x and g twice, write once."""

@@ -16,8 +16,8 @@ from uan_da.data.images import ImageSet
 from uan_da.data.task import Domain
 from uan_da.evaluation.predict import predict
 from uan_da.models.classifier import Classifier
-from uan_da.norms.reference import sample_statistics
-from uan_da.norms.uan import UAN
+from uan_da.norms.uan.layer import UAN
+from uan_da.norms.uan.mixture import sample_statistics
 from uan_da.recipe.network import Input
 
 EXAMPLES = 8

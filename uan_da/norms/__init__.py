@@ -4,8 +4,8 @@ from uan_da.norms.convert import Conversion, Replacement, convert_norm
 from uan_da.norms.diagnostics import ClusterReport, DeadClusterWarning, diagnose
 from uan_da.norms.domain import DomainNorm, domain_context
 from uan_da.norms.recalibrate import frozen_statistics, recalibrate
-from uan_da.norms.uan import UAN, UAN1d, UAN2d, UAN3d
-from uan_da.norms.uan_conversion import to_batch_norm
+from uan_da.norms.uan.conversion import to_batch_norm
+from uan_da.norms.uan.layer import UAN, UAN1d, UAN2d, UAN3d
 
 __all__ = [
     "UAN",

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from uan_da.norms.baselines.mixture import MixtureNorm
-from uan_da.norms.reference import MIN_MASS
-from uan_da.norms.uan import UAN
+from uan_da.norms.uan.layer import UAN
+from uan_da.norms.uan.mixture import MIN_MASS
 
 
 class DeadClusterWarning(UserWarning):

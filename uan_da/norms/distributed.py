@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor, distributed
 
-from uan_da.norms.reference import Moments
+from uan_da.norms.uan.mixture import Moments
 
 
 def is_distributed() -> bool:

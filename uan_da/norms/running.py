@@ -5,7 +5,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from uan_da.norms.reference import Moments
+from uan_da.norms.uan.mixture import MIN_MASS, Moments
 
 
 class Running(NamedTuple):
@@ -28,8 +28,9 @@ class Running(NamedTuple):
         """Take over the running statistics ``(C,)`` of a BatchNorm, equal in every cluster."""
         self.mean.copy_(mean_c.expand_as(self.mean))
         self.var.copy_(var_c.expand_as(self.var))
+        self.mass.fill_(1.0)  # where the batches were not counted, there was at least one
         if batches is not None:
-            self.mass.copy_(batches.expand_as(self.mass))
+            self.mass.copy_(batches.clamp_min(1).expand_as(self.mass))
             self.batches.copy_(batches)
 
 
@@ -57,25 +58,32 @@ def running_of(layer: nn.Module) -> Running | None:
     return Running(mean, var, mass, batches)
 
 
-@torch.no_grad()
-def update_running(running: Running, moments: Moments, momentum: float | None) -> None:
-    r"""Move ``running`` toward the moments of a batch.
+def moved_running(running: Running, moments: Moments, momentum: float | None) -> Running:
+    r"""``running``, moved toward the moments of a batch.
 
     .. math:: r_k ← r_k + α_k (m_k − r_k), \quad α_k = α · \min(1, K · \mathrm{mean}\, τ_k)
 
     which at K = 1 is BatchNorm's; without a momentum α is such that r is the average over batches weighted by
-    the step. A cluster that no batch has chosen yet has nothing to average, and takes ``moments`` as they are:
-    those of the mixture, by :func:`~uan_da.norms.reference.with_fallback`.
+    the step. A cluster that no batch has chosen yet has what stands in for its moments; moments that are not finite
+    change nothing.
     """
-    step = (len(moments.mean) * moments.mass).clamp_max(1.0)
-    running.batches.add_(1)
-    running.mass.add_(step)
-    rate = momentum * step if momentum is not None else torch.where(running.mass > 0, step / running.mass, 1.0)
-    values = moments.values.clamp_min(1.0)  # where there is no value, the variance stands in, and stays
-    move(running.mean, moments.mean, rate)
-    move(running.var, moments.var * (values / (values - 1).clamp_min(1.0)), rate)
+    finite = moments.mean.isfinite() & moments.var.isfinite() & moments.mass.isfinite()
+    fed = (moments.mass >= MIN_MASS) & moments.mass.isfinite()
+    step = torch.where(fed, (len(moments.mean) * moments.mass).clamp_max(1.0), 0.0)
+    mass = running.mass + step
+    rate = momentum * step if momentum is not None else step / mass.clamp_min(MIN_MASS)
+    rate = torch.where(finite, torch.where(mass > 0, rate, 1.0), 0.0)
+    values = moments.values
+    var = moments.var * torch.where(fed, values / (values - 1).clamp_min(1.0), 1.0)
+
+    def toward(state: Tensor, to: Tensor) -> Tensor:
+        return torch.where(finite, state + rate * (to - state), state)
+
+    return Running(toward(running.mean, moments.mean), toward(running.var, var), mass, running.batches + 1)
 
 
-def move(state: Tensor, to: Tensor, rate: float | Tensor) -> None:
-    """``state ← (1 − rate)·state + rate·to``, in place, in the state's own type."""
-    state.copy_(torch.lerp(state, to, rate) if state.dtype == to.dtype else state + rate * (to - state))
+@torch.no_grad()
+def update_running(running: Running, moments: Moments, momentum: float | None) -> None:
+    """Move ``running`` in place, in the state's own type."""
+    for state, new in zip(running, moved_running(running, moments, momentum), strict=True):
+        state.copy_(new)

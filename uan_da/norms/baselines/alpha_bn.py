@@ -8,8 +8,8 @@ from torch import Tensor, nn
 
 from uan_da.norms.batch import BatchNorm
 from uan_da.norms.precision import widened
-from uan_da.norms.reference import affine, along
 from uan_da.norms.tracing import fx_leaf
+from uan_da.norms.uan.mixture import affine, along
 
 
 class AlphaBatchNorm(nn.Module):

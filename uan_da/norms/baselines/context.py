@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from uan_da.norms.baselines.dsbn import DomainSpecificNorm
 from uan_da.norms.batch import BatchNorm, has_seen_data, options_of
-from uan_da.norms.reference import along
+from uan_da.norms.uan.mixture import along
 
 
 def cn(bn: BatchNorm, *, num_domains: int = 2) -> DomainSpecificNorm:

@@ -7,8 +7,8 @@ from torch import Tensor, nn
 
 from uan_da.norms.batch import BatchNorm
 from uan_da.norms.domain import DomainNorm
-from uan_da.norms.reference import affine
 from uan_da.norms.tracing import fx_leaf
+from uan_da.norms.uan.mixture import affine
 
 
 class DomainSpecificNorm(DomainNorm):

@@ -5,8 +5,8 @@ from torch import Tensor
 from torch.nn.modules.instancenorm import _InstanceNorm
 
 from uan_da.norms.batch import BatchNorm, copy_affine, has_seen_data, options_of
-from uan_da.norms.reference import affine
 from uan_da.norms.tracing import fx_leaf
+from uan_da.norms.uan.mixture import affine
 
 
 class InstanceNorm(_InstanceNorm):

@@ -65,9 +65,7 @@ def sample_statistics(x_ncs: Tensor) -> tuple[Tensor, Tensor]:
     return mean_nc, var_nc
 
 
-def sample_responsibilities(
-    mean_nc: Tensor, var_nc: Tensor, mixture: Mixture, eps: float, temperature: float
-) -> Tensor:
+def sample_responsibilities(mean_nc: Tensor, var_nc: Tensor, mixture: Mixture, eps: float, sharpness: float) -> Tensor:
     r"""Responsibilities of whole samples, ``(N, K)``.
 
     .. math:: τ_k(n) = \mathrm{softmax}_k(\log λ_k + T · \mathrm{mean}_{c,s}\, ℓ_k(x_{ncs})), \quad
@@ -79,7 +77,7 @@ def sample_responsibilities(
     var_kc = mixture.var + eps
     squares_nkc = (mean_nc[:, None] - mixture.mean).square() + var_nc[:, None]
     likelihood_nk = -0.5 * (squares_nkc / var_kc + var_kc.log()).mean(-1)
-    return F.softmax(mixture.log_prior + temperature * likelihood_nk, dim=1)
+    return F.softmax(mixture.log_prior + sharpness * likelihood_nk, dim=1)
 
 
 def sample_moments(tau_nk: Tensor, mean_nc: Tensor, var_nc: Tensor, positions: int, reduce: Reduce) -> Moments:

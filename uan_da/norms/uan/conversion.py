@@ -1,14 +1,16 @@
 """UAN in the place of a BatchNorm, with the function that it had learned; and back."""
 
 import math
+from typing import Any
 
 import torch
 from torch import nn
 
 from uan_da.norms.batch import BatchNorm, copy_affine, has_seen_data, options_of
-from uan_da.norms.fused.backend import Backend
 from uan_da.norms.running import running_of
-from uan_da.norms.uan import INITIAL_SPREAD, UAN, Assignment, MomentSource, Scale, UAN1d, UAN2d, UAN3d
+from uan_da.norms.uan.clusters import INITIAL_SPREAD
+from uan_da.norms.uan.layer import UAN, UAN1d, UAN2d, UAN3d
+from uan_da.norms.uan.options import Backend, Options, takes_options
 
 LEARNED_SPREAD = 0.02
 """The spread where the clusters themselves normalise: what they part by changes the function."""
@@ -20,49 +22,23 @@ _BY_RANK: tuple[tuple[type[BatchNorm], type[UAN]], ...] = (
 )
 
 
-def uan(
-    bn: BatchNorm,
-    *,
-    num_clusters: int = 2,
-    assignment: Assignment = "sample",
-    moments: MomentSource = "batch",
-    scale: Scale = "none",
-    temperature: float = 100.0,
-    em_rate: float = 0.1,
-    shrink: float | None = None,
-    learn_shrink: bool = True,
-    shrink_groups: int = 8,
-    sync: bool = False,
-    backend: Backend = "auto",
-) -> UAN:
+@takes_options
+def uan(bn: BatchNorm, **options: Any) -> UAN:
     """Unsupervised adaptive normalisation: clusters of samples, learned with the network (arXiv:2409.04757).
 
     From a BatchNorm that has seen data: the evaluation output stays what it was (with batch moments and
     without shrinkage), the clusters start spread around the running statistics, and the first batch does not
-    move them. Options as in :class:`~uan_da.norms.uan.UAN`.
+    move them. Options as in :class:`~uan_da.norms.uan.options.Options`.
     """
     kind = next((uan for batch, uan in _BY_RANK if isinstance(bn, batch)), UAN)
     seen = has_seen_data(bn)
-    options = options_of(bn)
-    gain = math.sqrt(num_clusters) if seen and scale == "prior" else 1.0
+    own, chosen = options_of(bn), Options(**options)
+    gain = math.sqrt(chosen.num_clusters) if seen and chosen.scale == "prior" else 1.0
     lacks_gamma = bn.weight is None and gain != 1.0
     if lacks_gamma:
-        options["affine"], options["bias"] = True, False
-    layer = kind(
-        bn.num_features,
-        **options,
-        num_clusters=num_clusters,
-        assignment=assignment,
-        moments=moments,
-        scale=scale,
-        temperature=temperature,
-        em_rate=em_rate,
-        shrink=shrink,
-        learn_shrink=learn_shrink,
-        shrink_groups=shrink_groups,
-        sync=sync or isinstance(bn, nn.SyncBatchNorm),
-        backend=backend,
-    )
+        own["affine"], own["bias"] = True, False
+    options["sync"] = chosen.sync or isinstance(bn, nn.SyncBatchNorm)
+    layer = kind(bn.num_features, **own, **options)
     if bn.affine:
         copy_affine(bn, layer)
     if layer.weight is not None:
@@ -95,10 +71,10 @@ def to_batch_norm(layer: UAN) -> BatchNorm:
     Raises:
         ValueError: more than one cluster, or shrinkage: no BatchNorm computes that.
     """
-    if layer.num_clusters != 1 or layer.shrink is not None:
+    if layer.num_clusters != 1 or layer.options.shrink is not None:
         raise ValueError(
             "only a UAN of one cluster without shrinkage is a BatchNorm, but got "
-            f"num_clusters={layer.num_clusters}, shrink={layer.shrink}"
+            f"num_clusters={layer.num_clusters}, shrink={layer.options.shrink}"
         )
     ranks = {uan: batch for batch, uan in _BY_RANK}
     make = ranks.get(type(layer), nn.SyncBatchNorm)
@@ -115,7 +91,7 @@ def to_batch_norm(layer: UAN) -> BatchNorm:
         copy_affine(layer, bn)
     running = running_of(layer)
     if running is not None:
-        learned = layer.moments == "learned"
+        learned = layer.options.moments == "learned"
         bn.running_mean.copy_(layer.mean[0] if learned else running.mean[0])  # type: ignore[union-attr]
         bn.running_var.copy_(layer.log_var[0].exp() if learned else running.var[0])  # type: ignore[union-attr]
         bn.num_batches_tracked.copy_(running.batches)  # type: ignore[union-attr]
@@ -127,7 +103,7 @@ def _hand_over(bn: BatchNorm, layer: UAN) -> None:
     """Equal running moments in every cluster keep the function, whatever τ is; distinct μ let the clusters part."""
     assert bn.running_mean is not None
     assert bn.running_var is not None
-    spread = INITIAL_SPREAD if layer.moments == "batch" else LEARNED_SPREAD
+    spread = INITIAL_SPREAD if layer.options.moments == "batch" else LEARNED_SPREAD
     layer.start_mixture(bn.running_mean, bn.running_var, spread)
     running = running_of(layer)
     assert running is not None

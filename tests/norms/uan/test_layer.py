@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from uan_da.norms import UAN, UAN1d, UAN2d, UAN3d, frozen_statistics
-from uan_da.norms.em import PRIOR_FLOOR
+from uan_da.norms.uan.clusters import PRIOR_FLOOR
 
 SHAPES = {UAN1d: (6, 4), UAN2d: (6, 4, 3, 2), UAN3d: (6, 4, 2, 3, 2)}
 ASSIGNMENTS = ["sample", "element"]
@@ -19,9 +19,9 @@ def combinations(clusters: tuple[int, ...]) -> list[dict[str, Any]]:
     """Every combination of the options that shape the maths."""
     kinds = [
         {"assignment": "element"},
-        {"temperature": 3.0},
-        {"temperature": 3.0, "shrink": 0.4, "learn_shrink": False},
-        {"temperature": 3.0, "shrink": 0.6, "shrink_groups": 2},
+        {"sharpness": 3.0},
+        {"sharpness": 3.0, "shrink": 0.4, "learn_shrink": False},
+        {"sharpness": 3.0, "shrink": 0.6, "shrink_groups": 2},
     ]
     product = itertools.product(clusters, ("batch", "learned"), ("none", "prior", "unit"), kinds)
     return [{"num_clusters": k, "moments": moments, "scale": scale} | kind for k, moments, scale, kind in product]
@@ -108,7 +108,7 @@ def test_element_assignment_is_the_formula_of_the_paper() -> None:
 
 def test_sample_assignment_is_a_mixture_of_batch_norms_over_weighted_samples() -> None:
     x = torch.randn(6, 4, 3, 2, dtype=torch.float64) * 2 + 3
-    layer = ready(UAN2d(4, num_clusters=2, temperature=2.0, scale="unit", dtype=torch.float64), x)
+    layer = ready(UAN2d(4, num_clusters=2, sharpness=2.0, scale="unit", dtype=torch.float64), x)
     tau = layer.responsibilities(x)
     prior = PRIOR_FLOOR / 2 + (1 - PRIOR_FLOOR) * layer.prior_logits.softmax(0)
     expected = torch.zeros_like(x)
@@ -210,16 +210,17 @@ def test_clusters_find_the_modes() -> None:
 @pytest.mark.parametrize("assignment", ASSIGNMENTS)
 def test_one_step_of_expectation_maximization(assignment: str) -> None:
     x = torch.randn(6, 4, 3, dtype=torch.float64)
-    layer = ready(
-        UAN1d(4, num_clusters=2, assignment=assignment, temperature=2.0, em_rate=0.25, dtype=torch.float64), x
-    )
+    layer = ready(UAN1d(4, num_clusters=2, assignment=assignment, sharpness=2.0, em_rate=0.25, dtype=torch.float64), x)
+    layer.step_mean.zero_(), layer.step_var.zero_(), layer.step_prior.zero_()
     before = copy.deepcopy(layer)
-    layer.momentum = 1.0  # the running moments are then those of the batch
     tau = layer.responsibilities(x)
     tau = tau if assignment == "element" else tau.T[:, :, None, None].expand(2, *x.shape)
     weight = tau.sum((1, 3))
     mean = (tau * x).sum((1, 3)) / weight
     var = (tau * (x - mean[:, None, :, None]).square()).sum((1, 3)) / weight
+    layer(x)
+    layer(x[:0])
+    assert torch.equal(layer.mean, before.mean)  # the step is taken by the next forward that sees data
     layer(x)
     torch.testing.assert_close(layer.mean.detach(), 0.75 * before.mean.detach() + 0.25 * mean)
     expected = 0.75 * before.log_var.detach().exp() + 0.25 * var
@@ -337,7 +338,7 @@ scales = st.floats(-6, 6).map(lambda exponent: 10.0**exponent)
 def test_float32_at_any_scale_and_offset(scale: float, offset: float, k: int, assignment: str, seed: int) -> None:
     generator = torch.Generator().manual_seed(seed)
     x = ((torch.randn(8, 3, 5, generator=generator).double() + 2) * scale + offset).float()
-    layer = UAN1d(3, num_clusters=k, assignment=assignment, temperature=1.0, momentum=1.0)
+    layer = UAN1d(3, num_clusters=k, assignment=assignment, sharpness=1.0, momentum=1.0)
     layer(x)
     tau = layer.responsibilities(x)
     assert tau.isfinite().all()

@@ -6,8 +6,8 @@ from hypothesis import strategies as st
 from sklearn.mixture import GaussianMixture
 from torch import Tensor
 
-from uan_da.norms import reference
-from uan_da.norms.reference import Mixture, Moments
+from uan_da.norms.uan import mixture as reference
+from uan_da.norms.uan.mixture import Mixture, Moments
 
 POSITIONS = [(), (7,), (3, 2), (2, 3, 2)]
 
@@ -55,12 +55,12 @@ def test_position_responsibilities_are_those_of_a_diagonal_mixture(k: int, posit
 
 
 @pytest.mark.parametrize("k", [1, 2, 5])
-def test_sample_responsibilities_are_those_of_a_diagonal_mixture_where_the_temperature_is_the_size(
+def test_sample_responsibilities_are_those_of_a_diagonal_mixture_where_the_sharpness_is_the_size(
     k: int,
 ) -> None:
     """T times a mean over C·S values is their sum at T = C·S, which is the density of the whole vector."""
     x, state = torch.randn(6, 3, 5, dtype=torch.float64), mixture(k, 3)
-    tau = reference.sample_responsibilities(*reference.sample_statistics(x), state, 0.1, temperature=15.0)
+    tau = reference.sample_responsibilities(*reference.sample_statistics(x), state, 0.1, sharpness=15.0)
     whole = [tensor.repeat_interleave(5, 1).numpy() for tensor in (state.mean, state.var + 0.1)]
     model = sklearn_mixture(*whole, state.log_prior.exp().numpy())
     np.testing.assert_allclose(tau.numpy(), model.predict_proba(x.reshape(6, 15).numpy()), atol=1e-10)
@@ -68,7 +68,7 @@ def test_sample_responsibilities_are_those_of_a_diagonal_mixture_where_the_tempe
 
 def test_sample_responsibilities_from_the_definition() -> None:
     x, state = torch.randn(6, 3, 4, 2, dtype=torch.float64), mixture(3, 3)
-    tau = reference.sample_responsibilities(*reference.sample_statistics(x), state, 1e-3, temperature=7.0)
+    tau = reference.sample_responsibilities(*reference.sample_statistics(x), state, 1e-3, sharpness=7.0)
     logits = torch.zeros(6, 3, dtype=torch.float64)
     for n in range(6):
         for k in range(3):

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from uan_da.norms import UAN, UAN1d, UAN2d, UAN3d
 
@@ -58,7 +59,7 @@ def test_a_checkpoint_goes_on_where_it_was(options: dict[str, Any]) -> None:
     loaded.load_state_dict(torch.load(file, weights_only=True))
     assert torch.equal(loaded(x), layer(x))
     assert torch.equal(loaded.mean, layer.mean)
-    assert layer.state_dict()._metadata[""]["version"] == 1
+    assert layer.state_dict()._metadata[""]["version"] == 2
 
 
 def test_a_layer_on_the_meta_device_is_loaded_by_assignment() -> None:
@@ -135,18 +136,31 @@ def test_compile_without_a_graph_break(options: dict[str, Any], training: bool) 
     torch.testing.assert_close(layer.state_dict(), twin.state_dict())
 
 
-@pytest.mark.parametrize("assignment", ["sample", "element"])
-def test_compiled_gradients_without_the_em_step(assignment: str) -> None:
-    """With it PyTorch's compiled backward reads clusters that have moved: docs/speed.md."""
-    layer = trained(assignment=assignment, em_rate=0.0)
-    twin = copy.deepcopy(layer)
+@pytest.mark.parametrize("options", OPTIONS, ids=str)
+def test_a_compiled_training_is_the_eager_one(options: dict[str, Any]) -> None:
+    """Outputs, gradients and state, with a step of EM and one of an optimizer each time; also of two forwards before a
+    backward, and of a forward that a backward runs again."""
+    eager = nn.Sequential(nn.Conv2d(4, 4, 1), UAN2d(4, **options)).double()
+    twin = copy.deepcopy(eager)
     torch.compiler.reset()
-    for each, forward in ((layer, torch.compile(layer, fullgraph=True, backend="aot_eager")), (twin, twin)):
-        torch.manual_seed(0)
-        forward(torch.randn(8, 4, 5, 5)).backward(torch.randn(8, 4, 5, 5))
-        assert all(p.grad is not None for p in each.parameters())
-    for one, other in zip(layer.parameters(), twin.parameters(), strict=True):
-        torch.testing.assert_close(one.grad, other.grad, atol=1e-4, rtol=1e-4)
+    runs = [(eager, eager), (twin, torch.compile(twin, fullgraph=True, backend="aot_eager"))]
+    for step in range(4):
+        results = []
+        for model, forward in runs:
+            torch.manual_seed(step)
+            x, again = torch.randn(2, 8, 4, 5, 5, dtype=torch.float64) * 2 + 3
+            model.zero_grad()
+            x.requires_grad_()
+            again.requires_grad_()
+            y = forward(x)
+            y = y + (checkpoint(forward, again, use_reentrant=False) if step == 3 else forward(again))
+            y.square().mean().backward()
+            results.append([y, x.grad, again.grad, *[p.grad for p in model.parameters()], *model.state_dict().values()])
+            with torch.no_grad():
+                for parameter in model.parameters():
+                    parameter -= 0.1 * parameter.grad
+        for one, other in zip(*results, strict=True):
+            torch.testing.assert_close(one, other, atol=1e-10, rtol=1e-10)
 
 
 @pytest.mark.parametrize(
@@ -156,7 +170,7 @@ def test_compiled_gradients_without_the_em_step(assignment: str) -> None:
         ({"assignment": "batch"}, r"`assignment` to be one of \('sample', 'element'\), but got 'batch'"),
         ({"moments": "running"}, "`moments` to be one of"),
         ({"scale": "prio"}, "`scale` to be one of"),
-        ({"temperature": 0.0}, "`temperature` to be larger than 0"),
+        ({"sharpness": 0.0}, "`sharpness` to be larger than 0"),
         ({"em_rate": 1.5}, "`em_rate` to be between 0 and 1"),
         ({"eps": 0.0}, "`eps` to be larger than 0"),
         ({"shrink": 1.0}, "`shrink` to be between 0 and 1, both excluded"),

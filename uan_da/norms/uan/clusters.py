@@ -1,0 +1,111 @@
+"""The clusters of a layer: where they start, how they describe a mixture, and the step of online EM that moves them.
+
+A step is worked out in one training forward and taken at the start of the next: what a backward, or the forward that
+activation checkpointing runs again, reads is what the first pass saw.
+"""
+
+import functools
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from uan_da.norms.distributed import sum_over_processes
+from uan_da.norms.uan.mixture import Mixture, Moments, element_moments
+
+PRIOR_FLOOR = 1e-3
+"""λ_k never falls below this over K, so that a cluster that lost its data can be found again."""
+MIN_VAR = 1e-12
+"""Floor of σ² in the EM step: a constant channel must not send log σ² to −∞."""
+INITIAL_SPREAD = 0.5
+"""How far apart the clusters start, in standard deviations of the first batch."""
+
+
+class Clusters(NamedTuple):
+    """The parameters: μ and log σ² ``(K, C)``, and the logits of λ ``(K,)``."""
+
+    mean: Tensor
+    log_var: Tensor
+    prior_logits: Tensor
+
+
+class Step(NamedTuple):
+    """What EM adds to μ and σ² ``(K, C)`` and to λ ``(K,)``; zeros are no step."""
+
+    mean: Tensor
+    var: Tensor
+    prior: Tensor
+
+
+def mixture_of(clusters: Clusters, shift_c: Tensor) -> Mixture:
+    """μ (less the shift), σ² and log λ as fresh tensors: a pending backward must not have saved the parameters."""
+    mean_kc, log_var_kc, logits_k = (parameter.to(shift_c.dtype) for parameter in clusters)
+    share_k = F.softmax(logits_k, dim=0)
+    prior_k = torch.rsub(share_k, PRIOR_FLOOR / len(share_k), alpha=PRIOR_FLOOR - 1)  # floor + (1 − PRIOR_FLOOR) share
+    return Mixture(mean_kc - shift_c, log_var_kc.exp(), prior_k.log())
+
+
+def em_step(moments: Moments, mixture: Mixture, rate: float) -> Step:
+    """η(m − μ), η(v − σ²), η(mean τ − λ); nothing where the moments are not finite, or there was no data."""
+    mass_k = moments.mass.mean(1)
+    prior_k = torch.where(mass_k.sum() > 0, mass_k - mixture.log_prior.exp(), 0.0)
+    differences = moments.mean - mixture.mean, moments.var - mixture.var, prior_k
+    finite_kc = differences[0].isfinite() & differences[1].isfinite()
+    finite = finite_kc, finite_kc, prior_k.isfinite().all()
+    return Step(*(torch.where(good, rate * d, 0.0) for good, d in zip(finite, differences, strict=True)))
+
+
+def moved(clusters: Clusters, step: Step) -> Clusters:
+    """The clusters after a step; what it leaves alone keeps every bit."""
+    mean_kc, log_var_kc, logits_k = clusters
+    floor = PRIOR_FLOOR / len(logits_k)
+    prior_k = floor + (1 - PRIOR_FLOOR) * logits_k.softmax(0) + step.prior
+    logits = (prior_k - floor).clamp_min(floor * PRIOR_FLOOR).log()
+    log_var = (log_var_kc.exp() + step.var).clamp_min(MIN_VAR).log()
+    return Clusters(
+        mean_kc + step.mean,
+        torch.where(step.var != 0, log_var, log_var_kc),
+        torch.where(step.prior.any(), logits, logits_k),
+    )
+
+
+def around(mean_c: Tensor, var_c: Tensor, clusters: int, eps: float, spread: float = INITIAL_SPREAD) -> Clusters:
+    """Clusters spread around the moments ``(C,)`` of some data, ``spread`` standard deviations apart.
+
+    The spread is a fixed draw, so that all processes start equal and the run's random numbers are not touched; it sums
+    to zero over the clusters, so that a single cluster starts at the mean."""
+    spread_kc = spread * _draw(clusters, len(mean_c)).to(mean_c) * (var_c + eps).sqrt()
+    log_var_kc = var_c.clamp_min(MIN_VAR).log().expand_as(spread_kc)
+    return Clusters(mean_c + spread_kc, log_var_kc, mean_c.new_zeros(clusters))
+
+
+@functools.lru_cache(maxsize=256)
+def _draw(clusters: int, channels: int) -> Tensor:
+    draw_kc = torch.randn(clusters, channels, generator=torch.Generator().manual_seed(0))
+    return draw_kc - draw_kc.mean(0)
+
+
+def started(x_ncs: Tensor, clusters: int, eps: float) -> tuple[Clusters, Tensor]:
+    """Clusters around the moments of all processes' first batches, and whether those are finite."""
+    whole = x_ncs.new_ones(()).expand(1, *x_ncs.shape)
+    moments = element_moments(whole, x_ncs, sum_over_processes)
+    good = moments.mean.isfinite().all() & moments.var.isfinite().all() & (moments.values.sum() > 0)
+    return around(moments.mean[0], moments.var[0], clusters, eps), good
+
+
+def advanced(x_ncs: Tensor, clusters: Clusters, step: Step, initialized: Tensor, eps: float) -> tuple[Clusters, Tensor]:
+    """What the clusters are for a training forward on ``x``, and ``initialized`` after it: the step of the last one is
+    taken, or the first batch starts them."""
+    after = moved(clusters, step)
+    if initialized.device.type == "cpu" and not _is_transformed(initialized) and initialized:
+        return after, initialized.clone()
+    start, good = started(x_ncs, len(clusters.mean), eps)
+    starts = good & (initialized == 0)
+    chosen = (torch.where(starts, new.to(old.dtype), old) for new, old in zip(start, after, strict=True))
+    return Clusters(*chosen), initialized.maximum(good.to(initialized.dtype))
+
+
+def _is_transformed(x: Tensor) -> bool:
+    """Whether Python cannot read ``x``: it stands for a batch of values, or for none."""
+    return type(x) is not Tensor or bool(torch._C._functorch.is_functorch_wrapped_tensor(x))

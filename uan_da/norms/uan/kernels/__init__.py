@@ -1,0 +1,1 @@
+"""Operators that compute a training step of UAN at the price of BatchNorm."""

@@ -1,0 +1,83 @@
+"""The options of a UAN layer, written once for the layer, the conversion and the recipes."""
+
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal, TypeVar, get_args, get_type_hints
+
+Assignment = Literal["sample", "element"]
+MomentSource = Literal["batch", "learned"]
+Scale = Literal["none", "prior", "unit"]
+Backend = Literal["auto", "reference", "fused"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """What shapes the maths of a layer.
+
+    Args:
+        num_clusters: K. With 1 the layer is BatchNorm.
+        assignment: ``"sample"``: τ_k(n), a whole sample belongs to a mode; ``"element"``: τ_k(n, c, s), the
+            paper's.
+        moments: ``"batch"``: (a, b) are the batch's responsibility-weighted moments (running ones in
+            evaluation); ``"learned"``: (a, b) = (μ, σ²) in training and evaluation alike.
+        scale: f_k: ``"none"`` 1, ``"prior"`` 1/√λ_k (the paper's), ``"unit"`` 1/√(K λ_k).
+        sharpness: T of the sample assignment: 10 leaves τ soft in small layers, 100 is nearly hard.
+        em_rate: η of the EM step; 0 leaves μ, σ², λ to backpropagation.
+        shrink: sample assignment only: ρ of the shrinkage of the mode's moments toward the sample's own,
+            taken over groups of channels; the prior is the mode, the evidence is the sample. None is without.
+        learn_shrink: ρ = sigmoid of a learned value per channel that starts at ``shrink``; else ρ is fixed.
+        shrink_groups: number of channel groups of the sample's own moments (their greatest divisor in common
+            with C).
+        sync: the moments are those of all processes' batches, as in ``nn.SyncBatchNorm``. Without it each
+            process normalises with its own, but μ, σ² and λ follow all, and are equal on all, either way.
+        backend: ``"reference"``: the formulas as plain operations; ``"fused"``: operators with kernels, where a
+            training step normalises by the moments of its own batch; ``"auto"``: fused on a CPU, else the reference.
+
+    Raises:
+        ValueError: an option out of its range.
+    """
+
+    num_clusters: int = 2
+    assignment: Assignment = "sample"
+    moments: MomentSource = "batch"
+    scale: Scale = "none"
+    sharpness: float = 100.0
+    em_rate: float = 0.1
+    shrink: float | None = None
+    learn_shrink: bool = True
+    shrink_groups: int = 8
+    sync: bool = False
+    backend: Backend = "auto"
+
+    def __post_init__(self) -> None:
+        choices = {"assignment": Assignment, "moments": MomentSource, "scale": Scale, "backend": Backend}
+        for option, allowed in choices.items():
+            if getattr(self, option) not in get_args(allowed):
+                raise ValueError(
+                    f"Expected `{option}` to be one of {get_args(allowed)}, but got {getattr(self, option)!r}"
+                )
+        for option in ("num_clusters", "shrink_groups"):
+            if getattr(self, option) < 1:
+                raise ValueError(f"Expected `{option}` to be an integer of at least 1, but got {getattr(self, option)}")
+        if not 0.0 <= self.em_rate <= 1.0:
+            raise ValueError(f"Expected `em_rate` to be between 0 and 1, but got {self.em_rate}")
+        if self.sharpness <= 0.0:
+            raise ValueError(f"Expected `sharpness` to be larger than 0, but got {self.sharpness}")
+        if self.shrink is not None and not 0.0 < self.shrink < 1.0:
+            raise ValueError(f"Expected `shrink` to be between 0 and 1, both excluded, but got {self.shrink}")
+        if self.shrink is not None and self.assignment == "element":
+            raise ValueError("Expected `shrink` to be None under element assignment: only a sample has moments to mix")
+
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+
+def takes_options(function: Function) -> Function:
+    """Give ``function`` the signature that it has with :class:`Options` in the place of its ``**options``."""
+    signature = inspect.signature(function)
+    own = [p for p in signature.parameters.values() if p.kind is not p.VAR_KEYWORD]
+    options = inspect.signature(Options).parameters.values()
+    function.__signature__ = signature.replace(parameters=[*own, *options])  # type: ignore[attr-defined]
+    function.__annotations__ |= get_type_hints(Options)
+    return function
