@@ -1,5 +1,7 @@
 """How unsure a classifier's answers are."""
 
+import math
+
 from torch import Tensor
 
 
@@ -10,3 +12,10 @@ def entropy(logits: Tensor) -> Tensor:
     """
     log_p = logits.log_softmax(1)
     return -(log_p.exp() * log_p).sum(1)
+
+
+def entropy_of_mean(logits: Tensor) -> Tensor:
+    """Entropy in nats of the mean over a batch of the softmax of ``logits`` ``(N, C)``: log C where all classes are
+    used evenly, 0 where one class is all answers."""
+    log_mean = logits.log_softmax(1).logsumexp(0, keepdim=True) - math.log(len(logits))
+    return entropy(log_mean).squeeze(0)  # the log-probabilities of a distribution are logits of it

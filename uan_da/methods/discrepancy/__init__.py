@@ -1,0 +1,1 @@
+"""Methods that make the distance of the domains smaller."""

@@ -1,0 +1,1 @@
+"""Methods that learn from the network's own outputs on the target."""

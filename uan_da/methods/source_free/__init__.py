@@ -1,0 +1,1 @@
+"""Methods that adapt a trained run to target images, without the source."""
