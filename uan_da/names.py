@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from uan_da.errors import UserError
+from uan_da.trust import Trust
 
 
 @dataclass(frozen=True)
@@ -26,6 +27,12 @@ class Names:
     """``prefix → "module:function"``: the function makes, from the name in ``prefix:name``, the object that it is."""
     base: str = ""
     """``"module:class"``: the base class that every object of this kind inherits; empty where there is none."""
+
+    def permit(self, name: str, trust: Trust) -> None:
+        """UserError where ``name`` is a ``module:object`` of a file whose code is not to be run."""
+        family, colon, _ = name.partition(":")
+        if colon and family not in self.families:
+            trust.check(self.kind, name)
 
     def load(self, name: str) -> Any:
         """The object that ``name``, a member of a family (``timm:resnet50``), or a ``module:object`` stands for.

@@ -7,6 +7,7 @@ import typer
 
 from uan_da.cli.data_root import DataRoot
 from uan_da.cli.evaluate import Checkpoint
+from uan_da.cli.trust import Trusted, trust_of
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -26,6 +27,7 @@ def adapt(
     out: Annotated[Path | None, typer.Option(help="The new run folder.  [default: RUN-METHOD]")] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the run in --out.")] = False,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps")] = "auto",
+    trust: Trusted = False,
     data_root: DataRoot = None,
 ) -> None:
     """Adapt a trained run to unlabelled images, without any source image; writes a new run folder."""
@@ -33,7 +35,7 @@ def adapt(
     from uan_da.training.adapt import adapt_run, default_folder, source_free_method
     from uan_da.training.run import Run
 
-    chosen, opened = source_free_method(method, options or []), Run.open(run)
+    chosen, opened = source_free_method(method, options or []), Run.open(run, trust_of(trust))
     folder = out or default_folder(opened, chosen)
     with Console() as console:
         report = adapt_run(

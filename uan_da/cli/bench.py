@@ -102,9 +102,10 @@ def recipe(
     from uan_da.benchmarks.measure import device_name
     from uan_da.benchmarks.recipe import measure_recipe
     from uan_da.recipe import load_recipe
+    from uan_da.trust import TELLING
 
     where = _device(device, threads)
-    cost = measure_recipe(load_recipe(name, overrides or []), where, rounds)
+    cost = measure_recipe(load_recipe(name, overrides or [], TELLING), where, rounds)
     if json:
         typer.echo(dumps({"device": device_name(where), **dataclasses.asdict(cost)}))
         return

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from uan_da.cli.data_root import DataRoot
+from uan_da.cli.trust import Trusted, trust_of
 
 if TYPE_CHECKING:
     from uan_da.sweeps.grid import Grid
@@ -61,6 +62,7 @@ def compare(
     device: Devices = "auto",
     executor: ExecutorOption = ExecutorName.local,
     ray_address: RayAddress = None,
+    trust: Trusted = False,
     data_root: DataRoot = None,
 ) -> None:
     """Train a grid of runs, and print its table; run again, it goes on where it stopped."""
@@ -77,7 +79,7 @@ def compare(
     spans = [*(overrides or []), *(f"{key}={values}" for key, values in axes.items() if values is not None)]
     folder = out or Path("runs") / Path(recipe).stem / "compare"
     if dry_run:
-        _say_what_is_left(build_grid(recipe, spans), folder)
+        _say_what_is_left(build_grid(recipe, spans, trust_of(trust)), folder)
         return
     with SweepConsole() as console:
         trains = choose_executor(executor, device, jobs, threads, ray_address)

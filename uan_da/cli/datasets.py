@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from uan_da.cli.data_root import DataRoot
+from uan_da.cli.trust import Trusted, trust_of
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -21,12 +22,12 @@ Dataset = Annotated[str, typer.Argument(help="A name, a card (./plates.yaml), a 
 
 
 @app.command()
-def show(dataset: Dataset, data_root: DataRoot = None) -> None:
+def show(dataset: Dataset, trust: Trusted = False, data_root: DataRoot = None) -> None:
     """Domains, classes, counts and licences, and where the data is found or how to get it."""
     from uan_da.data.card_dataset import CardDataset
     from uan_da.data.open_dataset import open_dataset
 
-    adapter = open_dataset(dataset)
+    adapter = open_dataset(dataset, trust_of(trust))
     card = adapter.card if isinstance(adapter, CardDataset) else None
     if card and card.description:
         typer.echo(card.description)
@@ -71,6 +72,7 @@ def _domains(adapter: "Adapter") -> tuple["Table", bool]:
 def check(
     dataset: Dataset,
     task: Annotated[str | None, typer.Option(help="Only this task's domains: SOURCE:TARGET")] = None,
+    trust: Trusted = False,
     data_root: DataRoot = None,
 ) -> None:
     """Open every image, and say all that is wrong; exits with 2 on what a training would refuse."""
@@ -80,7 +82,7 @@ def check(
     from uan_da.names import unknown
     from uan_da.recipe.task_name import parse_task
 
-    adapter = open_dataset(dataset)
+    adapter = open_dataset(dataset, trust_of(trust))
     try:
         parsed = parse_task(task) if task else None
     except ValueError as error:
@@ -114,14 +116,14 @@ def _counts(report: "Report", classes: Sequence[str]) -> "Table":
 
 
 @app.command()
-def fetch(dataset: Dataset, data_root: DataRoot = None) -> None:
+def fetch(dataset: Dataset, trust: Trusted = False, data_root: DataRoot = None) -> None:
     """Download, verify and unpack; goes on where it stopped."""
     from uan_da.data.card_dataset import CardDataset
     from uan_da.data.fetch import fetch as fetch_files
     from uan_da.data.open_dataset import open_dataset
     from uan_da.errors import UserError
 
-    adapter = open_dataset(dataset)
+    adapter = open_dataset(dataset, trust_of(trust))
     if not isinstance(adapter, CardDataset):
         raise UserError(f"dataset {dataset!r} has no card, and so nothing to fetch")
     fetched = fetch_files(adapter, _progress_bar)
@@ -173,6 +175,7 @@ def preview(
     out: Annotated[Path, typer.Option(help="The folder for the pictures.")] = Path("previews"),
     domain: Annotated[list[str] | None, typer.Option(help="Only this domain; may be repeated.")] = None,
     size: Annotated[int, typer.Option(min=8, max=512, help="Side of an image, in pixels.")] = 32,
+    trust: Trusted = False,
     data_root: DataRoot = None,
 ) -> None:
     """Write a picture of each domain, and of its weak and strong views."""
@@ -181,7 +184,7 @@ def preview(
     from uan_da.errors import UserError
     from uan_da.names import unknown
 
-    adapter = open_dataset(dataset)
+    adapter = open_dataset(dataset, trust_of(trust))
     for name in domain or []:
         if name not in adapter.domains:
             raise UserError(f"{dataset}: {unknown('domain', name, adapter.domains)}")

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from uan_da.cli.data_root import DataRoot
+from uan_da.cli.trust import Trusted, trust_of
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -49,6 +50,7 @@ def evaluate(
         typer.Option(help="target: statistics from the domain's own training images.  [default: the recipe's]"),
     ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps")] = "auto",
+    trust: Trusted = False,
     data_root: DataRoot = None,
 ) -> None:
     """Accuracy, precision, recall, F1 and calibration of a run on every domain; writes its predictions."""
@@ -57,7 +59,7 @@ def evaluate(
     from uan_da.training.run import Run
 
     with Console() as console:
-        opened = Run.open(run)
+        opened = Run.open(run, trust_of(trust))
         report = evaluate_run(
             opened,
             checkpoint.value,

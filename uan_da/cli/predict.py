@@ -7,6 +7,7 @@ import typer
 
 from uan_da.cli.data_root import DataRoot
 from uan_da.cli.evaluate import Checkpoint
+from uan_da.cli.trust import Trusted, trust_of
 
 
 def predict(
@@ -16,6 +17,7 @@ def predict(
     out: Annotated[Path | None, typer.Option(help="A CSV file.  [default: standard output]")] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace --out if it exists.")] = False,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps")] = "auto",
+    trust: Trusted = False,
     data_root: DataRoot = None,
 ) -> None:
     """Classify images: a CSV of file, class, confidence."""
@@ -27,7 +29,7 @@ def predict(
 
     if out is not None and out.exists() and not overwrite:
         raise UserError(f"{out}: exists already. Replace it: --overwrite")
-    trained = Trained.load(Run.open(run), checkpoint.value, choose_device(device))
+    trained = Trained.load(Run.open(run, trust_of(trust)), checkpoint.value, choose_device(device))
     files = images_at(images)
     table = answers_table(files.paths, trained.classify(files), trained.classes)
     text = table.to_csv(index=False).encode("utf-8", "surrogateescape")  # the names of files need not be text

@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+from uan_da.cli.trust import Trusted, trust_of
+
 app = typer.Typer(help="Show, copy and check recipes.", no_args_is_help=True)
 
 Name = Annotated[str, typer.Argument(help="A shipped recipe's name, or a YAML file.")]
@@ -12,12 +14,12 @@ Overrides = Annotated[list[str] | None, typer.Argument(help="Changes: norm=bn tr
 
 
 @app.command()
-def show(recipe: Name, overrides: Overrides = None) -> None:
+def show(recipe: Name, overrides: Overrides = None, trust: Trusted = False) -> None:
     """Print a recipe as it would be trained, every default spelled out."""
     from uan_da.recipe import load_recipe
     from uan_da.recipe.source import dump_yaml
 
-    typer.echo(dump_yaml(load_recipe(recipe, overrides or []).to_dict()), nl=False)
+    typer.echo(dump_yaml(load_recipe(recipe, overrides or [], trust_of(trust)).to_dict()), nl=False)
 
 
 @app.command()
@@ -41,9 +43,9 @@ def copy(
 
 
 @app.command()
-def check(recipe: Name, overrides: Overrides = None) -> None:
+def check(recipe: Name, overrides: Overrides = None, trust: Trusted = False) -> None:
     """Say everything that is wrong with a recipe, for each of its methods, one FILE:LINE: KEY: PROBLEM a line."""
     from uan_da.recipe import check_every_method
 
-    check_every_method(recipe, overrides or [])
+    check_every_method(recipe, overrides or [], trust_of(trust))
     typer.echo(f"{recipe}: ok")

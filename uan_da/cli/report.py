@@ -6,18 +6,20 @@ from typing import Annotated
 import typer
 
 from uan_da.cli.data_root import DataRoot
+from uan_da.cli.trust import Trusted, trust_of
 
 
 def report(
     folder: Annotated[Path, typer.Argument(help="A run, or a folder of runs: a sweep.")],
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps")] = "auto",
+    trust: Trusted = False,
     data_root: DataRoot = None,
 ) -> None:
     """Write report.html: one file with figures and tables, that needs nothing else and asks nothing of the network."""
-    typer.echo(write_report(folder, device))
+    typer.echo(write_report(folder, device, trust=trust))
 
 
-def write_report(folder: Path, device: str) -> Path:
+def write_report(folder: Path, device: str, *, trust: bool = False) -> Path:
     """Write and return ``report.html`` of a run, evaluated first where it has not been, or of a folder of runs."""
     from uan_da.cli.validators import runs_in
     from uan_da.evaluation.report import run_report, sweep_report
@@ -28,7 +30,7 @@ def write_report(folder: Path, device: str) -> Path:
         return sweep_report(folder, runs_in(folder))
     for run in (folder, folder / "baseline"):
         if (run / "done").is_file() and _is_stale(run):
-            evaluate_run(Run.open(run), "last", device_name=device)
+            evaluate_run(Run.open(run, trust_of(trust)), "last", device_name=device)
     return run_report(folder)
 
 

@@ -38,17 +38,18 @@ def train(
     from uan_da.training.monitor import Several
     from uan_da.training.train import train as run_training
     from uan_da.training.training import NonFiniteLoss
+    from uan_da.trust import TELLING
 
     if resume and overwrite:
         raise UserError("--resume goes on with a run, --overwrite replaces it: give one of the two")
     if resume and out is None:
         raise UserError("--resume needs --out: the folder of the run to go on with")
-    resolved = load_recipe(recipe, overrides or [])
+    resolved = load_recipe(recipe, overrides or [], TELLING)
     folder = out or _default_folder(recipe, resolved.seed)
     options: dict[str, Any] = {"overwrite": overwrite, "resume": resume}
     if with_baseline:  # from the file, which may have a protocol of its own for source_only
         others = [text for text in overrides or [] if not text.startswith("method")]
-        options["with_baseline"] = load_recipe(recipe, [*others, "method=source_only", "init=null"])
+        options["with_baseline"] = load_recipe(recipe, [*others, "method=source_only", "init=null"], TELLING)
     loggers = [LOGGERS.load(name)() for name in log or []]
     with Console() as console:
         try:
@@ -60,7 +61,7 @@ def train(
         except NonFiniteLoss as error:
             console.fail(str(error))
             raise typer.Exit(1) from None
-        write_report(run.folder, device)
+        write_report(run.folder, device, trust=True)
         console.results(run)
 
 

@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from uan_da.cli.trust import Trusted, trust_of
+
 if TYPE_CHECKING:
     from uan_da.evaluation.ranking import Scored
     from uan_da.training.run import Run
@@ -12,6 +14,7 @@ if TYPE_CHECKING:
 
 def validators(
     folder: Annotated[Path, typer.Argument(help="A run, or a folder of runs: a sweep.")],
+    trust: Trusted = False,
 ) -> None:
     """Rank validators by how their scores agree with the true target accuracy over the checkpoints of each epoch.
 
@@ -27,7 +30,7 @@ def validators(
     tasks: dict[str, list[Scored]] = {}
     held_out = True
     for run in runs_in(folder):
-        opened = Run.open(run)
+        opened = Run.open(run, trust_of(trust))
         tasks.setdefault(f"{opened.recipe.dataset} {opened.recipe.task}", []).extend(_checkpoints(opened))
         held_out &= opened.recipe.selection.holdout > 0
     ranks = rank_validators(tasks)

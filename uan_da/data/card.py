@@ -14,6 +14,7 @@ from uan_da.recipe.load import describe_problems
 from uan_da.recipe.source import read_yaml
 from uan_da.recipe.strict import Strict
 from uan_da.shipped import shipped
+from uan_da.trust import FILES, NOTHING, Trust
 
 
 def _digest(length: int) -> Any:
@@ -95,17 +96,17 @@ def load_card(name: str) -> Card:
     cards = shipped("datasets")
     if name not in cards:
         raise UserError(unknown("dataset", name, cards))
-    return read_card(cards[name])
+    return read_card(cards[name], FILES)
 
 
-def read_card(path: Path) -> Card:
-    """The card in a file.
+def read_card(path: Path, trust: Trust = NOTHING) -> Card:
+    """The card in a file; ``trust`` says whether code that it names is run.
 
     Raises:
         UserError: it is no card (all its mistakes, ``FILE:LINE: KEY: PROBLEM``).
     """
     source = read_yaml(path)
     try:
-        return Card.model_validate(source.data)
+        return Card.model_validate(source.data, context=trust)
     except ValidationError as error:
         raise UserError(describe_problems(source, error)) from None

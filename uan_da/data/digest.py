@@ -12,11 +12,12 @@ from uan_da.data.image_files import READING, ImageFiles
 from uan_da.data.open_dataset import open_dataset
 from uan_da.errors import UserError
 from uan_da.names import unknown
+from uan_da.trust import NOTHING, Trust
 
 SPLITS: Sequence[Split] = ("train", "test")
 
 
-def data_digest(dataset: str, domain: str) -> str:
+def data_digest(dataset: str, domain: str, trust: Trust = NOTHING) -> str:
     """A digest of one domain: the classes, and every image and label of its two splits, in their order.
 
     Image files count by their content, not by their folder: two machines agree on the same data.
@@ -24,7 +25,7 @@ def data_digest(dataset: str, domain: str) -> str:
     Raises:
         UserError: there is no such data set or domain, or its data cannot be read.
     """
-    adapter = open_dataset(dataset)
+    adapter = open_dataset(dataset, trust)
     if domain not in adapter.domains:
         raise UserError(f"dataset {dataset}: {unknown('domain', domain, adapter.domains)}")
     parts = [repr(tuple(adapter.classes)).encode()]

@@ -37,7 +37,7 @@ def fingerprint(recipe: Recipe) -> dict[str, Any]:
     Raises:
         UserError: the data set, or a domain of the task, does not exist or cannot be read.
     """
-    adapter = open_dataset(recipe.dataset)
+    adapter = open_dataset(recipe.dataset, recipe.trust)
     for name in recipe.task.domains:
         if name not in adapter.domains:
             raise UserError(f"task {recipe.task}: {unknown('domain', name, adapter.domains)}")

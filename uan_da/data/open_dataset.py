@@ -1,5 +1,6 @@
 """What a recipe's ``dataset`` names."""
 
+import inspect
 import os
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
@@ -14,25 +15,30 @@ from uan_da.data.folder_card import card_of_folder
 from uan_da.errors import UserError
 from uan_da.names import ADAPTERS, unknown
 from uan_da.shipped import shipped
+from uan_da.trust import FILES, NOTHING, Trust
 
 GROUP = "uan_da.datasets"
 """The entry points by which an installed package brings data sets: a card's path, a :class:`Card`, or an adapter."""
 
 
-def open_dataset(spec: str) -> Adapter:
+def open_dataset(spec: str, trust: Trust = NOTHING) -> Adapter:
     """The data set that ``spec`` names.
 
     One of: a shipped card or an entry point; ``./plates.yaml``, a card; ``/data/plates``, a folder of images;
     ``my_pkg.data:Plates``, a class with the adapter protocol.
 
+    Args:
+        spec: the caller's own words; so is the class that they name.
+        trust: whether code that a card names is run.
+
     Raises:
-        UserError: it does not exist, or is not what it should be.
+        UserError: it does not exist, is not what it should be, or names code that is not trusted.
     """
     if spec in shipped("datasets"):
         return CardDataset(spec, load_card(spec), data_root() / spec)
     path = Path(spec).expanduser()
     if path.suffix in {".yaml", ".yml"}:
-        return _of_card_file(spec, path)
+        return _of_card_file(spec, path, trust)
     if path.is_dir():
         return CardDataset(spec, card_of_folder(path), path)
     if os.sep in spec:
@@ -51,7 +57,9 @@ def as_adapter(spec: str, found: Any) -> Adapter:
     Raises:
         UserError: it cannot be made, or lacks a part of the protocol.
     """
-    if isinstance(found, type) or not hasattr(found, "load"):
+    if inspect.isclass(found) and not callable(getattr(found, "load", None)):
+        raise UserError(f"dataset {spec!r}: a class that serves domains has load(domain, split), and this has none")
+    if inspect.isclass(found) or inspect.isfunction(found):
         try:
             found = found()
         except UserError:
@@ -61,8 +69,8 @@ def as_adapter(spec: str, found: Any) -> Adapter:
     return CheckedAdapter(spec, found)
 
 
-def _of_card_file(spec: str, path: Path) -> CardDataset:
-    card = read_card(path)
+def _of_card_file(spec: str, path: Path, trust: Trust) -> CardDataset:
+    card = read_card(path, trust)
     folder = data_root() / path.stem if card.folder is None else path.parent / Path(card.folder).expanduser()
     return CardDataset(spec, card, folder)
 
@@ -75,7 +83,7 @@ def _of_entry_point(entry: EntryPoint) -> Adapter:
             f"dataset {entry.name!r} of the entry point {entry.value!r} cannot be imported: {error}"
         ) from None
     if isinstance(found, str | Path):
-        return _of_card_file(entry.name, Path(found))
+        return _of_card_file(entry.name, Path(found), FILES)
     if isinstance(found, Card):
         return CardDataset(entry.name, found, data_root() / entry.name)
     return as_adapter(entry.name, found)

@@ -125,7 +125,7 @@ def build_task(recipe: Recipe, device: torch.device) -> Task:
             reads is not as large as the network's input.
     """
     augmentations = make_views(recipe)
-    adapter = open_dataset(recipe.dataset)
+    adapter = open_dataset(recipe.dataset, recipe.trust)
     names = recipe.task.domains
     for name in names:
         if name not in adapter.domains:
@@ -161,7 +161,7 @@ def load_unseen(task: Task, recipe: Recipe, spec: str, device: torch.device) -> 
         UserError: there is no such domain, or its data set has other classes than the task.
     """
     dataset, _, name = spec.rpartition(":")
-    adapter = open_dataset(dataset or recipe.dataset)
+    adapter = open_dataset(dataset or recipe.dataset, recipe.trust)
     if name not in adapter.domains:
         raise UserError(f"{spec}: {unknown('domain', name, adapter.domains)}")
     if tuple(adapter.classes) != tuple(task.classes):

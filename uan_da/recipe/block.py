@@ -14,6 +14,7 @@ from pydantic_core import CoreSchema, core_schema
 from uan_da.errors import UserError
 from uan_da.names import Names
 from uan_da.recipe.strict import Strict
+from uan_da.trust import NOTHING, Trust, trust_in
 
 T = TypeVar("T")
 
@@ -54,8 +55,8 @@ class Block(Generic[T]):
         return cls.parse(cls.default_name)
 
     @classmethod
-    def parse(cls, value: Any) -> Self:
-        """The block that ``value`` describes: a name, or a mapping with a ``name``.
+    def parse(cls, value: Any, trust: Trust = NOTHING) -> Self:
+        """The block that ``value`` describes: a name, or a mapping with a ``name``; ``trust`` says whose code is run.
 
         Raises:
             ValueError: there is no such name, or its object has no options that can be read.
@@ -66,8 +67,13 @@ class Block(Generic[T]):
         given = {"name": value} if isinstance(value, str) else value
         if not isinstance(given, Mapping) or not isinstance(given.get("name"), str):
             raise ValueError(f"expected the name of a {cls.names.kind}, or a mapping with a 'name'")
+        try:
+            cls.names.permit(given["name"], trust)
+        except UserError as error:
+            raise ValueError(str(error)) from error
         target = cls.load(given["name"])
-        validated = _schema(cls, given["name"], target).model_validate({k: v for k, v in given.items() if k != "name"})
+        rest = {key: item for key, item in given.items() if key != "name"}
+        validated = _schema(cls, given["name"], target).model_validate(rest, context=trust)
         values = dict(validated)
         own, defaults = options_of(target), cls.defaults_of(target)
         keys = {key: values.pop(key) for key in _keys(cls) if key not in own}
@@ -98,7 +104,9 @@ class Block(Generic[T]):
         serialization = core_schema.plain_serializer_function_ser_schema(
             cls.to_dict, return_schema=core_schema.dict_schema()
         )
-        return core_schema.no_info_plain_validator_function(cls.parse, serialization=serialization)
+        return core_schema.with_info_plain_validator_function(
+            lambda value, info: cls.parse(value, trust_in(info.context)), serialization=serialization
+        )
 
 
 def options_of(target: Callable[..., Any]) -> dict[str, inspect.Parameter]:

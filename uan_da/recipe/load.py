@@ -9,8 +9,9 @@ from uan_da.errors import UserError
 from uan_da.names import unknown
 from uan_da.recipe.overrides import apply_overrides, methods_of
 from uan_da.recipe.schema import Recipe
-from uan_da.recipe.source import Source, read_yaml
+from uan_da.recipe.source import Source, parse_value, read_yaml
 from uan_da.shipped import shipped
+from uan_da.trust import NOTHING, Trust
 
 
 def find_recipe(name: str) -> Path:
@@ -30,18 +31,33 @@ def find_recipe(name: str) -> Path:
     raise UserError(unknown("recipe", name, recipes))
 
 
-def load_recipe(name: str | Path, overrides: Iterable[str] = ()) -> Recipe:
+def load_recipe(name: str | Path, overrides: Iterable[str] = (), trust: Trust = NOTHING) -> Recipe:
     """Load, override and check a recipe.
+
+    Args:
+        name: a shipped recipe's, or a file.
+        overrides: ``key=value``; code that they name is the caller's own.
+        trust: whether code that the file names is run.
 
     Raises:
         UserError: everything that is wrong, one ``FILE:LINE: KEY: PROBLEM`` a line.
     """
+    overrides = list(overrides)
+    return _load(name, overrides, _naming(trust, overrides))
+
+
+def _load(name: str | Path, overrides: Iterable[str], trust: Trust) -> Recipe:
     source = read_yaml(find_recipe(str(name)))
     apply_overrides(source, overrides)
-    return check_recipe(source)
+    return check_recipe(source, trust)
 
 
-def check_every_method(name: str | Path, overrides: Iterable[str] = ()) -> None:
+def _naming(trust: Trust, overrides: Iterable[str]) -> Trust:
+    """``trust``, and the code that the overrides name."""
+    return trust.naming(parse_value(text.partition("=")[2]) for text in overrides)
+
+
+def check_every_method(name: str | Path, overrides: Iterable[str] = (), trust: Trust = NOTHING) -> None:
     """Load a recipe as it is, and once for each method that it has something to say ``per_method`` of.
 
     Raises:
@@ -52,17 +68,17 @@ def check_every_method(name: str | Path, overrides: Iterable[str] = ()) -> None:
     problems: dict[str, None] = {}
     for choice in [[], *([f"method={method}"] for method in methods)]:
         try:
-            load_recipe(name, [*choice, *overrides])
+            _load(name, [*choice, *overrides], _naming(trust, overrides))
         except UserError as error:
             problems |= dict.fromkeys(str(error).splitlines())
     if problems:
         raise UserError("\n".join(problems))
 
 
-def check_recipe(source: Source) -> Recipe:
+def check_recipe(source: Source, trust: Trust = NOTHING) -> Recipe:
     """Validate ``source``; all its mistakes are told at once."""
     try:
-        return Recipe.model_validate(source.data)
+        return Recipe.model_validate(source.data, context=trust)
     except ValidationError as error:
         raise UserError(describe_problems(source, error)) from None
 

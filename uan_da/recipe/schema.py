@@ -1,8 +1,11 @@
 """What a recipe may say."""
 
+import os
+from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
+    AfterValidator,
     BeforeValidator,
     Field,
     NonNegativeInt,
@@ -12,6 +15,7 @@ from pydantic import (
     model_validator,
 )
 
+from uan_da.errors import UserError
 from uan_da.recipe.blocks import (
     AugmentationBlock,
     BackboneBlock,
@@ -25,6 +29,7 @@ from uan_da.recipe.network import Bottleneck, Head, Input
 from uan_da.recipe.published import Published, published_rows
 from uan_da.recipe.strict import Strict
 from uan_da.recipe.task_name import Task
+from uan_da.trust import NOTHING, Trust, trust_in
 
 
 class Augment(Strict):
@@ -92,12 +97,22 @@ class Evaluation(Strict):
     images (AdaBN's step, for any norm that has them); the source keeps its own."""
 
 
+def _own_code(dataset: str, info: ValidationInfo) -> str:
+    """``module:Class``, unlike a card or a folder, is code."""
+    if ":" in dataset and os.sep not in dataset and Path(dataset).suffix not in {".yaml", ".yml"}:
+        try:
+            trust_in(info.context).check("dataset", dataset)
+        except UserError as error:
+            raise ValueError(str(error)) from error
+    return dataset
+
+
 class Recipe(Strict):
     """One training, complete: task, backbone, norm, method, schedule, seed."""
 
     version: Literal[1] = Field(default=1, alias="schema")
     description: str = ""
-    dataset: str
+    dataset: Annotated[str, AfterValidator(_own_code)]
     task: Task
     input: Input = Input()
     backbone: BackboneBlock
@@ -114,6 +129,7 @@ class Recipe(Strict):
     seed: Annotated[int, Field(ge=0)] = 0
     published: Annotated[tuple[Published, ...] | None, BeforeValidator(published_rows)] = None
     """Figures of others on these tasks; no training reads them."""
+    _trust: Trust = NOTHING
 
     @field_validator("method")
     @classmethod
@@ -157,6 +173,19 @@ class Recipe(Strict):
         kept = {key: value for key, value in self.to_dict().items() if key not in ("description", "published")}
         return kept | {"train": {key: v for key, v in kept["train"].items() if key != "checkpoint_minutes"}}
 
+    def model_post_init(self, context: Any) -> None:
+        """Keep what the recipe was read by: the card that it names is read by the same."""
+        self._trust = trust_in(context)
+
+    @property
+    def trust(self) -> Trust:
+        """Whether code that its data set's card names is run."""
+        return self._trust
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Recipe) and self.to_dict() == other.to_dict()
+
     def source_only(self) -> "Recipe":
         """The baseline of this recipe: ``source_only`` in the method's place, from no other run's weights."""
-        return Recipe.model_validate({**self.to_dict(), "method": "source_only", "init": None})
+        plain = {**self.to_dict(), "method": "source_only", "init": None}
+        return Recipe.model_validate(plain, context=self.trust.naming([plain]))

@@ -38,7 +38,7 @@ class Addresses:
         Raises:
             UserError: something of that does not exist.
         """
-        data = [self._of_data(recipe.dataset, domain) for domain in recipe.task.domains]
+        data = [self._of_data(recipe.dataset, domain, recipe.trust) for domain in recipe.task.domains]
         return address(recipe, data + [self._of_file(path) for path in _weights(recipe)])
 
 

@@ -16,7 +16,7 @@ def all_tasks(recipe: Recipe) -> Sequence[str]:
     Raises:
         UserError: the data set does not exist.
     """
-    domains, task = open_dataset(recipe.dataset).domains, recipe.task
+    domains, task = open_dataset(recipe.dataset, recipe.trust).domains, recipe.task
     if task.alone:
         return list(domains)
     if len(task.sources) == 1:

@@ -10,6 +10,7 @@ from uan_da.sweeps.local import Local
 from uan_da.sweeps.sweep import Sweep
 from uan_da.sweeps.table import Table
 from uan_da.training.run import check_folder
+from uan_da.trust import TELLING
 
 
 class View(Protocol):
@@ -51,7 +52,7 @@ def compare(
         Interrupted: Ctrl-C or SIGTERM; the same call goes on.
     """
     check_folder(Path(out))
-    sweep = Sweep(build_grid(recipe, overrides), Path(out), reference)
+    sweep = Sweep(build_grid(recipe, overrides, TELLING), Path(out), reference)
     sweep.table()  # a wrong reference is told before hours of training
     jobs = [sweep.job(cell) for cell in sweep.left()]
     if jobs:  # killed before the new one is written, the folder has no table of other runs

@@ -11,6 +11,7 @@ from uan_da.recipe import Recipe, load_recipe
 from uan_da.recipe.published import Published
 from uan_da.sweeps.address import Addresses
 from uan_da.sweeps.all_tasks import all_tasks
+from uan_da.trust import NOTHING, Trust
 
 BASELINE = "source_only"
 MAIN = ("task", "method", "norm", "seed")
@@ -44,13 +45,13 @@ class Grid:
     """Figures of others on the grid's tasks."""
 
 
-def build_grid(recipe: str | Path, overrides: Iterable[str] = ()) -> Grid:
+def build_grid(recipe: str | Path, overrides: Iterable[str] = (), trust: Trust = NOTHING) -> Grid:
     """The grid that ``key=v1,v2`` texts span over a recipe, ``source_only`` always in it.
 
     Values are separated by commas outside of brackets and quotes; integers may be a range, ``seed=0..4``; ``task=all``
     is what :func:`~uan_da.sweeps.all_tasks.all_tasks` says. Every cell is the original recipe with the cell's own
     overrides. Keys below ``method`` are options of the methods that adapt, and ``init`` is another run's work: neither
-    reaches ``source_only``.
+    reaches ``source_only``. ``trust`` says whether code that the recipe names is run.
 
     Raises:
         UserError: a cell is no recipe, or its data set or domain does not exist.
@@ -61,18 +62,18 @@ def build_grid(recipe: str | Path, overrides: Iterable[str] = ()) -> Grid:
             raise UserError(f"command line: {key} is given twice")
         given[key] = values
     if given.get("task") == ["all"]:
-        given["task"] = list(all_tasks(_on_its_dataset(recipe, given)))
+        given["task"] = list(all_tasks(_on_its_dataset(recipe, given, trust)))
     axes = [key for key, values in given.items() if len(values) > 1 and key not in MAIN]
     found: dict[str, Cell] = {}
     published: dict[Published, None] = {}
     addresses = Addresses()
-    for method in dict.fromkeys([BASELINE, *_methods(recipe, given)]):
+    for method in dict.fromkeys([BASELINE, *_methods(recipe, given, trust)]):
         own = {key: values for key, values in given.items() if method != BASELINE or not is_of_adaptation(key)}
         own["method"] = [method]
         without = ["init=null"] if method == BASELINE else []
         for one_of_each in itertools.product(*own.values()):
             chosen = dict(zip(own, one_of_each, strict=True))
-            resolved = load_recipe(recipe, [*(f"{key}={value}" for key, value in chosen.items()), *without])
+            resolved = load_recipe(recipe, [*(f"{key}={value}" for key, value in chosen.items()), *without], trust)
             where = addresses.of(resolved)
             published |= dict.fromkeys(resolved.published or ())
             own_recipe = resolved.model_copy(update={"published": None})
@@ -88,17 +89,17 @@ def is_of_adaptation(key: str) -> bool:
     return key == "init" or key.startswith("method.")
 
 
-def _methods(recipe: str | Path, given: Mapping[str, Sequence[str]]) -> Sequence[str]:
+def _methods(recipe: str | Path, given: Mapping[str, Sequence[str]], trust: Trust) -> Sequence[str]:
     if "method" in given:
         return given["method"]
-    return [load_recipe(recipe, [f"{key}={values[0]}" for key, values in given.items()]).method.name]
+    return [load_recipe(recipe, [f"{key}={values[0]}" for key, values in given.items()], trust).method.name]
 
 
-def _on_its_dataset(recipe: str | Path, given: Mapping[str, Sequence[str]]) -> Recipe:
+def _on_its_dataset(recipe: str | Path, given: Mapping[str, Sequence[str]], trust: Trust) -> Recipe:
     datasets = given.get("dataset", [])
     if len(datasets) > 1:
         raise UserError(f"command line: task=all is of one dataset, and there are several: {', '.join(datasets)}")
-    return load_recipe(recipe, [f"dataset={name}" for name in datasets])
+    return load_recipe(recipe, [f"dataset={name}" for name in datasets], trust)
 
 
 def _settings(recipe: Recipe, chosen: Mapping[str, str], axes: Sequence[str]) -> dict[str, str]:

@@ -15,6 +15,7 @@ from uan_da.sweeps.sheets import NONE, Sheet
 from uan_da.sweeps.space import Space
 from uan_da.sweeps.work import cut
 from uan_da.training.run import check_folder
+from uan_da.trust import TELLING
 
 STARTUP = 5
 """Whole trials before the first may be stopped early."""
@@ -109,7 +110,7 @@ def tune(
         batch = []
         for number, one in enumerate(drawn, len(over)):
             point = space.draw(one)
-            resolved = load_recipe(recipe, [*overrides, *point, f"selection.validator={validator}"])
+            resolved = load_recipe(recipe, [*overrides, *point, f"selection.validator={validator}"], TELLING)
             batch.append(Trial(number, point, addresses.of(resolved), resolved))
         floors = floors_of(over)
         jobs = _jobs(batch, folder.absolute(), floors)

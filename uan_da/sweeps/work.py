@@ -20,6 +20,7 @@ from uan_da.training.monitor import Silent
 from uan_da.training.run import Run
 from uan_da.training.train import train
 from uan_da.training.training import Training
+from uan_da.trust import FILES
 
 PAUSE = 0.5
 """Seconds between two words of a run on its progress."""
@@ -43,7 +44,7 @@ def work(job: Job, device: str, threads: int, tell: Tell) -> None:
         if run.done:  # by another command in the same folder, while this one waited
             return
         started, teller = time.perf_counter(), Teller(job, device, tell)
-        recipe = Recipe.model_validate(dict(job.recipe))
+        recipe = Recipe.model_validate(dict(job.recipe), context=FILES)  # whoever made the job told of its code
         try:
             _go_on(recipe, run, device, teller) if run.recipe_file.is_file() else _start(recipe, run, device, teller)
         except Pruned:

@@ -32,6 +32,7 @@ from uan_da.training.lock import is_empty, locked
 from uan_da.training.record import Record
 from uan_da.training.run import Run, check_folder
 from uan_da.training.trained import Trained, answers_table
+from uan_da.trust import FILES
 
 
 @dataclass(frozen=True)
@@ -66,7 +67,7 @@ def source_free_method(name: str, options: Iterable[str] = ()) -> SourceFreeBloc
     source = Source("command line", {"method": {"name": name}})
     apply_overrides(source, options)
     try:
-        return _Options.model_validate(source.data).method
+        return _Options.model_validate(source.data, context=FILES).method
     except ValidationError as error:
         raise UserError(describe_problems(source, error)) from None
 

@@ -22,22 +22,24 @@ from uan_da.training.device import ran_out_of_memory
 from uan_da.training.environment import environment
 from uan_da.training.lock import LOCK, is_empty
 from uan_da.training.record import Record
+from uan_da.training.signature import is_ours, names_code, sign
+from uan_da.trust import FILES, NOTHING, Trust
 
 
 class Run:
     """One training and its folder: recipe, record, environment, metrics, checkpoints, results."""
 
-    def __init__(self, folder: Path | str) -> None:
-        self.folder = Path(folder)
+    def __init__(self, folder: Path | str, trust: Trust = NOTHING) -> None:
+        self.folder, self._trust = Path(folder), trust
 
     @classmethod
-    def open(cls, folder: Path | str) -> "Run":
-        """The run that was written to ``folder``.
+    def open(cls, folder: Path | str, trust: Trust = NOTHING) -> "Run":
+        """The run that was written to ``folder``; ``trust`` says whether code that its recipe names is run.
 
         Raises:
             UserError: ``folder`` holds no run.
         """
-        run = cls(folder)
+        run = cls(folder, trust)
         if not run.recipe_file.is_file():
             raise UserError(f"{folder}: holds no run (no recipe.yaml in it)")
         return run
@@ -50,7 +52,15 @@ class Run:
     @property
     def recipe(self) -> Recipe:
         """The recipe that was trained, every default spelled out."""
-        return load_recipe(self.recipe_file)
+        return load_recipe(self.recipe_file, trust=self.trust)
+
+    @property
+    def trust(self) -> Trust:
+        """Whether code that the recipe names is run: the opener's word, or that this machine trained it."""
+        mark = self.folder / "signature"
+        if mark.is_file() and is_ours(read_bytes(self.recipe_file), read_bytes(mark).decode("ascii", "replace")):
+            return FILES
+        return self._trust
 
     @property
     def record_file(self) -> Path:
@@ -158,6 +168,9 @@ class Run:
         self._clear()
         write_text(self.record_file, record.text)
         write_json(self.folder / "environment.json", environment())
+        mark = sign(recipe_text(recipe).encode()) if names_code(recipe) else None
+        if mark is not None:
+            write_text(self.folder / "signature", mark)
         write_text(self.recipe_file, recipe_text(recipe))
 
     def check_free(self, overwrite: bool) -> None:

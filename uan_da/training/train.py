@@ -53,7 +53,7 @@ def train(
     """
     if with_baseline and recipe.task.alone:
         raise UserError(f"--with-baseline: the task {recipe.task} has no target, and source_only is all there is")
-    run, monitor = Run(out), monitor or Silent()
+    run, monitor = Run(out, recipe.trust), monitor or Silent()
     check_resumable(run) if resume else run.check_free(overwrite)
     with told(run), locked(run.folder):
         with torch.random.fork_rng():

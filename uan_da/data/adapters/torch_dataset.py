@@ -1,18 +1,29 @@
 """Map-style data sets of PyTorch, such as torchvision's."""
 
+import inspect
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from PIL import Image
+from pydantic import AfterValidator, ValidationInfo
 
 from uan_da.data.adapter import Split
 from uan_da.data.as_image import as_image
 from uan_da.errors import UserError
 from uan_da.names import Names
+from uan_da.trust import trust_in
 
 CLASSES = Names("dataset", {})
 """None has a name of its own: they are found as ``module:Class``, in the working directory too."""
+
+
+def _own_code(name: str, info: ValidationInfo) -> str:
+    try:
+        trust_in(info.context).check(CLASSES.kind, name)
+    except UserError as error:
+        raise ValueError(str(error)) from error
+    return name
 
 
 class Converted:
@@ -40,7 +51,7 @@ class TorchDataset:
         folder: Path,
         classes: Sequence[str],
         *,
-        dataset: str,
+        dataset: Annotated[str, AfterValidator(_own_code)],
         arguments: dict[str, Any] | None = None,
         train: dict[str, Any] | None = None,
         test: dict[str, Any] | None = None,
@@ -54,6 +65,8 @@ class TorchDataset:
         if ":" not in self.dataset:
             raise UserError(f"dataset {self.dataset!r}: expected module:Class")
         target = CLASSES.load(self.dataset)
+        if not (inspect.isclass(target) and hasattr(target, "__getitem__") and hasattr(target, "__len__")):
+            raise UserError(f"dataset {self.dataset!r}: expected a class of map-style data sets")
         given = self.arguments | self.of_split[split]
         places = {"folder": str(self.folder), "domain": domain}
         filled = {key: value.format_map(places) if isinstance(value, str) else value for key, value in given.items()}
