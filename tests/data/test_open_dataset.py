@@ -71,6 +71,7 @@ class Bare:
 
 class Demanding:
     def __init__(self, path): ...
+    def load(self, domain, split): ...
 
 def build():
     return Plates()
@@ -90,7 +91,7 @@ def test_a_class_or_function_of_the_users_own(module: str, name: str) -> None:
 
 
 def test_what_is_no_adapter(module: str) -> None:
-    with pytest.raises(UserError, match="missing: classes"):
+    with pytest.raises(UserError, match="missing: load"):
         open_dataset(f"{module}:Bare")
     with pytest.raises(UserError, match="path"):
         open_dataset(f"{module}:Demanding")

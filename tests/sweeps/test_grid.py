@@ -81,12 +81,12 @@ def test_tasks(recipe):
     ],
 )
 def test_all_tasks_are_of_the_kind_of_the_recipes_own(recipe, monkeypatch, own, tasks):
-    monkeypatch.setattr("uan_da.sweeps.all_tasks.open_dataset", lambda spec: SimpleNamespace(domains=("a", "b", "c")))
+    monkeypatch.setattr("uan_da.sweeps.all_tasks.open_dataset", lambda *_: SimpleNamespace(domains=("a", "b", "c")))
     assert all_tasks(load_recipe(recipe, ["method=source_only", f"task={own}"])) == tasks
 
 
 def test_a_grid_of_all_tasks(recipe, monkeypatch):
-    monkeypatch.setattr("uan_da.sweeps.address.data_digest", lambda dataset, domain: domain)
+    monkeypatch.setattr("uan_da.sweeps.address.data_digest", lambda dataset, domain, trust: domain)
     names = ["optdigits", "optdigits_m", "synthetic"]
     tasks = [f"{source}:{target}" for source in names for target in names if source != target]
     found = build_grid(recipe, ["task=all"])

@@ -29,14 +29,18 @@ def write_report(folder: Path, device: str, *, trust: bool = False) -> Path:
     if not (folder / "recipe.yaml").is_file():
         return sweep_report(folder, runs_in(folder))
     for run in (folder, folder / "baseline"):
+        Run(run).check_whole()
         if (run / "done").is_file() and _is_stale(run):
             evaluate_run(Run.open(run, trust_of(trust)), "last", device_name=device)
     return run_report(folder)
 
 
 def _is_stale(run: Path) -> bool:
-    """Whether the checkpoint is newer than its evaluation."""
+    """Whether the evaluation is missing, damaged, or older than the checkpoint."""
+    from uan_da.training.evaluate_run import is_whole
     from uan_da.training.run import Run
 
+    if not is_whole(run / "evaluation", "last"):
+        return True
     made = run / "evaluation" / "last.json"
-    return not made.is_file() or made.stat().st_mtime < Run(run).checkpoint("last").stat().st_mtime
+    return made.stat().st_mtime < Run(run).checkpoint("last").stat().st_mtime

@@ -58,7 +58,7 @@ def as_adapter(spec: str, found: Any) -> Adapter:
         UserError: it cannot be made, or lacks a part of the protocol.
     """
     if inspect.isclass(found) and not callable(getattr(found, "load", None)):
-        raise UserError(f"dataset {spec!r}: a class that serves domains has load(domain, split), and this has none")
+        raise UserError(f"dataset {spec!r}: an adapter has domains, classes and load(domain, split); missing: load")
     if inspect.isclass(found) or inspect.isfunction(found):
         try:
             found = found()

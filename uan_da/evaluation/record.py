@@ -15,6 +15,7 @@ from uan_da.data.adapter import UNKNOWN
 from uan_da.data.task import Domain
 from uan_da.evaluation.evidence import places
 from uan_da.evaluation.predict import Predictions
+from uan_da.files import whole_file
 
 FEATURES = 500
 """Images of each domain whose features are kept."""
@@ -63,7 +64,8 @@ def save_arrays(
     for image in shown:
         (found,) = by_name[image["domain"]].test.stream([torch.tensor([image["index"]])])
         arrays[f"image/{image['domain']}/{image['index']}"] = _thumbnail(found.pixels[0])
-    np.savez_compressed(path, **arrays)  # type: ignore[arg-type]
+    with whole_file(path) as file:
+        np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
 
 
 def _thumbnail(pixels: Tensor) -> NDArray[np.uint8]:

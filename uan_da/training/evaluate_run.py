@@ -1,24 +1,30 @@
 """A finished or interrupted run, evaluated from its folder."""
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, Literal
 
 import torch
 
 from uan_da.data.adapter import Split
+from uan_da.data.digest import digest
 from uan_da.data.task import Domain, Task, build_task, load_unseen
+from uan_da.errors import UserError
 from uan_da.evaluation.diagnose import diagnose
 from uan_da.evaluation.evaluate import domains_h_score, predict_domain
 from uan_da.evaluation.metrics import domain_metrics
 from uan_da.evaluation.predict import NonFiniteAnswers
 from uan_da.evaluation.record import predictions_table, save_arrays
-from uan_da.files import write_json, write_text
+from uan_da.files import read_bytes, read_json, write_json, write_text
 from uan_da.models.classifier import build_model
 from uan_da.recipe import Recipe
 from uan_da.recipe.schema import Evaluation
 from uan_da.training.device import choose_device
 from uan_da.training.record import Record
 from uan_da.training.run import Run
+
+KINDS = ("json", "csv", "npz")
+"""What the files of an evaluation are."""
 
 
 def evaluate_run(
@@ -77,7 +83,24 @@ def evaluate_run(
         save_arrays(folder / f"{name}.npz", answers, chosen, [*shown, *report["mistakes"]])
     write_text(folder / f"{name}.csv", predictions_table(answers, chosen, task.classes, split).to_csv(index=False))
     write_json(folder / f"{name}.json", report)
+    seal(folder, name)
     return report | {"file": str(folder / f"{name}.json")}
+
+
+def seal(folder: Path, name: str) -> None:
+    """Keep digests of the files of an evaluation."""
+    files = [folder / f"{name}.{kind}" for kind in KINDS]
+    digests = {path.name: digest([read_bytes(path)]) for path in files if path.is_file()}
+    write_json(folder / f"{name}.digests.json", digests)
+
+
+def is_whole(folder: Path, name: str) -> bool:
+    """Whether the files of an evaluation are there, as they were written."""
+    try:
+        digests = read_json(folder / f"{name}.digests.json")
+        return bool(digests) and all(digest([read_bytes(folder / file)]) == own for file, own in digests.items())
+    except UserError:
+        return False
 
 
 def _domains(task: Task, recipe: Recipe, names: Sequence[str], device: torch.device) -> list[Domain]:

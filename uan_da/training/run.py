@@ -25,6 +25,12 @@ from uan_da.training.record import Record
 from uan_da.training.signature import is_ours, names_code, sign
 from uan_da.trust import FILES, NOTHING, Trust
 
+SEALED = ("recipe.yaml", "record.json", "environment.json", "metrics.jsonl", "timing.json", "results.json")
+"""Files that do not change after the end of a training."""
+
+
+MODEL = "model.safetensors"
+
 
 class Run:
     """One training and its folder: recipe, record, environment, metrics, checkpoints, results."""
@@ -92,9 +98,18 @@ class Run:
         path = self.folder / "results.json"
         if not path.is_file():
             raise UserError(f"{self.folder}: the run is not finished (no results.json in it)")
-        if self.done and read_json(self.folder / "done").get(path.name) != digest([read_bytes(path)]):
-            raise UserError(f"{path}: is damaged: its digest is another. uan-da train … --resume derives it anew")
+        self.check_whole(path.name)
         return read_json(path)
+
+    def check_whole(self, *names: str) -> None:
+        """UserError where one of these files, or of all that the end of the training sealed, has changed since."""
+        if not self.done:
+            return
+        sealed = read_json(self.folder / "done")
+        for name in names or sealed:
+            path = self.folder / name
+            if sealed.get(name) != digest([read_bytes(path)]):
+                raise UserError(f"{path}: is damaged: its digest is another. uan-da train … --resume derives it anew")
 
     @property
     def checkpoints(self) -> Checkpoints:
@@ -145,7 +160,7 @@ class Run:
             if ran_out_of_memory(error):
                 raise
             reason = " ".join(str(error).split())
-            raise UserError(f"the weights of {self.folder} do not fit this network: {reason}") from None
+            raise UserError(f"the weights of {self.folder} do not fit this recipe's network: {reason}") from None
 
     def start_from(self, model: Classifier, device: torch.device) -> None:
         """The last weights into the ``model`` of another run.
@@ -167,7 +182,7 @@ class Run:
         self.check_free(overwrite)
         self._clear()
         write_text(self.record_file, record.text)
-        write_json(self.folder / "environment.json", environment())
+        self.write_environment()
         mark = sign(recipe_text(recipe).encode()) if names_code(recipe) else None
         if mark is not None:
             write_text(self.folder / "signature", mark)
@@ -211,6 +226,10 @@ class Run:
         write_text(self.folder / "metrics.jsonl", rows)
         write_json(self.folder / "timing.json", {"train_seconds": manifest.seconds, "steps": manifest.step})
 
+    def write_environment(self) -> None:
+        """``environment.json``: see :func:`uan_da.training.environment.environment`."""
+        write_json(self.folder / "environment.json", environment())
+
     def log(self, text: str) -> None:
         """Add a line, with the time, to ``train.log``."""
         path = self.folder / "train.log"
@@ -220,14 +239,13 @@ class Run:
             file.write(f"{datetime.now():%Y-%m-%d %H:%M:%S}  {text}\n")
 
     def finish(self) -> None:
-        """``done``: the training came to its end, with these results and weights."""
-        parts = ("results.json", "model.safetensors")
-        write_json(self.folder / "done", {name: digest([read_bytes(self.folder / name)]) for name in parts})
+        """``done``: the training came to its end, with digests of what it wrote."""
+        write_json(self.folder / "done", {name: digest([read_bytes(self.folder / name)]) for name in (*SEALED, MODEL)})
 
     def save_model(self, model: Classifier) -> None:
         """``model.safetensors``: the weights alone, for use elsewhere."""
         weights = {name: x.detach().cpu().contiguous() for name, x in model.state_dict().items()}
-        with whole_file(self.folder / "model.safetensors") as file:
+        with whole_file(self.folder / MODEL) as file:
             file.write(save(weights))
 
     def load_model(self, model: Classifier) -> None:
@@ -236,12 +254,10 @@ class Run:
         Raises:
             UserError: there are none, they are damaged, or they do not fit.
         """
-        path = self.folder / "model.safetensors"
-        content = read_bytes(path)
-        if self.done and read_json(self.folder / "done").get(path.name) != digest([content]):
-            raise UserError(f"{path}: is damaged: its digest is another. uan-da train … --resume derives it anew")
+        path = self.folder / MODEL
+        self.check_whole(path.name)
         try:
-            model.load_state_dict(load(content))
+            model.load_state_dict(load(read_bytes(path)))
         except (SafetensorError, RuntimeError) as error:
             raise UserError(f"{path}: does not fit: {' '.join(str(error).split())}") from None
 

@@ -89,6 +89,10 @@ def _begin(recipe: Recipe, run: Run, device: torch.device, resume: bool, overwri
         run.create(recipe, record, overwrite or resume)
         return training, Manifest(run.identity)
     training.load_state_dict(run.checkpoints.load(manifest.files["last"], device))
+    try:
+        run.check_whole("environment.json")
+    except UserError:
+        run.write_environment()
     (run.folder / "done").unlink(missing_ok=True)
     run.write_copies(manifest)
     return training, manifest

@@ -10,6 +10,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from uan_da.errors import UserError
+from uan_da.files import read_json
 from uan_da.recipe.source import read_yaml
 
 
@@ -88,5 +89,4 @@ class RunFiles:
 
     def _json(self, name: str) -> dict[str, Any]:
         path = self.folder / name
-        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-        return content
+        return read_json(path) if path.is_file() else {}
