@@ -84,7 +84,7 @@ def test_reading_a_run_imports_nothing_that_it_names(
 ) -> None:
     written(theirs / "R" / "recipe.yaml", "method")
     for name in ("done", "signature"):
-        (theirs / "R" / name).write_text("00")
+        (theirs / "R" / name).write_text("{}")
     assert command(monkeypatch, *words.split()) == 2
     assert "'theirs:X' is code that a file names" in capsys.readouterr().err
     assert not (theirs / "ran").exists()

@@ -154,7 +154,10 @@ def test_the_baseline_keeps_everything_else() -> None:
         (["input.std=[0.5, -1, 0.5]"], "'std' must be greater than 0 in every channel"),
         (["norm=bn", "norm.where=input", "norm.input=instance"], "both put a norm in front of the network"),
         (["method=dann", "method.pretrain_lr=1e-3"], "'dann' has no pre-training for 'pretrain_lr'"),
-        (["method=numpy:fft"], r"method 'numpy:fft' does not inherit a base class of uan_da\.methods\.method: Method, "),
+        (
+            ["method=numpy:fft"],
+            r"'numpy:fft' does not inherit a base class of uan_da\.methods\.method: Method, ",
+        ),
         (["norm=torch:pi"], "'torch:pi' is no norm: expected a class, or a function, whose keyword-only"),
         (["norm=builtins:int"], "norm 'builtins:int': nothing in Python's own library is a norm"),
     ],
