@@ -27,7 +27,7 @@ def discrepancy(dan: DAN, source: Tensor, target: Tensor) -> Tensor:
 
 
 def naive(source: Tensor, target: Tensor, estimator: str) -> Tensor:
-    """The mean, over pairs of pairs, of k(s, s′) + k(t, t′) − k(s, t′) − k(s′, t)."""
+    """The mean, over pairs of neighbours or over pairs of two samples, of k(s, s′) + k(t, t′) − k(s, t′) − k(s′, t)."""
     samples = [*source, *target]
     spread = sum((a - b).detach().square().sum() for a in samples for b in samples) / len(samples) ** 2
 
@@ -38,7 +38,11 @@ def naive(source: Tensor, target: Tensor, estimator: str) -> Tensor:
     if estimator == "linear":
         quadruples = [(i % n, (i + 1) % n, i % m, (i + 1) % m) for i in range(max(n, m))]
     else:
-        quadruples = [(i, j, p, q) for i in range(n) for j in range(n) for p in range(m) for q in range(m)]
+        own = [[(i, j) for i in range(size) for j in range(size) if i != j or size == 1] for size in (n, m)]
+        within = sum(
+            sum(k(x[i], x[j]) for i, j in pairs) / len(pairs) for x, pairs in zip((source, target), own, strict=True)
+        )
+        return within - 2 * sum(k(a, b) for a in source for b in target) / (n * m)
     s, t = source, target
     terms = [k(s[i], s[j]) + k(t[p], t[q]) - k(s[i], t[q]) - k(s[j], t[p]) for i, j, p, q in quadruples]
     return sum(terms) / len(terms)
@@ -63,11 +67,10 @@ def test_defaults_are_the_published_ones() -> None:
     assert not dan.state_dict()
 
 
-@pytest.mark.parametrize("estimator", ["linear", "quadratic"])
-def test_identical_domains_have_no_discrepancy(estimator: Estimator) -> None:
+def test_identical_domains_have_no_discrepancy() -> None:
     torch.manual_seed(0)
     x = torch.randn(7, 4)
-    assert float(discrepancy(method(estimator=estimator), x, x)) == pytest.approx(0, abs=1e-5)
+    assert float(discrepancy(method(estimator="linear"), x, x)) == pytest.approx(0, abs=1e-5)
 
 
 @pytest.mark.parametrize("estimator", ["linear", "quadratic"])

@@ -24,10 +24,11 @@ class JAN(TransferMethod):
     squared distance, the joint MMD, is the MMD under the product of the two kernels, estimated by
     :func:`~uan_da.methods.discrepancy.kernels.mmd` from neighbours (``linear``) or from all pairs (``quadratic``).
 
-    From the paper: the formula, in which all pairs include each sample with itself. From its group's later code
-    (TLLib): the sum of DAN's five Gaussian kernels on the features and one with σ = 0.92 on the probabilities; all
-    pairs, where the paper trains with neighbours; w = 1 from the start, where the paper lets it grow as DANN's λ. The
-    paper's adversarial variant, JAN-A, is not here.
+    From the paper: the formula, whose all pairs include each sample with itself. From its group's later code (TLLib):
+    all pairs of two samples, without that bias (TLLib adds 2/(n − 1), which has no gradient); the sum of DAN's five
+    Gaussian kernels on the features and one with σ = 0.92 on the probabilities; all pairs, where the paper trains with
+    neighbours; w = 1 from the start, where the paper lets it grow as DANN's λ. The paper's adversarial variant, JAN-A,
+    is not here.
     """
 
     needs: ClassVar[str] = "target images"

@@ -46,24 +46,30 @@ def multi_gaussian(x: Tensor) -> Tensor:
 def mmd(kernel: Tensor, num_source: int, estimator: Estimator) -> Tensor:
     r"""The squared MMD of two domains from the kernel matrix of all samples, the ``num_source`` of the source first.
 
-    ``quadratic``, over all pairs, never negative, and 0 for two domains with the same samples; too large in small
-    batches, since each sample is paired with itself, too:
+    The expectation of both is the squared MMD of the populations, and either may be negative. ``quadratic``, over all
+    pairs of two samples:
 
-    .. math:: \frac{1}{n_S²}\sum_{ij} k(s_i, s_j) + \frac{1}{n_T²}\sum_{ij} k(t_i, t_j)
+    .. math:: \frac{1}{n_S (n_S − 1)}\sum_{i≠j} k(s_i, s_j) + \frac{1}{n_T (n_T − 1)}\sum_{i≠j} k(t_i, t_j)
               − \frac{2}{n_S n_T}\sum_{ij} k(s_i, t_j)
 
-    ``linear``, over neighbours, which may be negative, and whose expectation is the squared MMD of the populations:
+    ``linear``, over neighbours:
 
     .. math:: \frac{1}{n}\sum_{i=1}^{n} k(s_i, s_{i+1}) + k(t_i, t_{i+1}) − k(s_i, t_{i+1}) − k(s_{i+1}, t_i)
 
     where the last sample's neighbour is the first, n = max(n_S, n_T), and the smaller domain begins again at its end:
-    any two batch sizes will do, odd or unequal. A domain of one sample is its own neighbour.
+    any two batch sizes will do, odd or unequal. A domain of one sample is paired with itself.
     """
     source, target = kernel[:num_source, :num_source], kernel[num_source:, num_source:]
     across = kernel[:num_source, num_source:]
     if estimator == "quadratic":
-        return source.mean() + target.mean() - 2 * across.mean()
+        return _mean_of_pairs(source) + _mean_of_pairs(target) - 2 * across.mean()
     i = torch.arange(max(across.shape), device=kernel.device)
     s, s_next = i % len(source), (i + 1) % len(source)
     t, t_next = i % len(target), (i + 1) % len(target)
     return (source[s, s_next] + target[t, t_next] - across[s, t_next] - across[s_next, t]).mean()
+
+
+def _mean_of_pairs(kernel: Tensor) -> Tensor:
+    """The mean beside the diagonal of a kernel matrix ``(N, N)``; of one sample the value itself."""
+    n = len(kernel)
+    return kernel.mean() if n == 1 else (kernel.sum() - kernel.diagonal().sum()) / (n * (n - 1))
