@@ -5,13 +5,19 @@ import torch
 from torch import nn
 
 from uan_da.errors import UserError
-from uan_da.models.head import make_bottleneck, make_head
+from uan_da.models.head import NormKeepingDropout, make_bottleneck, make_head
 from uan_da.recipe import load_recipe
 from uan_da.recipe.network import Bottleneck, Head
 
 
 def layout(module: nn.Module) -> str:
-    names = {nn.Linear: "linear", nn.BatchNorm1d: "norm", nn.ReLU: "relu", nn.Dropout: "dropout"}
+    names = {
+        nn.Linear: "linear",
+        nn.BatchNorm1d: "norm",
+        nn.ReLU: "relu",
+        nn.Dropout: "dropout",
+        NormKeepingDropout: "keeping",
+    }
     layers = list(module) if isinstance(module, nn.Sequential) else [module]
     return " ".join(names[type(layer)] + str(getattr(layer, "out_features", "")) for layer in layers)
 
@@ -24,6 +30,7 @@ def layout(module: nn.Module) -> str:
         ({"dropout": 0.5}, "linear256 norm relu dropout"),  # JAN
         ({"features": 1024, "dropout": 0.5}, "linear1024 norm relu dropout"),  # MDD
         ({"activation": "none"}, "linear256 norm"),  # SHOT
+        ({"features": 1000, "dropout": 0.5, "dropout_keeps": "norm"}, "linear1000 norm relu keeping"),  # AFN
     ],
 )
 def test_bottlenecks_of_the_published_protocols(options: dict, expected: str) -> None:
@@ -57,6 +64,26 @@ def test_initial_scale() -> None:
         assert not layer.bias.any()
     plain = make_bottleneck(2048, Bottleneck())[0]
     assert plain.weight.abs().max().item() == pytest.approx(2048**-0.5, rel=0.01)  # uniform, as PyTorch starts
+
+
+def test_a_dropout_keeps_the_mean_or_the_norm() -> None:
+    torch.manual_seed(0)
+    x = torch.rand(200, 500) + 0.5
+    plain, keeping = (
+        make_bottleneck(500, Bottleneck(dropout=0.75, dropout_keeps=keeps))[-1] for keeps in ("mean", "norm")
+    )
+    assert float(plain(x).mean() / x.mean()) == pytest.approx(1, rel=0.02)
+    assert float(keeping(x).norm(dim=1).mean() / x.norm(dim=1).mean()) == pytest.approx(1, rel=0.02)
+    kept = keeping(x)
+    torch.testing.assert_close(kept[kept != 0], 2 * x[kept != 0])  # 1/√¼
+    assert torch.equal(keeping.eval()(x), x)
+
+
+def test_logits_may_be_normed() -> None:
+    head = make_head(7, 3, Head(logits_norm=True))
+    logits = head(5 + torch.randn(50, 7))
+    torch.testing.assert_close(logits.mean(0), torch.zeros(3), rtol=0, atol=1e-5)
+    torch.testing.assert_close(logits.var(0, correction=0), torch.ones(3), rtol=1e-3, atol=0)
 
 
 def test_a_head_reads_what_a_bottleneck_gives_without_changing_it() -> None:

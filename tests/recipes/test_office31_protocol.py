@@ -70,7 +70,7 @@ MDD_HEAD = ["Linear 1024 1024", "ReLU", "Dropout 0.5", "Linear 1024 31"]
 WIDE = ["Linear 2048 1024", "BatchNorm1d 1024", "ReLU"]
 PLAIN = ["Linear 2048 256", "ReLU", "Dropout 0.5"]
 DROPPED = [*NARROW, "Dropout 0.5"]
-AFN = ["Linear 2048 1000", "BatchNorm1d 1000", "ReLU", "Dropout 0.5"]
+AFN = ["Linear 2048 1000", "BatchNorm1d 1000", "ReLU", "NormKeepingDropout 0.5"]
 ADDA = ["32 webcam", "32 amazon"] * 2  # the discriminator's step and the encoder's
 FIXMATCH = ["96 webcam", "32 amazon", "96 changed"]
 
@@ -192,7 +192,7 @@ def layers(module: nn.Module) -> list[str]:
         elif isinstance(layer, nn.BatchNorm1d):
             found.append(f"BatchNorm1d {layer.num_features}")
         elif isinstance(layer, nn.Dropout):
-            found.append(f"Dropout {layer.p}")
+            found.append(f"{type(layer).__name__} {layer.p}")
         elif isinstance(layer, nn.ReLU):
             found.append("ReLU")
     return found
@@ -270,6 +270,13 @@ def test_its_epochs_on_the_source(method: str) -> None:
         rate = 0.001 * (1 + expected.gamma * i) ** -0.75
         assert rates(training) == pytest.approx({True: 0.1 * rate, False: rate})
         assert "reversal" not in training.sums
+
+
+@pytest.mark.parametrize("name", ["office31", "office-home", "visda2017"])
+def test_the_published_figures_of_mcd_say_that_they_are_of_the_better_head(name: str) -> None:
+    published = [row for row in load_recipe(name).published or () if row.method == "mcd"]
+    assert published
+    assert all(row.oracle and "better of the two heads" in row.protocol for row in published)
 
 
 def rates(training: Training) -> dict[bool, float]:

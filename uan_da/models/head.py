@@ -1,8 +1,9 @@
 """Bottleneck and head: what stands between a backbone's features and the logits."""
 
+import math
 from itertools import pairwise
 
-from torch import nn
+from torch import Tensor, nn
 
 from uan_da.recipe.network import Bottleneck, Head
 
@@ -16,13 +17,27 @@ def make_bottleneck(num_features: int, options: Bottleneck) -> nn.Sequential:
     if options.activation == "relu":
         layers.append(nn.ReLU())  # not in place: a method may read what it is given twice
     if options.dropout:
-        layers.append(nn.Dropout(options.dropout))
+        kind = NormKeepingDropout if options.dropout_keeps == "norm" else nn.Dropout
+        layers.append(kind(options.dropout))
     return nn.Sequential(*layers)
 
 
+class NormKeepingDropout(nn.Dropout):
+    r"""Dropout that keeps the expected squared length of a feature vector (Xu et al., ICCV 2019, arXiv:1811.07456).
+
+    .. math:: y_k = a_k x_k / \sqrt{1 - p}, \quad a_k = 1 \text{ with probability } 1 - p, \text{ else } 0
+
+    in training; the identity in evaluation.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``x`` of any shape."""
+        return super().forward(x) * math.sqrt(1 - self.p) if self.training else x
+
+
 def make_head(num_features: int, num_classes: int, options: Head) -> nn.Module:
-    """Features ``(N, num_features)`` to logits ``(N, num_classes)``: a linear layer, with hidden ones before it where
-    ``options`` has them."""
+    """Features ``(N, num_features)`` to logits ``(N, num_classes)``: a linear layer, with hidden ones before it and a
+    BatchNorm behind it where ``options`` has them."""
     layers: list[nn.Module] = []
     widths = (num_features, *options.hidden, num_classes)
     for (before, after), dropout in zip(pairwise(widths), options.dropouts, strict=True):
@@ -32,6 +47,8 @@ def make_head(num_features: int, num_classes: int, options: Head) -> nn.Module:
         if dropout:
             layers.append(nn.Dropout(dropout))
         layers.append(_linear(before, after, options.init_std))
+    if options.logits_norm:
+        layers.append(nn.BatchNorm1d(num_classes))
     return nn.Sequential(*layers) if len(layers) > 1 else layers[0]
 
 

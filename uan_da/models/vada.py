@@ -22,8 +22,8 @@ def vada_small(channels: int) -> nn.Sequential:
     Three 3×3 convolutions of 64 channels, each with BatchNorm and leaky ReLU of slope .1, then pooling, dropout .5 and
     Gaussian noise of σ = 1; the same again; three more convolutions, and the average over the image. As in the authors'
     code, ε of BatchNorm is 1e-3 and the weights start by Xavier's rule; the biases that BatchNorm removes are left out.
-    Their instance normalisation of the input is the recipe's ``norm.input=instance``; they also put a BatchNorm on the
-    logits, which the head here does not have.
+    Their instance normalisation of the input is the recipe's ``norm.input=instance``, their BatchNorm on the logits its
+    ``head.logits_norm=true``.
 
     Args:
         channels: of the input images ``(N, channels, H, W)``, H and W at least 4.

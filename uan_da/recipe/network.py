@@ -50,6 +50,9 @@ class Bottleneck(Strict):
     """BatchNorm, which stays one: the recipe's ``norm`` is the backbone's."""
     activation: Literal["relu", "none"] = "relu"
     dropout: Probability = 0.0
+    dropout_keeps: Literal["mean", "norm"] = "mean"
+    """What dropout keeps on average: each feature, the kept ones times 1/(1 − p), or the squared length of the feature
+    vector, times 1/√(1 − p)."""
     init_std: PositiveFloat | None = None
     """Initial weights from N(0, std²), biases 0.  [default: PyTorch's]"""
 
@@ -61,6 +64,8 @@ class Head(Strict):
     """Widths of the hidden layers."""
     norm: bool = False
     """BatchNorm after each hidden layer."""
+    logits_norm: bool = False
+    """BatchNorm on the logits."""
     dropout: Probability | tuple[Probability, ...] = 0.0
     """In front of each linear layer, first to last; one number: in front of all but the first."""
     init_std: PositiveFloat | None = None

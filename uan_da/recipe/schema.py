@@ -145,11 +145,13 @@ class Recipe(Strict):
     @model_validator(mode="after")
     def _batches_have_statistics(self) -> Self:
         """A BatchNorm of features has one value of each image: of one image alone there is no variance."""
-        normed = (self.bottleneck is not None and self.bottleneck.norm) or (self.head.norm and self.head.hidden)
+        head = self.head.logits_norm or (self.head.norm and self.head.hidden)
+        normed = (self.bottleneck is not None and self.bottleneck.norm) or head
         if normed and self._smallest_forward == 1:
             raise ValueError(
                 f"train.batch: {self.method.name!r} sends one image alone through the network, and the BatchNorm of "
-                "bottleneck or head needs two: give larger batches, or bottleneck.norm=false and head.norm=false"
+                "bottleneck or head needs two: give larger batches, or bottleneck.norm=false, head.norm=false and "
+                "head.logits_norm=false"
             )
         return self
 

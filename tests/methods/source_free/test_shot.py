@@ -68,19 +68,19 @@ def test_loss_and_gradient_equal_the_formula() -> None:
     torch.manual_seed(0)
     logits = torch.randn(6, 4, dtype=torch.float64, requires_grad=True)
     labels = torch.randint(4, (6,))
-    loss = SHOT(network(), 4, trade_off=0.3).loss(logits, labels)
+    loss = SHOT(network(), 4).loss(logits, labels, 0.3)
     p = [[float(v) for v in row] for row in logits.detach().softmax(1)]
     mean = [sum(row[k] for row in p) / 6 for k in range(4)]
     expected = sum(-q * math.log(q) for row in p for q in row) / 6 + sum(q * math.log(q) for q in mean)
     expected -= 0.3 * sum(math.log(p[i][y]) for i, y in enumerate(labels.tolist())) / 6
     assert float(loss.detach()) == pytest.approx(expected, rel=1e-10)
-    assert torch.autograd.gradcheck(lambda z: SHOT(network(), 4).loss(z, labels), logits)
+    assert torch.autograd.gradcheck(lambda z: SHOT(network(), 4).loss(z, labels, 0.3), logits)
 
 
 def test_the_loss_is_finite_for_one_image_and_for_sure_answers() -> None:
     for logits in (torch.randn(1, 4), torch.full((3, 4), -1e4).fill_diagonal_(1e4), torch.zeros(2, 1)):
         logits.requires_grad_()
-        loss = SHOT(network(), 4).loss(logits, torch.zeros(len(logits), dtype=torch.long))
+        loss = SHOT(network(), 4).loss(logits, torch.zeros(len(logits), dtype=torch.long), 0.3)
         loss.backward()
         assert bool(loss.isfinite())
         assert logits.grad is not None
@@ -108,7 +108,7 @@ def test_the_first_step_is_the_authors_sgd() -> None:
     features, logits = images.answers(expected)
     labels = pseudo_labels(features, logits.softmax(1))
     ((places, x),) = images.batches(8, 0)
-    method.loss(expected(x).logits, labels[places]).backward()
+    method.loss(expected(x).logits, labels[places], 0.3).backward()
     method.adapt(model, images)
     rate = 0.5 * 0.02 * (1 + 10) ** -0.75
     for (name, old), new in zip(expected.named_parameters(), model.parameters(), strict=True):
@@ -117,6 +117,17 @@ def test_the_first_step_is_the_authors_sgd() -> None:
             direction = old.grad + 1e-3 * old.detach()
             step = direction + 0.9 * direction  # Nesterov momentum, from rest
             torch.testing.assert_close(new.detach(), old.detach() - rate * step, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize(("epochs", "alike"), [(1, True), (2, False)])
+def test_pseudo_labels_may_wait_an_epoch(epochs: int, alike: bool) -> None:
+    """VisDA-2017's first epoch: what a trade-off of 0 does; from the second on the pseudo-labels pull."""
+    states = []
+    for options in ({"information_epochs": 1}, {"trade_off": 0.0}):
+        model = network()
+        SHOT(model, 4, epochs=epochs, batch=8, **options).adapt(model, target())  # type: ignore[arg-type]
+        states.append(model.state_dict()["backbone.0.weight"])
+    assert torch.equal(*states) is alike
 
 
 def test_information_rises_and_the_same_seed_gives_the_same_bits() -> None:

@@ -28,7 +28,8 @@ class DIRTT(Method):
     evaluation. The average as it is now is what is evaluated and kept.
 
     From the authors' code: w_T = β = 0.01, a refresh every 5000 steps, 80 epochs (of 1000 steps) of VADA. There
-    the teacher labels target images of a batch of its own; here those of the one batch.
+    the teacher labels target images of a batch of its own; here those of the one batch. There Adam goes on with the
+    moments that VADA left; here it starts anew.
     """
 
     views: ClassVar[tuple[View, ...]] = ("weak",)

@@ -32,8 +32,9 @@ class VADA(Method):
 
     From the authors' code: w_d = 0.01, w_S = 1, w_T = 0.01, radius 3.5; one hidden layer of 100 in d; a forward per
     domain, of which only the target's updates running statistics (layers with a branch per domain update them all);
-    ``joint`` is one forward for both. Its discriminator sees a layer further down and is trained on batches of its own,
-    in turn with the network; here both learn from the same batch, in the same step. The authors evaluate an average
+    ``joint`` is one forward for both. Its discriminator sees the 8×8×64 map behind the second pooling and is trained
+    on batches of its own, in turn with the network; here it sees the features, and both learn from the same batch, in
+    the same step. The authors evaluate an average
     of the weights: ``train.ema: 0.998``.
     """
 

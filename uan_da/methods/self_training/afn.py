@@ -20,8 +20,8 @@ class AFN(TransferMethod):
     where h are the features and h̄ the same without gradient: each step lengthens them by the same pull, and the norm
     term itself is always 2·w_n·Δ² (the metrics have the norms). The paper averages over both domains at once; the sum
     of two means, the weights 0.05 and 0.1 and Δ = 1 are TLLib's for Office-31, after the authors' code. One forward per
-    domain, as in both. Their bottleneck (Linear-BatchNorm-ReLU to 1000, and a dropout that preserves the norm) is no
-    part of the method here.
+    domain, as in both. Their bottleneck (Linear-BatchNorm-ReLU to 1000, and a dropout that keeps the norm) is the
+    recipe's: ``bottleneck: {features: 1000, dropout: 0.5, dropout_keeps: norm}``.
     """
 
     routing: ClassVar[Routing] = "separate"

@@ -25,11 +25,12 @@ class SHOT(SourceFreeMethod):
 
     The head is frozen; all before it moves, by SGD with Nesterov momentum 0.9, weight decay 1e-3 and the rate
     lr·(1 + 10·progress)^−0.75. The pseudo-labels ŷ of :func:`pseudo_labels` are made anew for each epoch, by the model
-    in evaluation mode; training sees the recipe's weak view.
+    in evaluation mode; training sees the recipe's weak view. In the first ``information_epochs`` epochs β is 0.
 
     Defaults are those of the authors' code for objects: β = 0.3, 15 epochs, and a tenth of the rate for the backbone,
     which was pretrained, the whole for the bottleneck. For digits, whose networks start from nothing, they have
-    β = 0.1, 30 epochs and the whole rate for both. How the source is trained (theirs has label smoothing, a bottleneck
+    β = 0.1, 30 epochs and the whole rate for both; for VisDA-2017 the first epoch (but its last step) without
+    pseudo-labels, ``information_epochs: 1``. How the source is trained (theirs has label smoothing, a bottleneck
     with BatchNorm, a weight-normalised head) is the run's own affair. The authors add 1e-5 inside logarithms; here the
     entropies are exact.
     """
@@ -44,11 +45,12 @@ class SHOT(SourceFreeMethod):
         batch: Annotated[int, Field(ge=2)] = 64,
         lr: Annotated[float, Field(gt=0)] = 1e-2,
         backbone_lr: Annotated[float, Field(gt=0)] = 0.1,
+        information_epochs: Annotated[int, Field(ge=0)] = 0,
     ) -> None:
         """``trade_off`` is β; ``backbone_lr`` multiplies the rate of the backbone."""
         super().__init__()
         self.trade_off, self.epochs, self.batch = trade_off, epochs, batch
-        self.lr, self.backbone_lr = lr, backbone_lr
+        self.lr, self.backbone_lr, self.information_epochs = lr, backbone_lr, information_epochs
 
     def adapt(self, model: Classifier, target: Target) -> None:
         """Train all but the head on the target."""
@@ -60,6 +62,7 @@ class SHOT(SourceFreeMethod):
         for epoch in range(self.epochs):
             features, logits = target.answers(model)
             labels = pseudo_labels(features, logits.softmax(1)).to(target.device)
+            trade_off = 0.0 if epoch < self.information_epochs else self.trade_off
             model.train()
             model.head.eval()
             for places, images in target.batches(self.batch, epoch, augmented=True):
@@ -69,15 +72,16 @@ class SHOT(SourceFreeMethod):
                 with domain_context(model, target.domain):
                     output = model(images)
                 optimizer.zero_grad(set_to_none=True)
-                self.loss(output.logits, labels[places.to(target.device)]).backward(inputs=moved)  # type: ignore[no-untyped-call]
+                loss = self.loss(output.logits, labels[places.to(target.device)], trade_off)
+                loss.backward(inputs=moved)  # type: ignore[no-untyped-call]
                 optimizer.step()
         optimizer.zero_grad(set_to_none=True)
         model.train(training)
 
-    def loss(self, logits: Tensor, labels: Tensor) -> Tensor:
-        """The loss of a batch: logits ``(B, C)``, pseudo-labels ``(B,)``."""
+    def loss(self, logits: Tensor, labels: Tensor, trade_off: float) -> Tensor:
+        """The loss of a batch: logits ``(B, C)``, pseudo-labels ``(B,)``, and β."""
         information = entropy(logits).mean() - entropy_of_mean(logits)
-        return information + self.trade_off * F.cross_entropy(logits, labels)
+        return information + trade_off * F.cross_entropy(logits, labels)
 
     def _groups(self, model: Classifier) -> list[dict[str, Any]]:
         """All parameters but the head's, with their rates; what follows the data's own scale does not decay."""
