@@ -27,15 +27,15 @@ class VADA(Method):
     .. math:: L = CE(f(x_S), y_S) + w_d · D + w_S · V_S + w_T · \big[V_T + E\,H(p(x_T))\big]
 
     where V is the virtual adversarial loss of
-    :func:`~uan_da.methods.adversarial.virtual_adversarial.virtual_adversarial`, H the entropy of an answer, and D = ½[BCE(d(g_S), 0) + BCE(d(g_T), 1)] what the features minimise to confuse a
-    discriminator d, which minimises the same with the labels exchanged.
+    :func:`~uan_da.methods.adversarial.virtual_adversarial.virtual_adversarial`, H the entropy of an answer, and
+    D = ½[BCE(d(g_S), 0) + BCE(d(g_T), 1)] what the features minimise to confuse a discriminator d, which minimises the
+    same with the labels exchanged.
 
     From the authors' code: w_d = 0.01, w_S = 1, w_T = 0.01, radius 3.5; one hidden layer of 100 in d; a forward per
     domain, of which only the target's updates running statistics (layers with a branch per domain update them all);
     ``joint`` is one forward for both. Its discriminator sees the 8×8×64 map behind the second pooling and is trained
     on batches of its own, in turn with the network; here it sees the features, and both learn from the same batch, in
-    the same step. The authors evaluate an average
-    of the weights: ``train.ema: 0.998``.
+    the same step. The authors evaluate an average of the weights: ``train.ema: 0.998``.
     """
 
     views: ClassVar[tuple[View, ...]] = ("weak",)
