@@ -6,7 +6,10 @@
 import hashlib
 import os
 import shutil
+import sys
+import warnings
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 import torch
@@ -15,9 +18,12 @@ from uan_da.data.data_root import user_cache
 from uan_da.data.file_digests import file_digests
 from uan_da.data.image_files import READING, ImageFiles
 from uan_da.data.images import Images, decode_into
+from uan_da.errors import DataWarning
 from uan_da.recipe.network import Input
 
 VARIABLE = "UAN_DA_CACHE"
+CHUNK = 16 * 1024**2
+"""Bytes."""
 
 
 def cache_folder() -> Path | None:
@@ -45,10 +51,13 @@ def cached(examples: ImageFiles, layout: Input) -> Images | None:
     if not path.is_file() or path.stat().st_size != size:
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            if size > shutil.disk_usage(folder).free / 2:
+            free = shutil.disk_usage(folder).free
+            if size > free / 2:
+                _warn(folder, f"they would take {size / 1e9:.1f} of its disk's {free / 1e9:.1f} GB")
                 return None
             _fill(path, shape, examples, layout)
-        except OSError:  # a disk that is full or read-only costs the cache, not the training
+        except OSError as error:  # a disk that is full or read-only costs the cache, not the training
+            _warn(folder, error.strerror or str(error))
             return None
     pixels = np.memmap(path, dtype=np.uint8, mode="c", shape=shape)
     return Images(torch.from_numpy(pixels), torch.tensor(examples.labels, dtype=torch.int64))
@@ -57,12 +66,38 @@ def cached(examples: ImageFiles, layout: Input) -> Images | None:
 def _fill(path: Path, shape: tuple[int, ...], examples: ImageFiles, layout: Input) -> None:
     partial = path.with_suffix(f".partial-{os.getpid()}")
     try:
-        pixels = np.memmap(partial, dtype=np.uint8, mode="w+", shape=shape)
+        with partial.open("wb") as file:
+            allocate(file, int(np.prod(shape)))
+        pixels = np.memmap(partial, dtype=np.uint8, mode="r+", shape=shape)
         decode_into(pixels, examples, layout)
         pixels.flush()
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def allocate(file: IO[bytes], size: int) -> None:
+    """Give an empty file ``size`` bytes that are its own: mapped memory without them ends a process, on a full disk.
+
+    Raises:
+        OSError: there are not so many.
+    """
+    if sys.platform == "linux":
+        os.posix_fallocate(file.fileno(), 0, size)
+        return
+    for start in range(0, size, CHUNK):
+        file.write(bytes(min(CHUNK, size - start)))
+    file.flush()
+    os.fsync(file.fileno())
+
+
+def _warn(folder: Path, reason: str) -> None:
+    warnings.warn(
+        f"decoded images are not kept in {folder} ({reason}), and are decoded again each time: make room, or name "
+        f"another folder by {VARIABLE}",
+        DataWarning,
+        stacklevel=3,
+    )
 
 
 def _key(examples: ImageFiles, layout: Input) -> str:

@@ -1,31 +1,35 @@
-"""Images that are decoded batch by batch, on worker processes."""
+"""Images that are decoded batch by batch, on threads.
+
+Decoding and resizing leave Python's lock, so that threads do what worker processes would: without shared memory, which
+containers have little of, without a copy from one process to another, and with nothing that outlives the training.
+"""
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections import deque
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
 
 from uan_da.data.adapter import UNKNOWN, Examples
-from uan_da.data.images import Images, to_pixels
+from uan_da.data.images import Images, example_pixels
 from uan_da.errors import UserError
 from uan_da.recipe.network import Input
 
-PREFETCH = 4
-"""Batches ahead, a worker."""
+AHEAD = 4
+"""Batches that are under way beside the one that is used."""
 
 
 @dataclass(frozen=True)
 class Streamed:
-    """Images that stay encoded: workers decode and resize what is asked for, a few batches ahead."""
+    """Images that stay encoded: threads decode and resize what is asked for, a few batches ahead."""
 
     examples: Examples
     layout: Input
     labels: Tensor
-    workers: int = min(8, os.cpu_count() or 1)
+    threads: int = min(16, os.cpu_count() or 1)
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -36,57 +40,44 @@ class Streamed:
 
     def stream(self, places: Iterable[Tensor]) -> Iterator[Images]:
         """The images of each of ``places``, in this order; ``places`` may be endless."""
-        loader = DataLoader(
-            Decoded(self.examples, self.layout),
-            batch_sampler=_Lists(places),
-            num_workers=self.workers,
-            prefetch_factor=PREFETCH if self.workers else None,
-            collate_fn=_collate,
-            pin_memory=torch.cuda.is_available(),
-            generator=torch.Generator(),  # its seed would be drawn from the training's random numbers
-        )
-        for found in loader:
-            if isinstance(found, str):
-                raise UserError(f"{found}\nall that is wrong with the data: uan-da datasets check DATASET")
-            chosen, pixels = found
-            yield Images(pixels, self.labels[chosen])
+        pool, under_way = ThreadPoolExecutor(self.threads), deque[_Batch]()
+        try:
+            for chosen in places:
+                under_way.append(self._start(pool, chosen))
+                if len(under_way) > AHEAD:
+                    yield self._finish(under_way.popleft())
+            while under_way:
+                yield self._finish(under_way.popleft())
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
 
     def batches(self, size: int) -> Iterator[Images]:
         """All images in their order, ``size`` at a time."""
         return self.stream(torch.split(torch.arange(len(self)), size))
 
+    def _start(self, pool: ThreadPoolExecutor, chosen: Tensor) -> "_Batch":
+        shape = (len(chosen), self.layout.channels, self.layout.size, self.layout.size)
+        pixels = torch.empty(shape, dtype=torch.uint8, pin_memory=torch.cuda.is_available())
+        return _Batch(
+            chosen, pixels, [pool.submit(self._fill, pixels[row], place) for row, place in enumerate(chosen.tolist())]
+        )
 
-class Decoded(Dataset[Any]):
-    """Pixels by place; a file that cannot be read becomes its message, for an error would lose it between processes."""
+    def _fill(self, pixels: Tensor, place: int) -> None:
+        pixels.copy_(example_pixels(self.examples, place, self.layout)[0])
 
-    def __init__(self, examples: Examples, layout: Input) -> None:
-        self.examples, self.layout = examples, layout
-
-    def __len__(self) -> int:
-        return len(self.examples)
-
-    def __getitem__(self, index: int) -> tuple[int, Tensor] | str:
+    def _finish(self, batch: "_Batch") -> Images:
         try:
-            image, _ = self.examples[index]
+            for filled in batch.filled:
+                filled.result()
         except UserError as error:
-            return str(error)
-        return index, to_pixels(image, self.layout)
+            raise UserError(f"{error}\nall that is wrong with the data: uan-da datasets check DATASET") from None
+        return Images(batch.pixels, self.labels[batch.chosen])
 
 
-class _Lists:
-    """Places as a ``batch_sampler`` has them."""
+@dataclass(frozen=True)
+class _Batch:
+    """Pixels ``(B, C, H, W)`` of the ``chosen`` places, and what is still to be filled in."""
 
-    def __init__(self, places: Iterable[Tensor]) -> None:
-        self.places = places
-
-    def __iter__(self) -> Iterator[list[int]]:
-        for batch in self.places:
-            yield batch.tolist()
-
-
-def _collate(items: Sequence[tuple[int, Tensor] | str]) -> tuple[Tensor, Tensor] | str:
-    failed = [item for item in items if isinstance(item, str)]
-    if failed:
-        return failed[0]
-    places, pixels = zip(*items, strict=True)
-    return torch.tensor(places), torch.stack(pixels)
+    chosen: Tensor
+    pixels: Tensor
+    filled: list[Future[None]]
