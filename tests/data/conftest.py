@@ -80,6 +80,8 @@ class Site:
             return
         handler.send_response(206 if start else 200)
         handler.send_header("Content-Length", str(len(content) - start))
+        if start:
+            handler.send_header("Content-Range", f"bytes {start}-{len(content) - 1}/{len(content)}")
         if self.tag:
             handler.send_header("ETag", self.tag)
         handler.end_headers()

@@ -40,7 +40,8 @@ def dataset(site, folder: Path, **of_archive: Any) -> CardDataset:
         {"url": f"{site.url}/plates.tgz", "to": "plates", "unpack": True, **of_archive},
         {"url": f"{site.url}/list.txt", "to": "lists/all.txt", "md5": hashlib.md5(LISTING).hexdigest()},
     ]
-    card = {"adapter": "folder", "classes": ["ant"], "domains": {"scan": {}}, "downloads": downloads}
+    adapter = {"name": "folder", "layout": "plates/{domain}/{class}", "split": "both"}
+    card = {"adapter": adapter, "classes": ["ant"], "domains": {"scan": {}}, "downloads": downloads}
     return CardDataset("plates", Card.model_validate(card), folder / "plates")
 
 
@@ -109,7 +110,8 @@ def test_a_failure_says_what_to_do_by_hand_and_that_works(site, tmp_path: Path) 
 
 
 def test_no_automatic_download(tmp_path: Path) -> None:
-    card = {"adapter": "folder", "classes": ["a"], "domains": {"b": {}}, "manual": "ask for it, and put it to {folder}"}
+    adapter = {"name": "folder", "layout": "plates/{domain}/{class}", "split": "both"}
+    card = {"adapter": adapter, "classes": ["a"], "domains": {"b": {}}, "manual": "ask for it, and put it to {folder}"}
     data = CardDataset("mine", Card.model_validate(card), tmp_path / "mine")
     with pytest.raises(UserError, match=f"no automatic download\nask for it, and put it to {tmp_path}/mine"):
         fetch(data)

@@ -158,9 +158,7 @@ def test_a_full_disk_is_met_before_the_file_is_mapped(files: ImageFiles, tmp_pat
 
     monkeypatch.setattr("uan_da.data.decode_cache.allocate", full)
     monkeypatch.setattr(np, "memmap", None)
-    with pytest.warns(
-        DataWarning, match=r"not kept in .*cache \(No space left on device\).*make room"
-    ):
+    with pytest.warns(DataWarning, match=r"not kept in .*cache \(No space left on device\).*make room"):
         assert cached(files, LAYOUT) is None
     assert list((tmp_path / "cache").iterdir()) == []
     assert len(store([files], LAYOUT, CPU)[0]) == 40  # decoded again, into memory

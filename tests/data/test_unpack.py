@@ -1,5 +1,11 @@
+import bz2
+import contextlib
+import gzip
 import io
+import lzma
 import os
+import random
+import shutil
 import stat
 import tarfile
 import zipfile
@@ -124,3 +130,76 @@ def test_what_is_no_whole_archive(tmp_path: Path, folder: Path, cut: int) -> Non
     with pytest.raises(UserError, match="x: "):
         unpack(archive, folder)
     assert list(folder.parent.iterdir()) == []
+
+
+def pack(how: str, content: bytes) -> bytes:
+    return {"gz": gzip.compress, "bz2": bz2.compress, "xz": lzma.compress}[how](content)
+
+
+@pytest.mark.parametrize("how", ["gz", "bz2", "xz"])
+def test_every_compression_in_one_pass(tmp_path: Path, folder: Path, how: str) -> None:
+    unpack(make_tar(tmp_path / "x", ("a/1.jpg", b"one"), ("a/2.jpg", os.urandom(300_000)), mode=f"w:{how}"), folder)
+    assert (folder / "1.jpg").read_bytes() == b"one"
+    assert (folder / "2.jpg").stat().st_size == 300_000
+
+
+@pytest.mark.parametrize("how", ["gz", "xz"])
+def test_streams_one_after_the_other(tmp_path: Path, folder: Path, how: str) -> None:
+    plain = make_tar(tmp_path / "x", ("a/1.jpg", b"one"), mode="w").read_bytes()
+    (tmp_path / "y").write_bytes(pack(how, plain[:700]) + pack(how, plain[700:]))
+    unpack(tmp_path / "y", folder)
+    assert (folder / "1.jpg").read_bytes() == b"one"
+
+
+@pytest.mark.parametrize("how", ["gz", "bz2", "xz", "zip"])
+def test_errors_of_decompressors_are_one_message(tmp_path: Path, folder: Path, how: str) -> None:
+    maker = make_zip if how == "zip" else make_tar
+    whole = maker(
+        tmp_path / "x", ("a", os.urandom(2000)), ("b", bytes(9000)), **({} if how == "zip" else {"mode": f"w:{how}"})
+    )
+    content, draw = whole.read_bytes(), random.Random(0)
+    for _ in range(60):
+        damaged = bytearray(content)
+        for _ in range(draw.randint(1, 5)):
+            damaged[draw.randrange(len(damaged))] ^= 1 << draw.randrange(8)
+        whole.write_bytes(damaged[: draw.choice([len(damaged), draw.randrange(len(damaged))])])
+        with contextlib.suppress(UserError):
+            unpack(whole, folder)
+        assert list(folder.parent.iterdir()) in ([], [folder])
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.mark.parametrize("kind", [tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK])
+def test_a_head_that_would_fill_the_memory(tmp_path: Path, folder: Path, kind: bytes) -> None:
+    """A megabyte of gzip that holds a head of a gigabyte: refused by what it says, before it is read."""
+    head = tarfile.TarInfo("x")
+    head.type, head.size = kind, 1024**3
+    (tmp_path / "x").write_bytes(pack("gz", head.tobuf() + bytes(1_000_000)))
+    refused(tmp_path / "x", folder, "a head of 1073741824 bytes")
+
+
+def test_content_without_end_is_not_read_to_its_end(tmp_path: Path, folder: Path, monkeypatch) -> None:
+    monkeypatch.setattr("uan_da.data.unpack.ALLOWANCE", 1000)
+    (tmp_path / "x").write_bytes(pack("gz", b"".join(tarfile.TarInfo(str(i)).tobuf() for i in range(9000))))
+    with pytest.raises(UserError, match="would unpack to more than"):
+        unpack(tmp_path / "x", folder)
+
+
+def test_a_dictionary_that_would_fill_the_memory(tmp_path: Path, folder: Path) -> None:
+    plain = make_tar(tmp_path / "x", ("a", b"1"), mode="w").read_bytes()
+    alone = bytearray(lzma.compress(plain, format=lzma.FORMAT_ALONE))
+    alone[1:5] = (1024**3).to_bytes(4, "little")  # to pack it so would take that memory, too
+    (tmp_path / "y").write_bytes(alone)
+    with pytest.raises(UserError, match="Memory usage limit"):
+        unpack(tmp_path / "y", folder)
+
+
+def test_a_zip_packed_by_lzma_is_refused(tmp_path: Path, folder: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "x", "w", zipfile.ZIP_LZMA) as opened:
+        opened.writestr("a", b"1")
+    refused(tmp_path / "x", folder, "whose memory has no limit")
+
+
+def test_an_empty_archive(tmp_path: Path, folder: Path) -> None:
+    with pytest.raises(UserError, match="it is empty"):
+        unpack(make_tar(tmp_path / "x"), folder)

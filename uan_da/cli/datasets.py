@@ -1,12 +1,13 @@
 """``uan-da datasets show | check | fetch | init | preview``."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from uan_da.cli.data_root import DataRoot
+from uan_da.cli.progress import download_bars, image_bars
 from uan_da.cli.trust import Trusted, trust_of
 
 if TYPE_CHECKING:
@@ -90,10 +91,12 @@ def check(
     for name in parsed.domains if parsed else ():
         if name not in adapter.domains:
             raise UserError(f"--task: {unknown('domain', name, adapter.domains)}")
-    report = check_dataset(adapter, parsed)
+    with image_bars() as start:
+        report = check_dataset(adapter, parsed, start)
     _print(_counts(report, adapter.classes))
     for finding in report.findings:
-        typer.echo(f"{finding.severity}: {finding.domain}: {finding.message}")
+        text = f"{finding.severity}: {finding.domain}: {finding.message}"
+        typer.echo(text.encode("utf-8", "backslashreplace").decode())  # names of files need not be text
     warnings = sum(finding.severity == "warning" for finding in report.findings)
     typer.echo(f"{dataset}: {report.defects} defect(s), {warnings} warning(s)")
     if report.defects:
@@ -126,28 +129,13 @@ def fetch(dataset: Dataset, trust: Trusted = False, data_root: DataRoot = None) 
     adapter = open_dataset(dataset, trust_of(trust))
     if not isinstance(adapter, CardDataset):
         raise UserError(f"dataset {dataset!r} has no card, and so nothing to fetch")
-    fetched = fetch_files(adapter, _progress_bar)
+    with download_bars() as start:
+        fetched = fetch_files(adapter, start)
     for path in fetched:
         typer.echo(str(path))
     if not fetched:
         typer.echo(f"all of it is here: {adapter.folder}")
     typer.echo(f"next: uan-da datasets check {dataset}")
-
-
-def _progress_bar(name: str) -> Callable[[int, int | None], None]:
-    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
-
-    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
-    bar = Progress(*columns, TimeRemainingColumn())
-    task = bar.add_task(name, total=None)
-
-    def show_progress(done: int, total: int | None) -> None:
-        bar.start()
-        bar.update(task, completed=done, total=total)
-        if done == total:
-            bar.stop()
-
-    return show_progress
 
 
 @app.command()

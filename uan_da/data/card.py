@@ -1,8 +1,9 @@
 """Cards: the YAML files that describe data sets."""
 
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Annotated, Any, ClassVar, Self
+from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, NonNegativeInt, ValidationError, model_validator
 
@@ -33,11 +34,28 @@ class AdapterBlock(Block[Any]):
     names: ClassVar = ADAPTERS
 
 
+def _check_url(text: str) -> str:
+    try:
+        url = urlsplit(text)
+    except ValueError as error:
+        raise ValueError(f"{text!r} is no URL ({error})") from None
+    if url.scheme not in {"http", "https"} or not url.hostname or Path(url.path).name in {"", ".", ".."}:
+        raise ValueError(f"expected http:// or https:// and the path of a file, but got {text!r}")
+    return text
+
+
+def _check_place(text: str) -> str:
+    path = PurePosixPath(text)
+    if path.is_absolute() or ".." in path.parts or not path.name or "\\" in text or PureWindowsPath(text).drive:
+        raise ValueError(f"expected a path inside the data set's folder, but got {text!r}")
+    return text
+
+
 class Download(Strict):
     """A file of the official source, and where it goes."""
 
-    url: str
-    to: str
+    url: Annotated[str, AfterValidator(_check_url)]
+    to: Annotated[str, AfterValidator(_check_place)]
     """The file, or with ``unpack`` the folder, that it becomes; relative to the data set's folder."""
     unpack: bool = False
     sha256: _digest(64) = "unknown"  # type: ignore[valid-type]

@@ -15,6 +15,7 @@ from PIL import Image
 from uan_da.data.adapter import UNKNOWN, Adapter, Examples, Split
 from uan_da.data.card_dataset import CardDataset
 from uan_da.data.image_files import DamagedImage, ImageFiles, read_image
+from uan_da.data.progress import Progress, Start, counted, silent, unseen
 from uan_da.data.split import SMALL
 from uan_da.data.unused import listed, unused_files
 from uan_da.data.upright import UnusablePixels, upright
@@ -60,14 +61,17 @@ class Report:
         return sum(finding.severity == "defect" for finding in self.findings)
 
 
-def check_dataset(adapter: Adapter, task: TaskName | None = None) -> Report:
-    """Open every image of every domain (of ``task``, where one is given) and say all that is wrong."""
+def check_dataset(adapter: Adapter, task: TaskName | None = None, start: Start = unseen) -> Report:
+    """Open every image of every domain (of ``task``, where one is given) and say all that is wrong.
+
+    ``start`` is called with the name of each part, and returns what shows its progress.
+    """
     report = Report()
     domains = task.domains if task else tuple(adapter.domains)
     for domain in domains:
         for split in SPLITS:
             try:
-                report.images[domain, split] = inspect(adapter.load(domain, split), split)
+                report.images[domain, split] = inspect(adapter.load(domain, split), split, start(f"{domain} {split}"))
             except UserError as error:
                 report.findings.append(Finding("defect", domain, f"{split}: {error}"))
     loaded = [domain for domain in domains if all((domain, split) in report.images for split in SPLITS)]
@@ -80,7 +84,7 @@ def check_dataset(adapter: Adapter, task: TaskName | None = None) -> Report:
     return report
 
 
-def inspect(examples: Examples, split: Split) -> list[Inspected]:
+def inspect(examples: Examples, split: Split, progress: Progress = silent) -> list[Inspected]:
     """Open all examples, on all cores; of a large JPEG no more is decoded than tells that it is whole."""
 
     def one(index: int) -> Inspected:
@@ -93,7 +97,7 @@ def inspect(examples: Examples, split: Split) -> list[Inspected]:
             return Inspected(f"{split} image {index}", UNKNOWN, problem=str(error))
 
     with ThreadPoolExecutor(cpu_count()) as pool:
-        return list(pool.map(one, range(len(examples))))
+        return list(counted(pool.map(one, range(len(examples))), len(examples), progress))
 
 
 def _inspect_file(path: Path, label: int) -> Inspected:

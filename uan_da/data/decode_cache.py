@@ -18,6 +18,7 @@ from uan_da.data.data_root import user_cache
 from uan_da.data.file_digests import file_digests
 from uan_da.data.image_files import READING, ImageFiles
 from uan_da.data.images import Images, decode_into
+from uan_da.data.progress import Progress, silent
 from uan_da.errors import DataWarning
 from uan_da.recipe.network import Input
 
@@ -34,7 +35,7 @@ def cache_folder() -> Path | None:
     return Path(given).expanduser() if given else user_cache() / "decoded"
 
 
-def cached(examples: ImageFiles, layout: Input) -> Images | None:
+def cached(examples: ImageFiles, layout: Input, progress: Progress = silent) -> Images | None:
     """The examples' pixels, mapped from the cache; decoded into it where they are not there yet.
 
     The key is the content of all files, in their order, and the layout: a changed image is decoded anew.
@@ -55,7 +56,7 @@ def cached(examples: ImageFiles, layout: Input) -> Images | None:
             if size > free / 2:
                 _warn(folder, f"they would take {size / 1e9:.1f} of its disk's {free / 1e9:.1f} GB")
                 return None
-            _fill(path, shape, examples, layout)
+            _fill(path, shape, examples, layout, progress)
         except OSError as error:  # a disk that is full or read-only costs the cache, not the training
             _warn(folder, error.strerror or str(error))
             return None
@@ -63,13 +64,13 @@ def cached(examples: ImageFiles, layout: Input) -> Images | None:
     return Images(torch.from_numpy(pixels), torch.tensor(examples.labels, dtype=torch.int64))
 
 
-def _fill(path: Path, shape: tuple[int, ...], examples: ImageFiles, layout: Input) -> None:
+def _fill(path: Path, shape: tuple[int, ...], examples: ImageFiles, layout: Input, progress: Progress) -> None:
     partial = path.with_suffix(f".partial-{os.getpid()}")
     try:
         with partial.open("wb") as file:
             allocate(file, int(np.prod(shape)))
         pixels = np.memmap(partial, dtype=np.uint8, mode="r+", shape=shape)
-        decode_into(pixels, examples, layout)
+        decode_into(pixels, examples, layout, progress)
         pixels.flush()
         partial.replace(path)
     finally:

@@ -15,6 +15,7 @@ from torchvision.transforms.v2 import functional as F
 
 from uan_da.data.adapter import UNKNOWN, Examples
 from uan_da.data.image_files import ImageFiles
+from uan_da.data.progress import Progress, counted, silent
 from uan_da.data.upright import upright
 from uan_da.recipe.network import Input
 
@@ -70,14 +71,14 @@ class Images:
         return map(type(self), torch.split(self.pixels, size), torch.split(self.labels, size))
 
 
-def decode(examples: Examples, layout: Input) -> Images:
+def decode(examples: Examples, layout: Input, progress: Progress = silent) -> Images:
     """All examples as tensors of the size and channels that ``layout`` says."""
     pixels = np.empty((len(examples), layout.channels, layout.size, layout.size), dtype=np.uint8)
-    labels = decode_into(pixels, examples, layout)
+    labels = decode_into(pixels, examples, layout, progress)
     return Images(torch.from_numpy(pixels), labels)
 
 
-def decode_into(pixels: NDArray[np.uint8], examples: Examples, layout: Input) -> Tensor:
+def decode_into(pixels: NDArray[np.uint8], examples: Examples, layout: Input, progress: Progress = silent) -> Tensor:
     """Fill ``pixels`` ``(N, C, H, W)`` from the examples, on all cores; returns their labels."""
 
     def fill(index: int) -> int:
@@ -86,7 +87,8 @@ def decode_into(pixels: NDArray[np.uint8], examples: Examples, layout: Input) ->
         return label
 
     with ThreadPoolExecutor(cpu_count()) as pool:
-        return torch.tensor(list(pool.map(fill, range(len(examples)))), dtype=torch.int64)
+        labels = counted(pool.map(fill, range(len(examples))), len(examples), progress)
+        return torch.tensor(list(labels), dtype=torch.int64)
 
 
 def example_pixels(examples: Examples, index: int, layout: Input) -> tuple[Tensor, int]:

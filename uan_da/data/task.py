@@ -17,6 +17,7 @@ from uan_da.data.holdout import hold_out
 from uan_da.data.image_files import DamagedImage, ImageFiles
 from uan_da.data.images import ImageSet
 from uan_da.data.open_dataset import open_dataset
+from uan_da.data.progress import Progress, silent
 from uan_da.data.split import SMALL
 from uan_da.data.storage import store
 from uan_da.data.unused import warn_of_unused
@@ -117,8 +118,10 @@ class Task:
         return DomainImages(made, labels, torch.cat(domains))
 
 
-def build_task(recipe: Recipe, device: torch.device) -> Task:
+def build_task(recipe: Recipe, device: torch.device, progress: Progress = silent) -> Task:
     """Open the recipe's data set and bring its domains to ``device``.
+
+    ``progress`` is called with the images that are decoded, and how many there are.
 
     Raises:
         UserError: a domain does not exist, is empty, or lacks what the task needs of it; or a view that the method
@@ -130,7 +133,7 @@ def build_task(recipe: Recipe, device: torch.device) -> Task:
     for name in names:
         if name not in adapter.domains:
             raise UserError(f"task {recipe.task}: {unknown('domain', name, adapter.domains)}")
-    splits = _store(adapter, names, recipe, device)
+    splits = _store(adapter, names, recipe, device, progress)
     domains = [
         _domain(name, min(place, target_index(recipe)), train, test, recipe)
         for place, (name, train, test) in enumerate(zip(names, splits[::2], splits[1::2], strict=True))
@@ -170,13 +173,15 @@ def load_unseen(task: Task, recipe: Recipe, spec: str, device: torch.device) -> 
     return Domain(spec, "unseen", task.target.index, train, test)
 
 
-def _store(adapter: Adapter, names: Sequence[str], recipe: Recipe, device: torch.device) -> list[ImageSet]:
+def _store(
+    adapter: Adapter, names: Sequence[str], recipe: Recipe, device: torch.device, progress: Progress = silent
+) -> list[ImageSet]:
     """Train and test images of each domain, one after the other."""
     parts = [_load(adapter, name, split) for name in names for split in SPLITS]
     if isinstance(adapter, CardDataset) and adapter.found_by_looking:
         warn_of_unused(adapter, [path for part in parts if isinstance(part, ImageFiles) for path in part.paths], names)
     try:
-        return store(parts, recipe.input, device)
+        return store(parts, recipe.input, device, progress=progress)
     except DamagedImage as error:
         raise UserError(f"{error}\nall that is wrong with the data: uan-da datasets check {recipe.dataset}") from None
 

@@ -27,7 +27,11 @@ class CifarC:
         try:
             images = np.load(path, allow_pickle=False, mmap_mode="r")
             labels = np.load(find_file(path.parent, "labels.npy"), allow_pickle=False)
-        except ValueError as error:
+            if images.dtype != np.uint8 or images.ndim != 4 or images.shape[3] != 3 or labels.ndim != 1:
+                raise ValueError(f"images {images.dtype} {images.shape}, labels {labels.shape}")
+        except UserError:
+            raise
+        except Exception as error:  # a damaged file makes its reader raise all kinds
             raise UserError(f"{path}: not a NumPy array ({error})") from None
         if len(images) != len(labels) or len(images) % 5:
             raise UserError(f"{path}: {len(images)} images and {len(labels)} labels are not five severities of one set")

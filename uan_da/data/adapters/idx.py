@@ -3,6 +3,7 @@
 import gzip
 import math
 import struct
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 from uan_da.data.adapter import Split
 from uan_da.data.adapters.find_file import find_file
 from uan_da.data.arrays import Arrays
+from uan_da.data.unpack import ALLOWANCE, RATIO
 from uan_da.errors import UserError
 
 UBYTE = 0x08
@@ -56,9 +58,13 @@ def read_idx(path: Path) -> NDArray[np.uint8]:
             if zeros or kind != UBYTE:
                 raise UserError(f"{path}: not an IDX file of unsigned bytes")
             size = math.prod(shape)
+            if size > RATIO * path.stat().st_size + ALLOWANCE:
+                raise UserError(
+                    f"{path}: its head promises {size} bytes of data, which a file of its size does not hold"
+                )
             data = file.read(size)
             left = file.read(1)
-    except (OSError, EOFError, struct.error) as error:
+    except (OSError, EOFError, struct.error, zlib.error) as error:
         raise UserError(f"{path}: not a whole IDX file ({error})") from None
     if len(data) != size or left:
         raise UserError(f"{path}: its head promises {size} bytes of data, it has {'more' if left else len(data)}")

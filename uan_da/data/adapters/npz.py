@@ -1,6 +1,5 @@
 """NumPy archives."""
 
-import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -47,8 +46,12 @@ class Npz:
                     raise UserError(f"{path}: has no array {image_key!r} (there are: {', '.join(names)})")
                 images = archive[image_key]
                 labels = archive[label_key] if label_key in names else np.full(len(images), UNKNOWN)
-        except (ValueError, OSError, zipfile.BadZipFile) as error:
+        except UserError:
+            raise
+        except Exception as error:  # archives that are damaged make their readers raise all kinds
             raise UserError(f"{path}: not a NumPy archive of plain arrays ({error})") from None
+        if images.ndim == 4 and images.shape[3] == 1:
+            images = images[..., 0]
         if images.dtype != np.uint8 or images.ndim not in (3, 4) or (images.ndim == 4 and images.shape[3] != 3):
             raise UserError(
                 f"{path}: {image_key}: expected uint8 (N, H, W) or (N, H, W, 3), but got {images.dtype} {images.shape}"

@@ -23,7 +23,8 @@ class SvhnMat:
         path = find_file(self.folder / domain, f"{split}_32x32.mat")
         try:
             content = loadmat(path)
-            images, labels = content["X"], content["y"]
-        except (ValueError, KeyError, OSError, NotImplementedError) as error:
+            images = content["X"].transpose(3, 0, 1, 2).reshape(-1, 32, 32, 3).astype(np.uint8, casting="safe")
+            labels = content["y"].reshape(len(images)).astype(np.int64) % 10
+        except Exception as error:  # a damaged file makes its reader raise all kinds
             raise UserError(f"{path}: not a MATLAB file of SVHN ({error})") from None
-        return Arrays(np.ascontiguousarray(images.transpose(3, 0, 1, 2)), labels.reshape(-1).astype(np.int64) % 10)
+        return Arrays(np.ascontiguousarray(images), labels)

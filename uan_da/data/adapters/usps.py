@@ -26,7 +26,7 @@ class Usps:
         path = find_file(self.folder / domain, f"{stem}.bz2", stem)
         try:
             values, labels = load_svmlight_file(str(path), n_features=SIDE**2, zero_based=False)
-        except (ValueError, OSError, EOFError) as error:
+        except Exception as error:  # a damaged file makes its reader raise all kinds
             raise UserError(f"{path}: not USPS in LIBSVM's format ({error})") from None
         pixels = ((values.toarray() + 1) / 2 * 255).round().clip(0, 255).astype(np.uint8)
         return Arrays(pixels.reshape(-1, SIDE, SIDE), labels.astype(np.int64) - 1)
