@@ -7,14 +7,13 @@ from statistics import median
 from typing import Any
 
 from uan_da.errors import UserError
-from uan_da.evaluation.report.files import RunFiles
 from uan_da.recipe import Recipe, load_recipe
 from uan_da.sweeps.address import Addresses
 from uan_da.sweeps.jobs import Event, Executor, Job, run_folder
 from uan_da.sweeps.sheets import NONE, Sheet
 from uan_da.sweeps.space import Space
 from uan_da.sweeps.work import cut
-from uan_da.training.run import check_folder
+from uan_da.training.run import Run, check_folder
 from uan_da.trust import TELLING
 
 STARTUP = 5
@@ -157,7 +156,7 @@ def _jobs(batch: Sequence[Trial], folder: Path, floors: Mapping[int, float]) -> 
 
 
 def _is_over(folder: Path, floors: Mapping[int, float]) -> bool:
-    return (folder / "done").is_file() or cut(RunFiles(folder).metrics, floors) is not None
+    return (folder / "done").is_file() or cut(Run(folder).metrics(), floors) is not None
 
 
 def _train(executor: Executor, jobs: Sequence[Job], tell: Callable[[Event], None] | None) -> dict[str, str]:
@@ -176,14 +175,15 @@ def _train(executor: Executor, jobs: Sequence[Job], tell: Callable[[Event], None
 
 def _outcome(trial: Trial, folder: Path, floors: Mapping[int, float], error: str) -> Trial:
     """The trial with what its run's files say; one that would have been stopped counts as that, even if it is done."""
-    files = RunFiles(folder)
-    stopped = cut(files.metrics, floors)
-    scores = [row["score"] for row in files.metrics[:stopped]]
+    run = Run(folder)
+    metrics = run.metrics()
+    stopped = cut(metrics, floors)
+    scores = [row["score"] for row in metrics[:stopped]]
     if stopped is not None:
         return replace(trial, scores=scores, state="stopped")
-    if not (folder / "done").is_file():
+    if not run.done:
         return replace(trial, scores=scores, error=error)
-    domains = files.results["selections"]["selected"]["domains"].values()
+    domains = run.results["selections"]["selected"]["domains"].values()
     known = [d["accuracy"] for d in domains if d["role"] == "source" and d["accuracy"] is not None]
     source = sum(known) / len(known) if known else None
     target = next(d["accuracy"] for d in domains if d["role"] == "target")

@@ -2,32 +2,59 @@
 
 from typing import Any
 
+from uan_da.data.task import Task
 from uan_da.errors import UserError
 from uan_da.evaluation.evaluate import domains_h_score, summarize, test_predictions
 from uan_da.evaluation.metrics import correct_answers, paired_gain
 from uan_da.evaluation.predict import Predictions
+from uan_da.models.classifier import Classifier
+from uan_da.recipe.schema import Evaluation
 from uan_da.training.run import Run
 from uan_da.training.training import Training
 
 
-def selections(training: Training, run: Run) -> tuple[dict[str, Any], dict[str, Predictions]]:
-    """``results.json`` without its baseline, and the last epoch's predictions; the model ends at its last epoch.
+class Measured:
+    """What the test images said after each epoch that this process has trained, so that none is predicted twice."""
+
+    def __init__(self) -> None:
+        self.domains: dict[int, dict[str, Any]] = {}
+        """The numbers on every domain, by the step."""
+        self.last: dict[str, Predictions] = {}
+        """The predictions after the latest of those steps."""
+
+    def measure(self, model: Classifier, task: Task, options: Evaluation, step: int) -> dict[str, Any]:
+        """The numbers on every domain by ``model``, which is that of ``step``."""
+        predictions = test_predictions(model, task, options)
+        if step >= max(self.domains, default=0):
+            self.last = predictions
+        self.domains[step] = summarize(predictions, task)
+        return self.domains[step]
+
+
+def selections(training: Training, run: Run, measured: Measured) -> dict[str, Any]:
+    """``results.json`` without its baseline; ``measured`` has the last epoch's predictions, the model its weights.
 
     All is derived from one checkpoint's manifest, so that a run that has ended can be given its results anew.
     """
-    recipe, task, model = training.recipe, training.task, training.answering
+    recipe, model = training.recipe, training.answering
     manifest = run.checkpoints.find(run.identity)
     if manifest is None:
         raise UserError(f"{run.folder}: has no checkpoint")
-    found: dict[str, Any] = {"last": {}, "selected": {}, "oracle": {}}
-    for name in [*(["oracle"] if recipe.selection.oracle else []), "selected", "last"]:
+    names = [*(["oracle"] if recipe.selection.oracle else []), "selected", "last"]
+    missing = [name for name in names if manifest.files[name].step not in measured.domains]
+    for name in dict.fromkeys([*missing, "last"] if missing else []):  # the model ends as the last
         step = run.fill(model, run.checkpoints.load(manifest.files[name], training.device))
-        answers = test_predictions(model, task, recipe.evaluation)
-        epoch, domains = -(-step // training.steps_per_epoch), summarize(answers, task)
+        if step not in measured.domains:
+            measured.measure(model, training.task, recipe.evaluation, step)
+    found: dict[str, Any] = {"last": {}, "selected": {}, "oracle": {}}
+    for name in names:
+        step = manifest.files[name].step
+        domains = measured.domains[step]
+        epoch = -(-step // training.steps_per_epoch)
         found[name] = {"epoch": epoch, "domains": domains, "h_score": domains_h_score(domains)}
     found["selected"]["validator"] = recipe.selection.validator.name
-    names = {key: getattr(recipe, key).name for key in ("method", "norm", "backbone")}
-    return {"task": str(recipe.task), **names, "seed": recipe.seed, "selections": found}, answers
+    parts = {"method": recipe.method.name, "norm": recipe.norm.name, "backbone": recipe.backbone.name}
+    return {"task": str(recipe.task), **parts, "seed": recipe.seed, "selections": found}
 
 
 def gains(adapted: dict[str, Predictions], plain: dict[str, Predictions], target: str) -> dict[str, Any]:

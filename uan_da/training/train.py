@@ -6,7 +6,6 @@ from typing import Any
 import torch
 
 from uan_da.errors import UserError
-from uan_da.evaluation.evaluate import summarize, test_predictions
 from uan_da.evaluation.evidence import Evidence, all_scores
 from uan_da.evaluation.predict import NonFiniteAnswers, Predictions
 from uan_da.files import write_json
@@ -18,7 +17,7 @@ from uan_da.training.interrupt import Interrupted, StopRequest, noticing_signals
 from uan_da.training.lock import locked
 from uan_da.training.monitor import Monitor, Silent
 from uan_da.training.record import Record
-from uan_da.training.results import gains, selections
+from uan_da.training.results import Measured, gains, selections
 from uan_da.training.resume import check_resumable, stopped_at
 from uan_da.training.run import Run
 from uan_da.training.saver import Saver
@@ -51,6 +50,19 @@ def train(
         Failure: the disk or memory failed; the last good checkpoint is kept.
         Interrupted: Ctrl-C, SIGTERM or SIGHUP; a checkpoint was saved, and ``resume`` goes on from it.
     """
+    return _train(recipe, out, device, overwrite, resume, with_baseline, monitor)[0]
+
+
+def _train(
+    recipe: Recipe,
+    out: Path | str,
+    device: str,
+    overwrite: bool,
+    resume: bool,
+    with_baseline: bool | Recipe,
+    monitor: Monitor | None,
+) -> tuple[Run, dict[str, Predictions]]:
+    """The run, and the last epoch's predictions on the test images of each domain."""
     if with_baseline and recipe.task.alone:
         raise UserError(f"--with-baseline: the task {recipe.task} has no target, and source_only is all there is")
     run, monitor = Run(out, recipe.trust), monitor or Silent()
@@ -61,19 +73,20 @@ def train(
             what = f"{recipe.task} {recipe.method.name} {recipe.norm.name}"
             run.log(f"{what}: from step {training.step} of {training.total_steps}")
             monitor.start(training, run)
+            measured = Measured()
             with Saver(run, manifest) as saver:
-                _fit(training, run, saver, monitor)
-            results, answers = selections(training, run)
+                _fit(training, run, saver, measured, monitor)
+            results = selections(training, run, measured)
         baseline: dict[str, Any] = {"method": "source_only", "selections": {}}
         run.save_model(training.answering)
         _write_results(run, results, baseline)
         if with_baseline:
             plain = recipe.source_only() if with_baseline is True else with_baseline
-            baseline |= _baseline(plain, run, device, resume, monitor, answers)
+            baseline |= _baseline(plain, run, device, resume, monitor, measured.last)
             _write_results(run, results, baseline)
         run.finish()
         run.log(f"done, {run.seconds:.0f} s of training")
-    return run
+    return run, measured.last
 
 
 def _write_results(run: Run, results: dict[str, Any], baseline: dict[str, Any]) -> None:
@@ -98,7 +111,7 @@ def _begin(recipe: Recipe, run: Run, device: torch.device, resume: bool, overwri
     return training, manifest
 
 
-def _fit(training: Training, run: Run, saver: Saver, monitor: Monitor) -> None:
+def _fit(training: Training, run: Run, saver: Saver, measured: Measured, monitor: Monitor) -> None:
     """Step to the end; a checkpoint at each epoch's end, every few minutes, and where a signal stops it."""
     seconds = 60 * training.recipe.train.checkpoint_minutes
     if not saver.manifest.files:
@@ -109,7 +122,7 @@ def _fit(training: Training, run: Run, saver: Saver, monitor: Monitor) -> None:
                 training.advance()
                 monitor.step(training)
                 if training.at_epoch_end:
-                    monitor.epoch(_finish_epoch(training, run, saver))
+                    monitor.epoch(_finish_epoch(training, run, saver, measured))
             except (NonFiniteLoss, NonFiniteAnswers) as error:
                 saver.wait()
                 after = "" if isinstance(error, NonFiniteLoss) else f"step {training.step}: after it "
@@ -128,11 +141,11 @@ def _stop_where_asked(training: Training, run: Run, saver: Saver, stop: StopRequ
         raise Interrupted(stop.number)
 
 
-def _finish_epoch(training: Training, run: Run, saver: Saver) -> dict[str, Any]:
+def _finish_epoch(training: Training, run: Run, saver: Saver, measured: Measured) -> dict[str, Any]:
     """Evaluate, score without target labels, log, and save: ``last``, and ``selected`` where the score is the best."""
     task, recipe = training.task, training.recipe
     scores = all_scores(Evidence(training.answering, task), recipe.selection.validator)
-    domains = summarize(test_predictions(training.answering, task, recipe.evaluation), task)
+    domains = measured.measure(training.answering, task, recipe.evaluation, training.step)
     row: dict[str, Any] = {"epoch": training.epoch, "step": training.step, "train": training.take_averages()}
     row |= {"score": scores[recipe.selection.validator.name], "validators": scores}
     row["domains"] = {name: numbers["accuracy"] for name, numbers in domains.items()}
@@ -159,8 +172,5 @@ def _baseline(
 ) -> dict[str, Any]:
     """Train ``recipe`` beside the run; its selections, and what adaptation gained on the target's test images."""
     folder = run.folder / "baseline"
-    plain = train(recipe, folder, device=device, resume=resume and folder.is_dir(), monitor=monitor)
-    training = Training.build(recipe, choose_device(device), fresh=False)
-    plain.load_weights(training.answering, "last", training.device)
-    others = test_predictions(training.answering, training.task, recipe.evaluation)
-    return {"selections": plain.results["selections"], **gains(answers, others, training.task.target.name)}
+    plain, others = _train(recipe, folder, device, False, resume and folder.is_dir(), False, monitor)
+    return {"selections": plain.results["selections"], **gains(answers, others, recipe.task.target)}
