@@ -104,12 +104,13 @@ class Checkpoints:
                 path.unlink()
 
     def newest(self) -> Manifest | None:
-        """The newest manifest that can be read; the states that it names need not be whole."""
+        """The newest manifest that can be read, with a warning where it is not the last one; the states that it names
+        need not be whole."""
         for step in self._steps():
             try:
                 return Manifest.read(self.folder / f"step-{step}.json")
-            except UserError:
-                continue
+            except UserError as error:
+                warnings.warn(f"{error}. The checkpoint before it counts", DataWarning, stacklevel=2)
         return None
 
     def find(self, run: str, name: str | None = None) -> Manifest | None:

@@ -202,7 +202,7 @@ class Run:
 
     def check_replaceable(self) -> None:
         """UserError where the folder holds something else than a run, which nothing overwrites."""
-        if not self.recipe_file.is_file():
+        if not self.recipe_file.is_file() and not self.record_file.is_file():  # one comes before the other
             raise UserError(
                 f"{self.folder}: holds something else than a run; it is not overwritten. Choose another --out"
             )
