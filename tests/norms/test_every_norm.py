@@ -260,6 +260,7 @@ def test_feature_extractor(norm: str) -> None:
         assert found["normalised"].shape == (N, 4, 4, 4)
 
 
+@pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning", "ignore:`torch.jit.trace:FutureWarning")
 @row("`torch.jit.trace`, evaluation")
 def test_jit_trace(norm: str) -> None:
     model = trained(norm).eval()
