@@ -10,7 +10,8 @@ from torch.nn.modules.instancenorm import _InstanceNorm as InstanceNorm
 
 from uan_da.norms.baselines.layer import ChannelLayerNorm
 from uan_da.norms.domain import DomainNorm
-from uan_da.norms.recalibrate import MixtureLayer, frozen_statistics
+from uan_da.norms.recalibrate import frozen_statistics
+from uan_da.norms.running import MixtureLayer
 
 Norm = BatchNorm | InstanceNorm | nn.GroupNorm | nn.LayerNorm | ChannelLayerNorm | DomainNorm | MixtureLayer
 

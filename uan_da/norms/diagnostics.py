@@ -8,8 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from uan_da.norms.baselines.mixture import MixtureNorm
-from uan_da.norms.uan.layer import UAN
+from uan_da.norms.running import MixtureLayer
 from uan_da.norms.uan.mixture import MIN_MASS
 
 
@@ -35,7 +34,7 @@ class ClusterReport:
 
 
 def diagnose(model: nn.Module, images: Tensor, labels: Tensor | None = None) -> list[ClusterReport]:
-    """Look at the clusters of every UAN and MixtureNorm of ``model``, in evaluation mode, on one batch.
+    """Look at the clusters of the norms of ``model`` that have some (UAN, MixtureNorm), in evaluation, on one batch.
 
     Args:
         model: any module; its mode comes back.
@@ -109,7 +108,7 @@ def _warn_of_dead(report: ClusterReport) -> None:
         )
 
 
-Caught = list[tuple[str, UAN | MixtureNorm, Tensor]]
+Caught = list[tuple[str, MixtureLayer, Tensor]]
 
 
 @contextmanager
@@ -117,13 +116,13 @@ def _inputs_of_mixtures(model: nn.Module) -> Iterator[Caught]:
     """What goes into the layers with clusters during forwards inside the block."""
     caught: Caught = []
 
-    def catch(path: str, layer: UAN | MixtureNorm, x: Tensor) -> None:
+    def catch(path: str, layer: MixtureLayer, x: Tensor) -> None:
         caught.append((path, layer, x))
 
     handles = [
         layer.register_forward_pre_hook(lambda layer, inputs, path=path: catch(path, layer, inputs[0]))
         for path, layer in model.named_modules()
-        if isinstance(layer, UAN | MixtureNorm)
+        if isinstance(layer, MixtureLayer)
     ]
     try:
         yield caught

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -10,21 +10,7 @@ from torch.nn.modules.batchnorm import _BatchNorm as BatchNorm
 from torch.nn.modules.instancenorm import _InstanceNorm as InstanceNorm
 
 from uan_da.norms.domain import DomainNorm, domain_context
-
-
-@runtime_checkable
-class MixtureLayer(Protocol):
-    """A norm of this package with running statistics and a mixture that follow the data."""
-
-    momentum: float | None
-    updates_statistics: bool
-    """False: a training forward changes no state at all."""
-    updates_mixture: bool
-    """False: a training forward changes no cluster, whether by a first batch, by EM or by a fit."""
-
-    def reset_running_stats(self) -> None:
-        """Forget the running statistics."""
-
+from uan_da.norms.running import MixtureLayer
 
 Tracked = BatchNorm | InstanceNorm | MixtureLayer
 
@@ -99,7 +85,7 @@ def _recalibrated(model: nn.Module, domain: int | None) -> Iterator[Tracked]:
         elif (
             isinstance(module, BatchNorm | InstanceNorm | MixtureLayer)
             and module not in others
-            and getattr(module, "running_mean", None) is not None
+            and module.running_mean is not None
         ):
             yield module
 
@@ -118,7 +104,7 @@ def _estimating(model: nn.Module, layers: list[Tracked]) -> list[tuple[Any, str,
 @contextmanager
 def _kept_on_error(layers: list[Tracked]) -> Iterator[None]:
     """The buffers of ``layers`` are what they were where the block raises."""
-    buffers = [buffer for layer in layers if isinstance(layer, nn.Module) for buffer in layer.buffers()]
+    buffers = [buffer for layer in layers for buffer in layer.buffers()]
     before = [buffer.clone() for buffer in buffers]
     try:
         yield

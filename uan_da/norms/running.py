@@ -34,28 +34,50 @@ class Running(NamedTuple):
             self.batches.copy_(batches)
 
 
-def register_running(layer: nn.Module, like_kc: Tensor, mass_shape: tuple[int, int] | None) -> None:
-    """Give ``layer`` the buffers ``running_mean``, ``running_var``, ``running_mass`` and
-    ``num_batches_tracked``; without a shape of the mass they are None, and nothing is tracked."""
-    tracked = mass_shape is not None
-    layer.register_buffer("running_mean", torch.zeros_like(like_kc) if tracked else None)
-    layer.register_buffer("running_var", torch.ones_like(like_kc) if tracked else None)
-    layer.register_buffer("running_mass", None if mass_shape is None else like_kc.new_zeros(mass_shape))
-    count = torch.tensor(0, device=like_kc.device) if tracked else None
-    layer.register_buffer("num_batches_tracked", count)
+class MixtureLayer(nn.Module):
+    """A norm with clusters, and with running moments of each, that follow the data in training.
 
+    ``running_mean``, ``running_var``, ``running_mass`` and ``num_batches_tracked`` are None where nothing is tracked.
+    """
 
-def running_of(layer: nn.Module) -> Running | None:
-    """The running statistics of a layer, None where it tracks none."""
-    mean, var = layer.running_mean, layer.running_var
-    mass, batches = layer.running_mass, layer.num_batches_tracked
-    if mean is None:
-        return None
-    assert isinstance(mean, Tensor)
-    assert isinstance(var, Tensor)
-    assert isinstance(mass, Tensor)
-    assert isinstance(batches, Tensor)
-    return Running(mean, var, mass, batches)
+    momentum: float | None
+    running_mean: Tensor | None
+    running_var: Tensor | None
+    running_mass: Tensor | None
+    num_batches_tracked: Tensor | None
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.updates_statistics = True
+        """False: a training forward changes no state at all."""
+        self.updates_mixture = True
+        """False: a training forward changes no cluster, whether by a first batch, by EM or by a fit."""
+
+    def responsibilities(self, x: Tensor) -> Tensor:
+        """τ of a batch ``(N, C, …)``: ``(N, K)``, or ``(K, N, …)``."""
+        raise NotImplementedError
+
+    def reset_running_stats(self) -> None:
+        """Forget the running statistics; the clusters stay."""
+        if self.running is not None:
+            self.running.reset()
+
+    @property
+    def running(self) -> Running | None:
+        """The running statistics, None where nothing is tracked."""
+        mean, var, mass, batches = self.running_mean, self.running_var, self.running_mass, self.num_batches_tracked
+        if mean is None or var is None or mass is None or batches is None:
+            return None
+        return Running(mean, var, mass, batches)
+
+    def _register_running(self, like_kc: Tensor, mass_shape: tuple[int, int] | None) -> None:
+        """Make the buffers; without a shape of the mass nothing is tracked."""
+        tracked = mass_shape is not None
+        self.register_buffer("running_mean", torch.zeros_like(like_kc) if tracked else None)
+        self.register_buffer("running_var", torch.ones_like(like_kc) if tracked else None)
+        self.register_buffer("running_mass", None if mass_shape is None else like_kc.new_zeros(mass_shape))
+        count = torch.tensor(0, device=like_kc.device) if tracked else None
+        self.register_buffer("num_batches_tracked", count)
 
 
 def moved_running(running: Running, moments: Moments, momentum: float | None) -> Running:

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from uan_da.norms.batch import BatchNorm, copy_affine, has_seen_data, options_of, reset_affine
 from uan_da.norms.precision import widened, without_autocast
-from uan_da.norms.running import register_running, running_of, update_running
+from uan_da.norms.running import MixtureLayer, update_running
 from uan_da.norms.tracing import fx_leaf, in_backward
 from uan_da.norms.uan import mixture as reference
 from uan_da.norms.uan.mixture import Mixture, along
@@ -18,7 +18,7 @@ EM_STEPS = 20
 """Most steps of EM in a fit."""
 
 
-class MixtureNorm(nn.Module):
+class MixtureNorm(MixtureLayer):
     r"""Mixture Normalization of ``(N, C, …)``.
 
     .. math:: y = γ_c \sum_k \frac{τ_k}{\sqrt{λ_k}}\, \frac{x - m_{kc}}{\sqrt{v_{kc} + ε}} + β_c, \quad
@@ -68,8 +68,6 @@ class MixtureNorm(nn.Module):
             raise ValueError(f"Expected `fit_positions` to be at least num_clusters, but got {fit_positions}")
         self.num_features, self.eps, self.momentum = num_features, eps, momentum
         self.num_clusters, self.fit_every, self.fit_positions = num_clusters, fit_every, fit_positions
-        self.updates_statistics = True
-        self.updates_mixture = True
         values = torch.empty(num_clusters, num_features, device=device, dtype=dtype)
         self.weight = nn.Parameter(torch.empty_like(values[0])) if affine else None
         self.bias = nn.Parameter(torch.empty_like(values[0])) if affine and bias else None
@@ -77,7 +75,7 @@ class MixtureNorm(nn.Module):
         self.register_buffer("var", torch.empty_like(values))
         self.register_buffer("log_prior", torch.empty_like(values[:, 0]))
         self.register_buffer("forwards_to_fit", torch.tensor(0, device=device))
-        register_running(self, values, (num_clusters, num_features) if track_running_stats else None)
+        self._register_running(values, (num_clusters, num_features) if track_running_stats else None)
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
@@ -110,12 +108,6 @@ class MixtureNorm(nn.Module):
             mixture = self._mixture(shift_c)
             return reference.position_responsibilities(x - along(x, shift_c), mixture, self.eps)
 
-    def reset_running_stats(self) -> None:
-        """Forget the running statistics; the mixture stays."""
-        running = running_of(self)
-        if running is not None:
-            running.reset()
-
     def _mixture(self, shift_c: Tensor) -> Mixture:
         """The mixture less the shift, copied: a fit must not change what a pending backward has saved."""
         states = (self.mean, self.var, self.log_prior)
@@ -123,7 +115,7 @@ class MixtureNorm(nn.Module):
         return Mixture(mean - shift_c, var, log_prior)
 
     def _normalize(self, x: Tensor, shift_c: Tensor, updates: bool) -> Tensor:
-        mixture, running = self._mixture(shift_c), running_of(self)
+        mixture, running = self._mixture(shift_c), self.running
         tau = reference.position_responsibilities(x, mixture, self.eps).expand(-1, *x.shape)
         if self.training or running is None:
             moments = reference.with_fallback(reference.element_moments(tau, x, lambda part: part), mixture)
@@ -207,7 +199,7 @@ def mixture_norm(
     )
     if bn.affine:
         copy_affine(bn, layer)
-    running = running_of(layer)
+    running = layer.running
     if running is not None and bn.running_mean is not None and bn.running_var is not None and has_seen_data(bn):
         with torch.no_grad():
             running.fill(bn.running_mean, bn.running_var, bn.num_batches_tracked)

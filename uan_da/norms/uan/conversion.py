@@ -7,7 +7,6 @@ import torch
 from torch import nn
 
 from uan_da.norms.batch import BatchNorm, copy_affine, has_seen_data, options_of
-from uan_da.norms.running import running_of
 from uan_da.norms.uan.clusters import INITIAL_SPREAD
 from uan_da.norms.uan.layer import UAN, UAN1d, UAN2d, UAN3d
 from uan_da.norms.uan.options import Backend, Options, takes_options
@@ -89,7 +88,7 @@ def to_batch_norm(layer: UAN) -> BatchNorm:
     )
     if layer.affine:
         copy_affine(layer, bn)
-    running = running_of(layer)
+    running = layer.running
     if running is not None:
         learned = layer.options.moments == "learned"
         bn.running_mean.copy_(layer.mean[0] if learned else running.mean[0])  # type: ignore[union-attr]
@@ -105,6 +104,6 @@ def _hand_over(bn: BatchNorm, layer: UAN) -> None:
     assert bn.running_var is not None
     spread = INITIAL_SPREAD if layer.options.moments == "batch" else LEARNED_SPREAD
     layer.start_mixture(bn.running_mean, bn.running_var, spread)
-    running = running_of(layer)
+    running = layer.running
     assert running is not None
     running.fill(bn.running_mean, bn.running_var, bn.num_batches_tracked)

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from uan_da.norms.distributed import is_distributed, pool, sum_over_processes
 from uan_da.norms.precision import widened, without_autocast
-from uan_da.norms.running import moved_running, register_running, running_of
+from uan_da.norms.running import MixtureLayer, moved_running
 from uan_da.norms.tracing import fx_leaf, in_backward
 from uan_da.norms.uan import mixture as maths
 from uan_da.norms.uan.assignment import BATCHES, Affine, Batch
@@ -31,7 +31,7 @@ from uan_da.norms.uan.mixture import Mixture, Moments, along
 from uan_da.norms.uan.options import Assignment, Options, takes_options
 
 
-class UAN(nn.Module):
+class UAN(MixtureLayer):
     r"""Unsupervised Adaptive Normalization of ``(N, C, …)``; use the class of the input's rank.
 
     .. math:: y = γ_c \sum_k τ_k\, f_k\, (x - a_{kc}) / \sqrt{b_{kc} + ε} + β_c
@@ -56,10 +56,6 @@ class UAN(nn.Module):
     no_weight_decay: ClassVar[tuple[str, ...]] = ("mean", "log_var", "prior_logits", "shrink_logit")
     """Parameters that an optimizer must not decay: they follow the data's own scale."""
 
-    running_mean: Tensor | None
-    running_var: Tensor | None
-    running_mass: Tensor | None
-    num_batches_tracked: Tensor | None
     initialized: Tensor
     step_mean: Tensor
     step_var: Tensor
@@ -85,8 +81,6 @@ class UAN(nn.Module):
         self.num_features, self.eps, self.momentum = num_features, eps, momentum
         self.affine, self.track_running_stats = affine, track_running_stats
         self.options = Options(**options)
-        self.updates_statistics = True
-        self.updates_mixture = True
         self._make_state(bias, device, dtype)
 
     def _make_state(self, bias: bool, device: torch.device | str | None, dtype: torch.dtype | None) -> None:
@@ -102,7 +96,7 @@ class UAN(nn.Module):
         learned = shrink is not None and self.options.learn_shrink
         self.shrink_logit = parameter(c) if learned else None
         mass_shape = (k, 1 if self.assignment == "sample" else c)
-        register_running(self, self.mean.detach(), mass_shape if self.track_running_stats else None)
+        self._register_running(self.mean.detach(), mass_shape if self.track_running_stats else None)
         self.register_buffer("initialized", torch.tensor(0, device=device))
         for name, like in zip(("step_mean", "step_var", "step_prior"), self._clusters(), strict=True):
             self.register_buffer(name, torch.zeros_like(like, requires_grad=False))
@@ -154,7 +148,7 @@ class UAN(nn.Module):
             return mixture.mean, mixture.var
         if moments is not None:
             return moments.mean, moments.var
-        running = running_of(self)
+        running = self.running
         assert running is not None
         return running.mean.to(shift_c.dtype) - shift_c, running.var.to(shift_c.dtype)
 
@@ -196,7 +190,7 @@ class UAN(nn.Module):
     def _update(self, moments: Moments, mixture: Mixture, shift_c: Tensor) -> None:
         """The running moments move toward the batch's; EM's step is left for the next training forward."""
         moments = Moments(*(tensor.detach() for tensor in moments))
-        running = running_of(self)
+        running = self.running
         if running is not None:
             own = moments._replace(mean=moments.mean + shift_c)
             self._set(running, moved_running(running, own, self.momentum))
@@ -231,12 +225,6 @@ class UAN(nn.Module):
         for step in (self.step_mean, self.step_var, self.step_prior, self.initialized):
             step.zero_()
         self.reset_running_stats()
-
-    def reset_running_stats(self) -> None:
-        """Forget the running statistics; the clusters stay."""
-        running = running_of(self)
-        if running is not None:
-            running.reset()
 
     @torch.no_grad()
     def start_mixture(self, mean_c: Tensor, var_c: Tensor, spread: float = INITIAL_SPREAD) -> None:
