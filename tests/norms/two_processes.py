@@ -72,7 +72,7 @@ def check_not_synchronised(rank: int, expected: list[Steps]) -> None:
         mine = train(layer, part)
         clusters = {name: mine[3][name] for name in ("mean", "log_var", "prior_logits")}
         torch.testing.assert_close(clusters, {name: state[name] for name in clusters})
-        assert layer.moments == "learned" or not torch.allclose(mine[0][0], outputs[0][part])
+        assert layer.options.moments == "learned" or not torch.allclose(mine[0][0], outputs[0][part])
 
 
 def small_model() -> nn.Module:

@@ -99,7 +99,8 @@ def moved_running(running: Running, moments: Moments, momentum: float | None) ->
     var = moments.var * torch.where(fed, values / (values - 1).clamp_min(1.0), 1.0)
 
     def toward(state: Tensor, to: Tensor) -> Tensor:
-        return torch.where(finite, state + rate * (to - state), state)
+        dtype = torch.promote_types(state.dtype, to.dtype)
+        return torch.where(finite, torch.lerp(state.to(dtype), to.to(dtype), rate.to(dtype)), state)
 
     return Running(toward(running.mean, moments.mean), toward(running.var, var), mass, running.batches + 1)
 
