@@ -10,7 +10,7 @@ from uan_da.cli.evaluate import Checkpoint
 from uan_da.cli.trust import Trusted, trust_of
 
 if TYPE_CHECKING:
-    from rich.table import Table
+    from uan_da.sweeps.sheet import Sheet
 
 SHOWN = 5
 """Classes whose share of the answers changed most."""
@@ -48,33 +48,27 @@ def adapt(
             overwrite=overwrite,
         )
         named = "  ".join(f"{key}: {value}" for key, value in chosen.options.items())
-        console.rich.print(before_after_table(report, f"{chosen.name}  {named}".rstrip()))
+        console.show(before_after_sheet(report, f"{chosen.name}  {named}".rstrip()))
         for line in changes(report):
             console.say(line)
         console.say(f"written: {folder / 'predictions.csv'}")
         console.say(f"run: {folder}   next: uan-da predict {folder} IMAGES")
 
 
-def before_after_table(report: dict[str, Any], title: str) -> "Table":
+def before_after_sheet(report: dict[str, Any], title: str) -> "Sheet":
     """Confidence, entropy and, of labelled images, accuracy: before and after."""
-    from rich.table import Table
-
     from uan_da.cli.console import percent
+    from uan_da.sweeps.sheet import Sheet
 
-    table = Table(f"{report['n']} images", title=title, title_justify="left")
     ends = report["before"], report["after"]
-    rows = {
-        "mean confidence": [percent(end["confidence"]) for end in ends],
-        "mean entropy (nats)": [f"{end['entropy']:.3f}" for end in ends],
-    }
+    rows = [
+        ["mean confidence", *(percent(end["confidence"]) for end in ends)],
+        ["mean entropy (nats)", *(f"{end['entropy']:.3f}" for end in ends)],
+    ]
     if report["labelled"]:
-        rows["accuracy"] = [percent(end["accuracy"]) for end in ends]
-        rows["95 % interval"] = [" to ".join(map(percent, end["interval"])) for end in ends]
-    for head in ("before", "after"):
-        table.add_column(head, justify="right")
-    for name, cells in rows.items():
-        table.add_row(name, *cells)
-    return table
+        rows.append(["accuracy", *(percent(end["accuracy"]) for end in ends)])
+        rows.append(["95 % interval", *(" to ".join(map(percent, end["interval"])) for end in ends)])
+    return Sheet(title, [f"{report['n']} images", "before", "after"], rows, 1)
 
 
 def changes(report: dict[str, Any]) -> list[str]:

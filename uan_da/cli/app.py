@@ -20,12 +20,15 @@ from uan_da.cli import (
     tune,
     validators,
 )
+from uan_da.cli.failures import NO_PERMISSION, OUT_OF_MEMORY, what_failed
+from uan_da.cli.terminal import prepare_streams
 from uan_da.errors import DataWarning, Failure, UserError
 
 app = typer.Typer(
     help="Unsupervised domain adaptation whose normalisation layer adapts too.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
+    rich_markup_mode=None,  # [bn, uan] in a help text is no markup
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command("train")(train.train)
@@ -75,19 +78,33 @@ def _show_warning(
 
 
 def main() -> None:
-    """Run a command; a user's mistake is one message and exit code 2, never a traceback."""
+    """Run a command; a user's mistake is one message and exit code 2, a fault of the machine 1, never a traceback."""
     warnings.showwarning = _show_warning
+    output = prepare_streams()
+    code = _run()
+    sys.stdout.flush()
+    if output is not None and output.error is not None:
+        code = code or _fail(f"standard output: cannot be written: {output.error.strerror}", 1)
+    sys.exit(code)
+
+
+def _run() -> int:
+    """The exit code of the command in ``sys.argv``."""
     try:
         app()
+    except SystemExit as end:
+        return end.code if isinstance(end.code, int) else int(end.code is not None)
     except UserError as error:
-        print(f"error: {error}" if "\n" not in str(error) else str(error), file=sys.stderr)
-        sys.exit(2)
+        return _fail(str(error), 2)
     except Failure as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(1)
-    except PermissionError as error:
-        print(f"error: {error.filename}: permission denied", file=sys.stderr)
-        sys.exit(2)
-    except BrokenPipeError:  # the reader of a pipe had enough
-        sys.stderr.close()
-        sys.exit(0)
+        return _fail(str(error), 1)
+    except OSError as error:
+        return _fail(what_failed(error), 2 if error.errno in NO_PERMISSION else 1)
+    except MemoryError:
+        return _fail(OUT_OF_MEMORY, 1)
+    return 0
+
+
+def _fail(message: str, code: int) -> int:
+    print(message if "\n" in message else f"error: {message}", file=sys.stderr)
+    return code

@@ -4,7 +4,6 @@ import sys
 from types import TracebackType
 from typing import Any, Self
 
-from rich.console import Console as RichConsole
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -13,9 +12,10 @@ from rich.progress import (
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
-from rich.table import Table
 
+from uan_da.cli.terminal import print_sheet, rich_console
 from uan_da.evaluation.verdict import source_cost, verdict
+from uan_da.sweeps.sheet import Sheet
 from uan_da.training.run import Run
 from uan_da.training.training import Training
 
@@ -27,8 +27,13 @@ class Console:
 
     def __init__(self) -> None:
         plain = not sys.stdout.isatty()
-        self.rich = RichConsole(highlight=False, soft_wrap=plain, width=120 if plain else None)
-        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("steps"))
+        self.rich = rich_console()
+        columns = (
+            TextColumn("{task.description}", markup=False),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("steps"),
+        )
         self.progress = Progress(
             *columns,
             TimeElapsedColumn(),
@@ -51,7 +56,11 @@ class Console:
 
     def say(self, text: str) -> None:
         """One line, unwrapped."""
-        self.rich.print(text, markup=False, soft_wrap=True)
+        self.rich.print(text, soft_wrap=True)
+
+    def show(self, sheet: Sheet) -> None:
+        """A table."""
+        print_sheet(self.rich, sheet)
 
     def fail(self, text: str) -> None:
         """One line to standard error."""
@@ -93,7 +102,7 @@ class Console:
         self.progress.stop()
         results = run.results
         last, selected = results["selections"]["last"], results["selections"]["selected"]
-        self.rich.print(domains_table(last["domains"], f"epoch {last['epoch']} (last)"))
+        self.show(domains_sheet(last["domains"], f"epoch {last['epoch']} (last)"))
         target = run.recipe.task.target
         self.say(
             f"selected by {selected['validator']} (no target label): epoch {selected['epoch']}, "
@@ -109,18 +118,16 @@ class Console:
         self.say(f"run: {run.folder}   next: uan-da evaluate {run.folder}")
 
 
-def domains_table(domains: dict[str, dict[str, Any]], title: str) -> Table:
+def domains_sheet(domains: dict[str, dict[str, Any]], title: str) -> Sheet:
     """Accuracy with its interval, precision, recall and F1 of every domain, in percent."""
-    table = Table(title=title, title_justify="left")
-    table.add_column("domain")
-    for head in ("role", "n", "accuracy", "95 % interval", "precision", "recall", "F1"):
-        table.add_column(head, justify="left" if head == "role" else "right")
+    rows = []
     for name, numbers in domains.items():
         interval = numbers["interval"]
         span = f"{percent(interval[0])} to {percent(interval[1])}" if interval else "-"
         figures = [percent(numbers[key]) for key in ("precision", "recall", "f1")]
-        table.add_row(name, numbers["role"], str(numbers["n"]), percent(numbers["accuracy"]), span, *figures)
-    return table
+        rows.append([name, numbers["role"], str(numbers["n"]), percent(numbers["accuracy"]), span, *figures])
+    head = ["domain", "role", "n", "accuracy", "95 % interval", "precision", "recall", "F1"]
+    return Sheet(title, head, rows, 2)
 
 
 def percent(share: float | None) -> str:

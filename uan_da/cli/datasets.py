@@ -181,6 +181,6 @@ def preview(
 
 
 def _print(table: "Table") -> None:
-    from rich.console import Console
+    from uan_da.cli.terminal import rich_console
 
-    Console(highlight=False, soft_wrap=True).print(table)
+    rich_console().print(table, soft_wrap=True)

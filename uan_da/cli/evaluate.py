@@ -10,7 +10,7 @@ from uan_da.cli.data_root import DataRoot
 from uan_da.cli.trust import Trusted, trust_of
 
 if TYPE_CHECKING:
-    from rich.table import Table
+    from uan_da.sweeps.sheet import Sheet
 
 
 class Checkpoint(StrEnum):
@@ -54,7 +54,7 @@ def evaluate(
     data_root: DataRoot = None,
 ) -> None:
     """Accuracy, precision, recall, F1 and calibration of a run on every domain; writes its predictions."""
-    from uan_da.cli.console import Console, domains_table
+    from uan_da.cli.console import Console, domains_sheet
     from uan_da.training.evaluate_run import evaluate_run
     from uan_da.training.run import Run
 
@@ -69,27 +69,24 @@ def evaluate(
             recalibrate=recalibrate.value if recalibrate else None,
         )
         title = f"{checkpoint.value}, step {report['step']}, {split.value} images"
-        console.rich.print(domains_table(report["domains"], title))
-        console.rich.print(calibration_table(report["domains"]))
+        console.show(domains_sheet(report["domains"], title))
+        console.show(calibration_sheet(report["domains"]))
         for line in findings(report):
             console.say(line)
         console.say(f"written: {report['file']}, and its .csv of every prediction")
 
 
-def calibration_table(domains: dict[str, dict[str, Any]]) -> "Table":
+def calibration_sheet(domains: dict[str, dict[str, Any]]) -> "Sheet":
     """Negative log-likelihood, calibration error, AUROC of the confidence, and the worst class."""
-    from rich.table import Table
-
     from uan_da.cli.console import percent
+    from uan_da.sweeps.sheet import Sheet
 
-    table = Table("domain", title="confidence", title_justify="left")
-    for head in ("NLL", "ECE", "AUROC", "worst class"):
-        table.add_column(head, justify="right")
+    rows = []
     for name, numbers in domains.items():
         nll = "-" if numbers["nll"] is None else f"{numbers['nll']:.3f}"
         worst = min((share for share in numbers["per_class"] or [] if share is not None), default=None)
-        table.add_row(name, nll, percent(numbers["ece"]), percent(numbers["auroc"]), percent(worst))
-    return table
+        rows.append([name, nll, percent(numbers["ece"]), percent(numbers["auroc"]), percent(worst)])
+    return Sheet("confidence", ["domain", "NLL", "ECE", "AUROC", "worst class"], rows, 1)
 
 
 def findings(report: dict[str, Any]) -> list[str]:

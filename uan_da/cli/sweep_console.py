@@ -6,14 +6,15 @@ from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import Self
 
-from rich.console import Console, Group
+from rich.console import Group
 from rich.live import Live
-from rich.table import Table as RichTable
 from rich.text import Text
 
+from uan_da.cli.terminal import print_sheet, rich_console
 from uan_da.sweeps.jobs import Event
 from uan_da.sweeps.progress import Progress
-from uan_da.sweeps.sheets import Sheet, mean, warnings
+from uan_da.sweeps.sheet import Sheet
+from uan_da.sweeps.sheets import mean, warnings
 from uan_da.sweeps.sweep import Sweep
 from uan_da.sweeps.table import AVERAGE, Table
 
@@ -25,7 +26,7 @@ class SweepConsole:
 
     def __init__(self) -> None:
         self.plain = not sys.stdout.isatty()
-        self.rich = Console(highlight=False, soft_wrap=self.plain, width=160 if self.plain else None)
+        self.rich = rich_console()
         self.progress = Progress({})
         self.sweep: Sweep | None = None
         self.names: dict[str, str] = {}
@@ -42,7 +43,7 @@ class SweepConsole:
 
     def say(self, text: str) -> None:
         """One line, unwrapped."""
-        self.rich.print(text, markup=False, soft_wrap=True)
+        self.rich.print(text, soft_wrap=True)
 
     def start(self, sweep: Sweep, left: Sequence[str]) -> None:
         """The header of a comparison."""
@@ -98,21 +99,9 @@ class SweepConsole:
         """Tables, and lines below them."""
         self.live.stop()
         for sheet in sheets:
-            self.rich.print(rich_table(sheet))
-            for note in sheet.notes:
-                self.say(f"  {note}")
+            print_sheet(self.rich, sheet)
         for line in lines:
             self.say(line)
-
-
-def rich_table(sheet: Sheet) -> RichTable:
-    """A sheet for the terminal; its brackets are no markup."""
-    table = RichTable(title=Text(sheet.title, "table.title"), title_justify="left")
-    for i, head in enumerate(sheet.head):
-        table.add_column(Text(head), justify="left" if i < sheet.text else "right")
-    for row in sheet.rows:
-        table.add_row(*map(Text, row))
-    return table
 
 
 def best(table: Table) -> str:

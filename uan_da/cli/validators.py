@@ -20,11 +20,10 @@ def validators(
 
     This reads target labels: it judges validators, it selects no checkpoint.
     """
-    from rich.table import Table
-
     from uan_da.cli.console import Console, percent
     from uan_da.errors import UserError
     from uan_da.evaluation.ranking import rank_validators
+    from uan_da.sweeps.sheet import Sheet
     from uan_da.training.run import Run
 
     tasks: dict[str, list[Scored]] = {}
@@ -38,14 +37,13 @@ def validators(
         raise UserError(f"{folder}: no epoch of it has both validators' scores and a labelled target")
     count = sum(map(len, tasks.values()))
     title = f"{count} checkpoints of {len(tasks)} task(s): {', '.join(tasks)}"
-    table = Table("validator", title=title, title_justify="left")
-    for head in ("rank correlation", "accuracy selected", "below the best", "checkpoints"):
-        table.add_column(head, justify="right")
+    rows = []
     for rank in ranks:
         correlation = "-" if rank.correlation is None else f"{rank.correlation:+.2f}"
-        table.add_row(rank.validator, correlation, percent(rank.accuracy), percent(rank.regret), str(rank.checkpoints))
+        rows.append([rank.validator, correlation, percent(rank.accuracy), percent(rank.regret), str(rank.checkpoints)])
+    head = ["validator", "rank correlation", "accuracy selected", "below the best", "checkpoints"]
     with Console() as console:
-        console.rich.print(table)
+        console.show(Sheet(title, head, rows, 1))
         console.say("the accuracy is that of the target's test images: this table reads target labels")
         if not held_out:
             console.say(

@@ -95,7 +95,8 @@ def describe_layer(
     """
     names = list(of_domains)
     tau, mean, var = (
-        {name: torch.cat(getattr(of_domains[name], key)).numpy() for name in names} for key in ("tau", "mean", "var")
+        {name: torch.cat(getattr(of_domains[name], key)).double().numpy() for name in names}
+        for key in ("tau", "mean", "var")
     )
     domain = np.repeat(np.arange(len(names)), [len(tau[name]) for name in names])
     label = np.concatenate([labels[name] for name in names])

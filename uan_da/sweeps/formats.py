@@ -1,8 +1,9 @@
 """Sheets as Markdown and as LaTeX."""
 
+import html
 from collections.abc import Sequence
 
-from uan_da.sweeps.sheets import Sheet
+from uan_da.sweeps.sheet import Sheet
 
 LATEX = {
     "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
@@ -24,12 +25,19 @@ def _markdown(sheet: Sheet) -> str:
 
 
 def _escape(text: str) -> str:
-    return text.replace("|", "\\|")
+    """On one line, as text: no cell ends, no HTML, no link."""
+    escaped = html.escape(" ".join(text.split()), quote=False)
+    return escaped.replace("|", "\\|").replace("](", "]\\(")
 
 
 def latex(sheets: Sequence[Sheet], notes: Sequence[str]) -> str:
     """Tables of the package booktabs; ``notes`` as comments."""
-    return "\n".join(["% \\usepackage{booktabs}", *map(_latex, sheets), *(f"% {note}" for note in notes)]) + "\n"
+    return (
+        "\n".join(
+            ["% \\usepackage{booktabs}", *map(_latex, sheets), *(f"% {' '.join(note.split())}" for note in notes)]
+        )
+        + "\n"
+    )
 
 
 def _latex(sheet: Sheet) -> str:
@@ -53,5 +61,20 @@ def _latex(sheet: Sheet) -> str:
 
 
 def tex(text: str) -> str:
-    """``text`` with LaTeX's own characters escaped."""
-    return "".join(LATEX.get(char, char) for char in text)
+    """``text`` on one line, with LaTeX's own characters escaped."""
+    return "".join(LATEX.get(char, char) for char in " ".join(text.split()))
+
+
+def csv_cell(value: object) -> object:
+    """A value for a CSV file: a text that a spreadsheet would take for a formula begins with an apostrophe."""
+    return f"'{value}" if isinstance(value, str) and _is_formula(value) else value
+
+
+def _is_formula(text: str) -> bool:
+    if not text.startswith(("=", "+", "-", "@", "\t", "\r")):
+        return False
+    try:
+        float(text)
+    except ValueError:
+        return True
+    return False

@@ -11,6 +11,7 @@ from uan_da.recipe import Recipe, load_recipe
 from uan_da.recipe.published import Published
 from uan_da.sweeps.address import Addresses
 from uan_da.sweeps.all_tasks import all_tasks
+from uan_da.sweeps.labels import short
 from uan_da.trust import NOTHING, Trust
 
 BASELINE = "source_only"
@@ -103,10 +104,10 @@ def _on_its_dataset(recipe: str | Path, given: Mapping[str, Sequence[str]], trus
 
 
 def _settings(recipe: Recipe, chosen: Mapping[str, str], axes: Sequence[str]) -> dict[str, str]:
-    """The texts of the command line where it has them: a method's may hold its options."""
-    norm = chosen.get("norm", recipe.norm.name)
-    own = {"task": str(recipe.task), "method": chosen["method"], "norm": norm, "seed": str(recipe.seed)}
-    return own | {key: chosen.get(key, "–") for key in axes}
+    """What the command line gave, in short where it is a block with options."""
+    norm = short(chosen.get("norm", recipe.norm.name))
+    own = {"task": str(recipe.task), "method": short(chosen["method"]), "norm": norm, "seed": str(recipe.seed)}
+    return own | {key: short(chosen[key]) if key in chosen else "–" for key in axes}
 
 
 def _values(text: str) -> tuple[str, list[str]]:

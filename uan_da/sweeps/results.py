@@ -10,6 +10,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any, Literal
 
+from uan_da.sweeps.formats import csv_cell
 from uan_da.sweeps.grid import Cell
 from uan_da.sweeps.jobs import run_folder
 
@@ -85,7 +86,10 @@ def write_csv(path: Path, results: Sequence[Result]) -> None:
         values = [by[what].get(selection) for selection in SELECTIONS for what in ("target", "source", "epoch")]
         row = [result.address, *result.settings.values(), result.status, *values]
         table.writerow(
-            ["" if value is None else value for value in [*row, result.validator, result.seconds, result.error]]
+            [
+                "" if value is None else csv_cell(value)
+                for value in [*row, result.validator, result.seconds, result.error]
+            ]
         )
     write_text(path, text.getvalue())
 

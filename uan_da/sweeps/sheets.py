@@ -1,10 +1,10 @@
 """A table as sheets of text, which the terminal, Markdown, LaTeX and the report all print."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from statistics import fmean
 
 from uan_da.recipe.published import Published
+from uan_da.sweeps.sheet import Sheet
 from uan_da.sweeps.statistics import Difference, Summary
 from uan_da.sweeps.table import AVERAGE, Row, Table, negative_transfer
 
@@ -14,17 +14,6 @@ TITLES = {
     "selected": "selected without target labels, by {validators}",
     "oracle": "oracle: selected on the target's test labels, an upper bound",
 }
-
-
-@dataclass(frozen=True)
-class Sheet:
-    """A title, a head, and as many cells a row; the first ``text`` columns are words, the rest are numbers."""
-
-    title: str
-    head: Sequence[str]
-    rows: Sequence[Sequence[str]]
-    text: int
-    notes: Sequence[str] = ()
 
 
 def sheets(table: Table, published: Sequence[Published] = ()) -> list[Sheet]:

@@ -9,7 +9,8 @@ from uan_da.sweeps.formats import latex, markdown
 from uan_da.sweeps.grid import BASELINE, Cell, Grid
 from uan_da.sweeps.jobs import Event, Job, run_folder
 from uan_da.sweeps.results import Result, read_result, write_csv, write_text
-from uan_da.sweeps.sheets import Sheet, sheets, warnings
+from uan_da.sweeps.sheet import Sheet
+from uan_da.sweeps.sheets import sheets, warnings
 from uan_da.sweeps.table import Table, make_table, to_dict
 
 

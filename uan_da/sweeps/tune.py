@@ -10,7 +10,8 @@ from uan_da.errors import UserError
 from uan_da.recipe import Recipe, load_recipe
 from uan_da.sweeps.address import Addresses
 from uan_da.sweeps.jobs import Event, Executor, Job, run_folder
-from uan_da.sweeps.sheets import NONE, Sheet
+from uan_da.sweeps.sheet import Sheet
+from uan_da.sweeps.sheets import NONE
 from uan_da.sweeps.space import Space
 from uan_da.sweeps.work import cut
 from uan_da.training.run import Run, check_folder

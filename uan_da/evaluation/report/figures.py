@@ -1,5 +1,6 @@
 """The figures of a report; each takes plain numbers and returns SVG."""
 
+import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -17,6 +18,8 @@ POINTS = 300
 """Images of each domain in a t-SNE."""
 NAMED = 12
 """Up to this many classes are told apart by name; more would not be read."""
+LONGEST = 24
+"""Characters of a class's name beside a confusion matrix."""
 
 
 def accuracy_by_epoch(series: Mapping[str, Sequence[float | None]], marks: Mapping[str, int]) -> str:
@@ -74,7 +77,8 @@ def confusion(counts: Sequence[Sequence[int]], classes: Sequence[str], domain: s
     shares = matrix / matrix.sum(1, keepdims=True).clip(1)
     size = len(classes)
     described = f"Confusion matrix of {domain}: {int(np.trace(matrix))} of {int(matrix.sum())} right"
-    with drawing(name, described, width=4.0, height=4.0) as made:
+    side = 4.0 + 0.07 * min(LONGEST, max(map(len, classes))) if size <= 2 * NAMED else 4.0
+    with drawing(name, described, width=side, height=side) as made:
         (ax,) = made.axes()
         ax.grid(False)
         if size <= 2 * NAMED:
@@ -96,22 +100,33 @@ def confusion(counts: Sequence[Sequence[int]], classes: Sequence[str], domain: s
 def _class_ticks(ax: Axes, classes: Sequence[str]) -> None:
     if len(classes) > 2 * NAMED:
         return
-    ax.set_xticks(range(len(classes)), classes, rotation=90 if max(map(len, classes)) > 2 else 0)
-    ax.set_yticks(range(len(classes)), classes)
+    names = [name if len(name) <= LONGEST else f"{name[: LONGEST - 1]}…" for name in classes]
+    ax.set_xticks(range(len(classes)), names, rotation=90 if max(map(len, names)) > 2 else 0)
+    ax.set_yticks(range(len(classes)), names)
 
 
 def embed(features: Sequence[NDArray[Any]]) -> list[NDArray[np.float64]]:
     """t-SNE of several sets of features together (van der Maaten & Hinton, 2008), after PCA to 50: ``(N_i, 2)`` each.
-    Fixed seed; empty where there are fewer than five images."""
+    Fixed seed; empty where there are fewer than five images, or features that :func:`have_collapsed`."""
     chosen = [f[np.linspace(0, len(f) - 1, min(POINTS, len(f))).astype(int)] for f in features]
-    x = np.concatenate(chosen).astype(np.float32)
-    if len(x) < 5:
+    x = np.concatenate(chosen).astype(np.float64)
+    if len(x) < 5 or have_collapsed(x):
         return []
-    x = PCA(min(50, *x.shape), random_state=0).fit_transform(x)
+    x = (x - x.mean(0)) / np.abs(x).max()  # t-SNE looks at ratios of distances; squares of float32 over- and underflow
+    x = PCA(min(50, *x.shape), random_state=0).fit_transform(x / x.std())
+    x = np.pad(x, ((0, 0), (0, max(0, 2 - x.shape[1]))))  # it starts from two components
     perplexity = min(30.0, (len(x) - 1) / 3)
-    points = TSNE(perplexity=perplexity, init="pca", max_iter=500, random_state=0).fit_transform(x)
+    points = TSNE(perplexity=perplexity, init="pca", max_iter=500, random_state=0).fit_transform(x.astype(np.float32))
     ends = np.cumsum([len(f) for f in chosen])[:-1]
     return [np.asarray(part, dtype=np.float64) for part in np.split(points, ends)]
+
+
+def have_collapsed(features: NDArray[Any]) -> bool:
+    """Whether all images have the same features, to float32's precision, or some are no finite numbers: there is
+    nothing to embed, and scikit-learn's t-SNE of equal points ends the process."""
+    if not np.isfinite(features).all():
+        return True
+    return bool(np.ptp(features, 0).max() <= 4 * np.finfo(np.float32).eps * np.abs(features).max())
 
 
 def tsne_by_domain(points: Mapping[str, NDArray[np.float64]]) -> str:
@@ -160,27 +175,28 @@ def _bare(ax: Axes) -> None:
 def bars(
     name: str, description: str, groups: Sequence[str], series: Mapping[str, Sequence[float | None]], label: str
 ) -> str:
-    """Grouped bars in percent: one group for each of ``groups``, one bar in it for each of ``series``."""
-    width = 4.4 if len(groups) <= 2 * NAMED else 9.0
-    with drawing(name, description, width=width, height=2.6) as made:
+    """Grouped bars in percent: one group for each of ``groups``, one bar in it for each of ``series``.
+
+    Names that are too long to stand side by side stand one below the other, the first on top.
+    """
+    lying = max(map(len, groups), default=0) * len(groups) > 60
+    names = [textwrap.fill(group, 40) for group in groups]
+    places, share = np.arange(len(groups)), 0.8 / max(1, len(series))
+    lines = sum(max(1 + text.count("\n"), 0.8 * len(series)) for text in names)
+    size = {"width": 7.0, "height": 1.0 + 0.2 * lines} if lying else {"width": 4.4, "height": 2.6}
+    with drawing(name, description, **size) as made:
         (ax,) = made.axes()
-        share = 0.8 / max(1, len(series))
         for i, (key, values) in enumerate(series.items()):
-            x = np.arange(len(groups)) + (i - (len(series) - 1) / 2) * share
-            heights = [0.0 if v is None else 100 * v for v in values]
-            ax.bar(
-                x,
-                heights,
-                share * 0.92,
-                color=COLORS[i % 6],
-                hatch=("", "////", "xx")[i % 3],
-                label=key,
-                edgecolor=INK,
-                linewidth=0.4,
-            )
-        crowded = len(groups) > 2 * NAMED or max(map(len, groups), default=0) * len(groups) > 60
-        ax.set_xticks(range(len(groups)), groups, rotation=90 if crowded else 0)
-        ax.set_ylabel(label)
-        ax.grid(False, axis="x")
+            style: dict[str, Any] = {"color": COLORS[i % 6], "hatch": ("", "////", "xx")[i % 3], "label": key}
+            at = places + (i - (len(series) - 1) / 2) * share
+            lengths = [0.0 if v is None else 100 * v for v in values]
+            draw = ax.barh if lying else ax.bar
+            draw(at, lengths, share * 0.92, edgecolor=INK, linewidth=0.4, **style)
+        (ax.set_yticks if lying else ax.set_xticks)(places, names)
+        (ax.set_xlabel if lying else ax.set_ylabel)(label)
+        ax.grid(False, axis="y" if lying else "x")
+        if lying:
+            ax.invert_yaxis()
+            ax.margins(y=0.01)
         ax.figure.legend(loc="outside lower center", ncols=3)
     return made.svg

@@ -77,6 +77,12 @@ class RunFiles:
             return {name: arrays[name] for name in arrays.files}
 
     @property
+    def features(self) -> dict[str, NDArray[Any]]:
+        """Of the test images, by domain, ``(N, F)`` each."""
+        kept = [name for name in self.arrays if name.startswith("features/")]
+        return {name.removeprefix("features/"): self.arrays[name] for name in kept}
+
+    @property
     def baseline(self) -> "RunFiles | None":
         """The source-only run beside this one."""
         folder = self.folder / "baseline"

@@ -37,6 +37,7 @@ def run_report(folder: Path) -> Path:
         "progress": _progress(files),
         "confusions": _confusions(files),
         "embedding": _embedding(files),
+        "collapsed": _collapsed(files),
         "shift": _shift(files),
         "layers": _layers(files),
         "validators": _validators(files),
@@ -108,14 +109,18 @@ def _confusions(files: RunFiles) -> list[dict[str, str]]:
     ]
 
 
+def _collapsed(files: RunFiles) -> bool:
+    features = list(files.features.values())
+    return bool(features) and figures.have_collapsed(np.concatenate(features))
+
+
 def _embedding(files: RunFiles) -> list[dict[str, str]]:
-    names = [name.removeprefix("features/") for name in files.arrays if name.startswith("features/")]
-    if not names or files.predictions is None:
+    if not files.features or files.predictions is None:
         return []
-    embedded = figures.embed([files.arrays[f"features/{name}"] for name in names])
+    embedded = figures.embed(list(files.features.values()))
     if not embedded:
         return []
-    xy = dict(zip(names, embedded, strict=True))
+    xy = dict(zip(files.features, embedded, strict=True))
     labels = {}
     for name, of_domain in xy.items():
         rows = files.arrays[f"rows/{name}"]

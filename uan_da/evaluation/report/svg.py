@@ -2,6 +2,7 @@
 
 import io
 import re
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -57,7 +58,8 @@ def drawing(name: str, description: str, *, width: float = 4.4, height: float = 
 
     ``name`` makes its ids unlike those of other figures on the page; ``width`` and ``height`` are inches.
     """
-    with mpl.rc_context(STYLE):
+    with mpl.rc_context(STYLE), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing from")  # the page's reader has fonts of their own
         figure = Figure(figsize=(width, height), layout="constrained")
         made = Drawing(figure)
         yield made
