@@ -66,7 +66,7 @@ class Block(Generic[T]):
             return value
         given = {"name": value} if isinstance(value, str) else value
         if not isinstance(given, Mapping) or not isinstance(given.get("name"), str):
-            raise ValueError(f"expected the name of a {cls.names.kind}, or a mapping with a 'name'")
+            raise ValueError(f"expected the name of a {cls.names.kind}, or a mapping with a 'name'{_spaced(given)}")
         try:
             cls.names.permit(given["name"], trust)
         except UserError as error:
@@ -107,6 +107,13 @@ class Block(Generic[T]):
         return core_schema.with_info_plain_validator_function(
             lambda value, info: cls.parse(value, trust_in(info.context)), serialization=serialization
         )
+
+
+def _spaced(given: Any) -> str:
+    """A hint where a space is missing: ``{name:uan}`` is one key, ``name:uan``."""
+    keys = [str(key) for key in given] if isinstance(given, Mapping) else []
+    glued = next((key for key in keys if key.startswith("name:")), None)
+    return "" if glued is None else f": a space is missing, {{name: {glued.removeprefix('name:')}}}"
 
 
 def options_of(target: Callable[..., Any]) -> dict[str, inspect.Parameter]:

@@ -1,5 +1,6 @@
 """The blocks of a recipe: one class for each kind of thing that has a name and options."""
 
+import inspect
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
@@ -114,9 +115,18 @@ class MethodBlock(AddedMethod):
 
 @dataclass(frozen=True)
 class AugmentationBlock(Block[Any]):
-    """An augmentation: called without arguments, it is built."""
+    """An augmentation: called without arguments, it is built; what is built is called with images and a generator."""
 
     names: ClassVar = AUGMENTATIONS
+
+    def __post_init__(self) -> None:
+        try:
+            inspect.signature(self()).bind("images", "generator")
+        except TypeError as error:
+            raise ValueError(
+                f"{self.name!r} is no augmentation: expected a class whose keyword-only parameters are its options, and "
+                f"whose objects are called with (images, generator) ({error})"
+            ) from None
 
 
 @dataclass(frozen=True)

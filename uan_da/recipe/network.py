@@ -2,17 +2,23 @@
 
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, PositiveFloat, PositiveInt, model_validator
+from pydantic import Field, PositiveFloat, model_validator
 
 from uan_da.recipe.strict import Strict
+
+
+Side = Annotated[int, Field(gt=0, le=4096)]
+"""Pixels."""
+Width = Annotated[int, Field(gt=0, le=65536)]
+"""Features of a layer."""
 
 
 class Input(Strict):
     """How an image becomes the network's input: said, not guessed."""
 
-    size: PositiveInt = 32
+    size: Side = 32
     """Side in pixels; images of another size are resized (bilinear, antialiased)."""
-    crop: PositiveInt | None = None
+    crop: Side | None = None
     """The network sees the centre of that side, where an augmentation has not cropped the image already."""
     channels: Literal[1, 3] = 3
     """Grey images are repeated over three channels, colour images become luminance for one."""
@@ -45,7 +51,7 @@ Probability = Annotated[float, Field(ge=0, lt=1)]
 class Bottleneck(Strict):
     """The layer between backbone and head: linear, BatchNorm, activation, dropout."""
 
-    features: PositiveInt = 256
+    features: Width = 256
     norm: bool = True
     """BatchNorm, which stays one: the recipe's ``norm`` is the backbone's."""
     activation: Literal["relu", "none"] = "relu"
@@ -60,7 +66,7 @@ class Bottleneck(Strict):
 class Head(Strict):
     """The classifier on the features: a linear layer, behind hidden ones (linear, BatchNorm, ReLU)."""
 
-    hidden: tuple[PositiveInt, ...] = ()
+    hidden: tuple[Width, ...] = ()
     """Widths of the hidden layers."""
     norm: bool = False
     """BatchNorm after each hidden layer."""

@@ -39,12 +39,15 @@ class Augment(Strict):
     strong: tuple[AugmentationBlock, ...] = ()
 
 
+BatchSize = Annotated[int, Field(gt=0, le=65536)]
+
+
 class Batch(Strict):
     """Images per step; a domain smaller than its batch wraps around."""
 
-    source: PositiveInt = 64
+    source: BatchSize = 64
     """Of each source domain."""
-    target: PositiveInt = 64
+    target: BatchSize = 64
     balance: Literal["none", "class"] = "none"
     """``class``: each class of a source is equally frequent in its batches."""
     sources: Literal["balanced", "proportional"] = "balanced"

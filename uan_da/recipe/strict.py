@@ -2,16 +2,30 @@
 
 from typing import Any, Self
 
-from pydantic import BaseModel, ConfigDict, ModelWrapValidatorHandler, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, ModelWrapValidatorHandler, ValidationError, field_validator, model_validator
 from pydantic_core import ErrorDetails, InitErrorDetails, PydanticCustomError
 
 from uan_da.names import unknown
 
 
+LARGEST = {int: 1e12, float: 1e30}
+"""Beyond it a count is none, and float32 overflows soon."""
+
+
 class Strict(BaseModel):
     """A frozen part of a recipe. A key that it does not have is an error that suggests the nearest one that it has."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True, allow_inf_nan=False)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _bounded(cls, value: Any) -> Any:
+        """No number of a recipe is NaN, or so large that nothing can be meant by it."""
+        for number in value if isinstance(value, list | tuple) else (value,):
+            largest = LARGEST.get(type(number))
+            if largest is not None and not abs(number) <= largest:
+                raise ValueError(f"expected a finite number, {largest:g} at most")
+        return value
 
     @model_validator(mode="wrap")
     @classmethod

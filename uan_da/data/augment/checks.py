@@ -6,10 +6,12 @@ import torch
 from torch import Tensor
 
 
-def check_integer(name: str, value: object, low: int) -> None:
-    """Raises ValueError unless ``value`` is an integer of at least ``low``."""
+def check_integer(name: str, value: object, low: int, high: int = 4096) -> None:
+    """Raises ValueError unless ``value`` is an integer in [``low``, ``high``]; pixels are no more than 4096."""
     if not isinstance(value, int) or isinstance(value, bool) or value < low:
         raise ValueError(f"Expected `{name}` to be an integer of at least {low}, but got {value!r}")
+    if value > high:
+        raise ValueError(f"Expected `{name}` to be an integer of at most {high}, but got {value!r}")
 
 
 def check_number(name: str, value: object, low: float, high: float = math.inf) -> None:

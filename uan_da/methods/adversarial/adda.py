@@ -40,7 +40,7 @@ class ADDA(Method):
         model: Classifier,
         num_classes: int,
         *,
-        hidden: Annotated[int, Field(ge=1)] = 500,
+        hidden: Annotated[int, Field(ge=1, le=65536)] = 500,
         discriminator_norm: bool = False,
     ) -> None:
         super().__init__()

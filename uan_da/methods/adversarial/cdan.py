@@ -43,7 +43,7 @@ class CDAN(TransferMethod):
         trade_off: Annotated[float, Field(ge=0)] = 1.0,
         entropy_weighting: bool = False,
         multilinear: Literal["auto", "outer", "random"] = "auto",
-        hidden: Annotated[int, Field(ge=1)] = 1024,
+        hidden: Annotated[int, Field(ge=1, le=65536)] = 1024,
         discriminator_norm: bool = True,
         reversal_steps: ReversalSteps = None,
         reversal_high: Annotated[float, Field(ge=0)] = 1.0,

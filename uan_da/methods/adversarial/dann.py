@@ -30,7 +30,7 @@ class DANN(TransferMethod):
         num_classes: int,
         *,
         trade_off: Annotated[float, Field(ge=0)] = 1.0,
-        hidden: Annotated[int, Field(ge=1)] = 256,
+        hidden: Annotated[int, Field(ge=1, le=65536)] = 256,
         discriminator_norm: bool = False,
         reversal_steps: ReversalSteps = None,
         reversal_high: Annotated[float, Field(ge=0)] = 1.0,
