@@ -205,3 +205,50 @@ def test_one_image_for_a_batch_norm_of_features_is_refused(overrides: list[str])
 )
 def test_a_batch_of_one_that_can_be_trained_on(overrides: list[str]) -> None:
     load_recipe("digits", overrides)
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("train.optimizer.lr=.inf", "train.optimizer.lr: expected a finite number"),
+        ("train.optimizer.lr=.nan", "train.optimizer.lr: expected a finite number"),
+        ("train.optimizer.lr=1e300", "train.optimizer.lr: expected a finite number"),
+        ("train.optimizer.lr=-1", "train.optimizer.lr: input should be greater than 0"),
+        ("norm={name: uan, em_rate: .nan}", "norm.em_rate: expected a finite number"),
+        ("input.mean=[0, .inf, 0]", "input.mean: expected a finite number"),
+        ("input.size=100000", "input.size: input should be less than or equal to 4096"),
+        ("train.batch.source=1000000000", "train.batch.source: input should be less than or equal to 65536"),
+        ("bottleneck.features=1000000000", "bottleneck.features: input should be less than or equal to 65536"),
+        ("train.epochs=1000000000000000000000000", "train.epochs: expected a finite number"),
+        (
+            "augment.weak=[{name: crop, padding: -1}]",
+            "augment.weak.0: expected `padding` to be an integer of at",
+        ),
+        (
+            "augment.weak=[{name: crop, padding: 9999}]",
+            "augment.weak.0: expected `padding` to be an integer of at",
+        ),
+        ("augment.weak=[{name: flip, p: .nan}]", "augment.weak.0.p: expected a finite number"),
+        ("augment.strong=[{name: flip, p: 2}]", "augment.strong.0: expected `p` to be"),
+        ("augment.weak=[json:dumps]", "augment.weak.0: 'json:dumps' is no augmentation: expected a class"),
+    ],
+)
+def test_numbers_have_bounds(override: str, message: str) -> None:
+    with pytest.raises(UserError, match=re.escape(message)):
+        load_recipe("digits", [override])
+
+
+def test_an_augmentation_of_another_signature_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "their_views.py").write_text(
+        "def shift(images, *, by=1): return images + by\n"
+        "class Alone:\n    def __call__(self, images): return images\n"
+        "class Right:\n"
+        "    def __init__(self, *, by=1): self.by = by\n"
+        "    def __call__(self, images, generator): return images\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    for name in ("shift", "Alone"):
+        with pytest.raises(UserError, match=f"augment.weak.0: 'their_views:{name}' is no augmentation: expected a"):
+            load_recipe("digits", [f"augment.weak=[{{name: 'their_views:{name}'}}]"])
+    recipe = load_recipe("digits", ["augment.weak=[{name: 'their_views:Right', by: 2}]"])
+    assert recipe.augment.weak[0].options == {"by": 2}

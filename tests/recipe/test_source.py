@@ -92,3 +92,44 @@ def test_what_was_read_is_the_callers_own_and_a_changed_file_is_read_anew(tmp_pa
     assert again.data == {"a": {"b": 1}}
     assert again.place(("a", "b")) == f"{path}:1"
     assert read_yaml(write(tmp_path, "a: {b: 3}\n")).data == {"a": {"b": 3}}
+
+
+NINE = ",".join(["*a{}"] * 9)
+BOMBS = {
+    "lists": "a0: &a0 [1]\n" + "".join(f"a{i}: &a{i} [{NINE.replace('{}', str(i - 1))}]\n" for i in range(1, 11)),
+    "mappings": "a0: &a0 {}\n"
+    + "".join(f"a{i}: &a{i} {{{', '.join(f'k{j}: *a{i - 1}' for j in range(9))}}}\n" for i in range(1, 11)),
+    "aliases": "a: &a 1\nb: [" + "*a, " * 1000 + "1]\n",
+    "brackets": "a: " + "[" * 5000,
+    "braces": "a: " + "{a: " * 200 + "}" * 200,
+    "indents": "".join(f"{' ' * i}k:\n" for i in range(400)),
+    "size": "a: " + "x" * 1_000_001,
+}
+
+
+@pytest.mark.parametrize("name", BOMBS)
+def test_what_grows_without_end_is_refused(tmp_path: Path, name: str) -> None:
+    with pytest.raises(UserError, match=r"more than|nested too deeply|larger than"):
+        read_yaml(write(tmp_path, BOMBS[name]))
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("a: !!set {x}\n", "r.yaml:1: a: a YAML tag"),
+        ("a: !!omap [x: 1]\n", "r.yaml:1: a: a YAML tag"),
+        ("? [a, b]\n: 1\n", "a key is a text or a number"),
+        ('a: "\\ud800"\n', "r.yaml:1: a: holds half of a character"),
+        ("a: 2024-13-45\n", "not valid YAML: month"),
+        ("a: " + "9" * 5000, "not valid YAML"),
+    ],
+)
+def test_yaml_that_no_recipe_can_mean(tmp_path: Path, text: str, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        read_yaml(write(tmp_path, text))
+
+
+def test_keys_that_are_merged_in(tmp_path: Path) -> None:
+    source = read_yaml(write(tmp_path, "a: &a {x: 1}\nb:\n  <<: *a\n  y: 2\n"))
+    assert source.data["b"] == {"x": 1, "y": 2}
+    assert source.place(("b", "x")).endswith(":2")

@@ -59,7 +59,7 @@ def test_a_single_value_is_no_axis(recipe):
 def test_values_with_options_of_their_own(recipe):
     found = build_grid(recipe, ["method={name: dann, trade_off: 0.1},{name: dann, trade_off: 0.2}"])
     assert [cell.recipe.method.options.get("trade_off") for cell in found.cells] == [None, 0.1, 0.2]
-    assert found.cells[1].settings["method"] == "{name: dann, trade_off: 0.1}"
+    assert found.cells[1].settings["method"] == "dann trade_off=0.1"
 
 
 def test_the_same_run_is_in_it_once(recipe):
