@@ -11,13 +11,13 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
-from torchvision.transforms.v2 import functional as F
 
 from uan_da.data.adapter import UNKNOWN, Examples
 from uan_da.data.image_files import ImageFiles
 from uan_da.data.progress import Progress, counted, silent
 from uan_da.data.upright import upright
 from uan_da.recipe.network import Input
+from uan_da.data.resize import resize
 
 
 class ImageSet(Protocol):
@@ -104,6 +104,6 @@ def example_pixels(examples: Examples, index: int, layout: Input) -> tuple[Tenso
 def to_pixels(image: Image.Image, layout: Input) -> Tensor:
     """An image of any size and mode as uint8 ``(C, size, size)``, upright, resized bilinearly with antialiasing."""
     mode = "RGB" if layout.channels == 3 else "L"
-    pixels: Tensor = F.pil_to_tensor(upright(image).convert(mode))
-    resized: Tensor = F.resize(pixels, [layout.size, layout.size], antialias=True)
-    return resized
+    pixels = torch.from_numpy(np.array(upright(image).convert(mode), dtype=np.uint8))  # (H, W, C), of grey (H, W)
+    pixels_chw = pixels.permute(2, 0, 1) if pixels.ndim == 3 else pixels[None]
+    return resize(pixels_chw, layout.size, layout.size)

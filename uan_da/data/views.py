@@ -4,11 +4,11 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor
-from torchvision.transforms.v2 import functional as F
 
 from uan_da.data.augment import Augmentation
 from uan_da.data.augment.floats import as_floats
 from uan_da.data.batch import View
+from uan_da.data.resize import centre
 from uan_da.errors import UserError
 from uan_da.recipe import Recipe
 from uan_da.recipe.network import Input
@@ -18,7 +18,7 @@ def standardize(images: Tensor, layout: Input) -> Tensor:
     """(x − mean) / std of images, bytes or in [0, 1], ``(N, C, H, W)``: of their centre, where they are larger than
     the input."""
     if layout.crop is not None and min(images.shape[2:]) > layout.crop:
-        images = F.center_crop(images, [layout.crop, layout.crop])
+        images = centre(images, layout.crop)
     mean, std = (torch.as_tensor(value, device=images.device).view(-1, 1, 1) for value in (layout.mean, layout.std))
     if images.dtype == torch.uint8:
         return as_floats(images).sub_(mean).div_(std)  # in memory that nobody else has

@@ -1,11 +1,16 @@
-"""How much more likely a feature is on the target than on the source."""
+"""How much more likely a feature is on the target than on the source.
+
+scikit-learn is imported when it is used: a training takes its first step before that.
+"""
+
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from sklearn.linear_model import LogisticRegression
-from sklearn.pipeline import Pipeline, make_pipeline
-from sklearn.preprocessing import StandardScaler
 from torch import Tensor
+
+if TYPE_CHECKING:
+    from sklearn.pipeline import Pipeline
 
 PENALTIES = (1e-4, 1e-3, 1e-2, 1e-1)
 """Inverse strengths C of the discriminator's L2 penalty, chosen among by its likelihood on every fifth image."""
@@ -35,5 +40,9 @@ def importance_weights(source: Tensor, target: Tensor, at: Tensor) -> Tensor:
     return log_odds.clamp(-30.0, 30.0).exp() * (len(source) / len(target))
 
 
-def _discriminator(penalty: float) -> Pipeline:
+def _discriminator(penalty: float) -> "Pipeline":
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
     return make_pipeline(StandardScaler(), LogisticRegression(C=penalty, max_iter=200))

@@ -5,8 +5,6 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.stats import binomtest, rankdata
-from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 
 from uan_da.data.adapter import UNKNOWN
 from uan_da.evaluation.predict import Predictions
@@ -24,6 +22,8 @@ def domain_metrics(predictions: Predictions) -> dict[str, Any]:
     class that is never predicted has precision 0); negative log-likelihood in nats; expected calibration error; AUROC
     of the confidence; accuracy of each class (None for a class without an image).
     """
+    from sklearn.metrics import precision_recall_fscore_support
+
     known = predictions.labels != UNKNOWN
     labels, predicted = predictions.labels[known].numpy(), predictions.classes[known].numpy()
     if not len(labels):
@@ -49,12 +49,16 @@ def domain_metrics(predictions: Predictions) -> dict[str, Any]:
 
 def wilson_interval(correct: int, n: int) -> tuple[float, float]:
     """The 95 % score interval of a proportion (Wilson, 1927)."""
+    from scipy.stats import binomtest
+
     interval = binomtest(correct, n).proportion_ci(CONFIDENCE, method="wilson")
     return float(interval.low), float(interval.high)
 
 
 def confusion(predictions: Predictions) -> NDArray[np.int64]:
     """Counts ``(classes, classes)`` of labelled images: row the label, column the prediction."""
+    from sklearn.metrics import confusion_matrix
+
     known = predictions.labels != UNKNOWN
     classes = np.arange(predictions.logits.shape[1])
     if not bool(known.any()):
@@ -88,6 +92,8 @@ def calibration_error(confidence: NDArray[np.float64], right: NDArray[np.bool_])
 def confidence_auroc(confidence: NDArray[np.float64], right: NDArray[np.bool_]) -> float | None:
     """The chance that a right answer is more confident than a wrong one, ties counted half (the area under the ROC
     curve of misclassification detection, Hendrycks & Gimpel, ICLR 2017); None where all are right, or all wrong."""
+    from scipy.stats import rankdata
+
     positives, negatives = int(right.sum()), int((~right).sum())
     if not positives or not negatives:
         return None
@@ -112,6 +118,8 @@ def paired_gain(correct: NDArray[np.bool_], baseline: NDArray[np.bool_]) -> dict
     standard error √(b + c − (b − c)²/n)/n (Agresti, "Categorical Data Analysis", 10.1), and p is the binomial test
     of b against c. Without an image every number is None.
     """
+    from scipy.stats import binomtest
+
     n = len(correct)
     if not n:
         return {"gain": None, "interval": None, "p_value": None, "n": 0}

@@ -9,9 +9,9 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torchvision.transforms.v2 import functional as F
 
 from uan_da.data.adapter import UNKNOWN
+from uan_da.data.resize import resize
 from uan_da.data.task import Domain
 from uan_da.evaluation.evidence import places
 from uan_da.evaluation.predict import Predictions
@@ -70,6 +70,6 @@ def save_arrays(
 
 def _thumbnail(pixels: Tensor) -> NDArray[np.uint8]:
     if max(pixels.shape[1:]) > THUMBNAIL:
-        pixels = F.resize(pixels, [THUMBNAIL, THUMBNAIL], antialias=True)
+        pixels = resize(pixels, THUMBNAIL, THUMBNAIL)
     image: NDArray[np.uint8] = pixels.permute(1, 2, 0).cpu().numpy()
     return image

@@ -6,7 +6,6 @@ from pydantic import Field, PositiveFloat, model_validator
 
 from uan_da.recipe.strict import Strict
 
-
 Side = Annotated[int, Field(gt=0, le=4096)]
 """Pixels."""
 Width = Annotated[int, Field(gt=0, le=65536)]

@@ -7,7 +7,6 @@ from pydantic_core import ErrorDetails, InitErrorDetails, PydanticCustomError
 
 from uan_da.names import unknown
 
-
 LARGEST = {int: 1e12, float: 1e30}
 """Beyond it a count is none, and float32 overflows soon."""
 
