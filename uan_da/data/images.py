@@ -15,9 +15,9 @@ from torch import Tensor
 from uan_da.data.adapter import UNKNOWN, Examples
 from uan_da.data.image_files import ImageFiles
 from uan_da.data.progress import Progress, counted, silent
+from uan_da.data.resize import resize
 from uan_da.data.upright import upright
 from uan_da.recipe.network import Input
-from uan_da.data.resize import resize
 
 
 class ImageSet(Protocol):
