@@ -136,8 +136,12 @@ def test_fetch_without_a_download(run: Run, plates: Path) -> None:
     assert (code, "unknown dataset 'nothing'" in err) == (2, True)
 
 
-def test_bench_data_prints_both_measurements(run: Run) -> None:
-    code, out, _ = run("bench", "data", "--images", "512", "--batch", "64", "--rounds", "1", "--threads", "1")
+def test_bench_data_prints_all_measurements(run: Run) -> None:
+    code, out, _ = run(
+        "bench", "data", "--images", "512", "--batch", "64", "--photos", "2", "--rounds", "1", "--threads", "1"
+    )
     assert code == 0
     assert "32×32 crop + RandAugment" in out
     assert "300×300 JPEG files" in out
+    assert "12-megapixel photos, checked" in out
+    assert "12-megapixel photos, decoded" in out

@@ -4,10 +4,12 @@ Both sides run in turn, round after round, on the same threads, so that whatever
 """
 
 import os
+import shutil
 import statistics
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,9 +26,11 @@ from torchvision.datasets import ImageFolder
 from uan_da.data.adapters.folder import Folder
 from uan_da.data.augment import Augmentation, Crop, RandAugment
 from uan_da.data.batch import DomainBatch
+from uan_da.data.check import inspect
 from uan_da.data.decode_cache import VARIABLE, cached
 from uan_da.data.domain_loader import DomainLoader
-from uan_da.data.images import Images
+from uan_da.data.image_files import ImageFiles
+from uan_da.data.images import Images, decode
 from uan_da.data.task import Domain, Role, Task
 from uan_da.recipe.network import Input
 
@@ -76,6 +80,59 @@ def measure_files(images: int, rounds: int, batch: int = 32) -> Throughput:
         assert mapped is not None
         plain = ImageFolder(str(folder / "domain"), _as_input(transforms.Resize((224, 224))))
         return _against("300×300 JPEG files", _task(mapped, batch, layout, ()), plain, rounds)
+
+
+def measure_photos(photos: int, threads: int, rounds: int) -> list[Throughput]:
+    """JPEGs of 12 megapixels, opened to be checked, and decoded once to 224×224; plain Pillow decodes and resizes them
+    on as many threads."""
+    with tempfile.TemporaryDirectory() as name:
+        paths = [Path(name) / f"{number}.jpg" for number in range(photos)]
+        for path in paths[:4]:
+            _photo(seed=int(path.stem)).save(path, quality=90)
+        for number, path in enumerate(paths[4:]):
+            shutil.copy(paths[number % 4], path)
+        files, layout = ImageFiles(paths, [0] * photos), Input(size=224)
+
+        def plain(path: Path) -> None:
+            with Image.open(path) as image:
+                image.convert("RGB").resize((layout.size, layout.size), Image.Resampling.BILINEAR)
+
+        def ordinary() -> None:
+            with ThreadPoolExecutor(threads) as pool:
+                list(pool.map(plain, paths))
+
+        return [
+            compare(
+                "12-megapixel photos, checked",
+                _rate_of(lambda: inspect(files, "train"), photos),
+                _rate_of(ordinary, photos),
+                rounds,
+            ),
+            compare(
+                "12-megapixel photos, decoded",
+                _rate_of(lambda: decode(files, layout), photos),
+                _rate_of(ordinary, photos),
+                rounds,
+            ),
+        ]
+
+
+def _rate_of(work: Callable[[], object], images: int) -> Callable[[], float]:
+    def once() -> float:
+        started = time.perf_counter()
+        work()
+        return images / (time.perf_counter() - started)
+
+    return once
+
+
+def _photo(seed: int) -> Image.Image:
+    """A smooth picture of 4000×3000 pixels with the grain of a sensor."""
+    random = np.random.default_rng(seed)
+    coarse = Image.fromarray(random.integers(0, 256, (30, 40, 3), dtype=np.uint8))
+    smooth = np.asarray(coarse.resize((4000, 3000), Image.Resampling.BICUBIC)).astype(np.int16)
+    grain = random.integers(-6, 7, (3000, 4000, 1), dtype=np.int16)
+    return Image.fromarray((smooth + grain).clip(0, 255).astype(np.uint8))
 
 
 def _task(images: Images, batch: int, layout: Input, augmentations: Sequence[Augmentation]) -> Task:

@@ -118,22 +118,25 @@ def recipe(
 def data(
     images: Annotated[int, typer.Option(min=512, help="Images of 32×32; an eighth of it JPEG files.")] = 8192,
     batch: Annotated[int, typer.Option(min=1, help="32×32 images of a domain in a step; 32 of the files.")] = 256,
+    photos: Annotated[int, typer.Option(min=1, help="JPEG files of 12 megapixels; most are copies.")] = 100,
     rounds: Rounds = 5,
     threads: Annotated[int, typer.Option(min=1, help="Threads; the ordinary pipeline has two workers.")] = 2,
     json: Json = False,
 ) -> None:
-    """Images a second: augmentation of whole batches against PIL images in workers, cached files against decoding."""
+    """Images a second: augmentation of whole batches, cached files, and large photos, against the ordinary ways."""
     import dataclasses
+    import os
     from json import dumps
 
     import torch
 
-    from uan_da.benchmarks.data import WORKERS, measure_augmentation, measure_files
+    from uan_da.benchmarks.data import WORKERS, measure_augmentation, measure_files, measure_photos
 
     torch.set_num_threads(threads)
     measured = (
         measure_augmentation(images, min(batch, images // 2), rounds),
         measure_files(images // 8, rounds),
+        *measure_photos(photos, os.cpu_count() or 1, rounds),
     )
     if not json:
         typer.echo(f"images/s, medians of {rounds} rounds; here: {threads} threads, ordinary: {WORKERS} workers")
