@@ -15,7 +15,7 @@ from uan_da.models.classifier import Classifier
 
 
 class AdaMatchKeras(Method):
-    r"""Keras's example "Semi-supervision and domain adaptation with AdaMatch", as UAN's notebook runs it.
+    r"""AdaMatch of Keras's example (Paul, keras.io, 2021), as the notebook of UAN's authors runs it.
 
     A control: what the published figures of UAN on MNIST → SVHN were measured with. Where it is not
     :class:`~uan_da.methods.self_training.adamatch.AdaMatch`:
