@@ -52,7 +52,7 @@ def test_processes_of_torchrun_are_told_apart(tmp_path: Path, monkeypatch: pytes
 
 
 def test_a_folder_that_was_not_used_is_gone(tmp_path: Path) -> None:
-    with locked(tmp_path / "a"):
+    with locked(tmp_path / "a" / "b" / "c"):
         pass
     assert not (tmp_path / "a").exists()
     with locked(tmp_path / "a"):

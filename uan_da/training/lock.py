@@ -2,7 +2,7 @@
 
 import fcntl
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -27,11 +27,13 @@ os.register_at_fork(after_in_child=_let_go)
 
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Makes ``folder`` where there is none, and keeps others from training in it; what was not used is removed.
+    """Makes ``folder`` where there is none, and keeps others from training in it; what it made and nobody used is
+    removed.
 
     Raises:
         UserError: another process trains in it, or it cannot be written.
     """
+    missing = [path for path in (folder, *folder.parents) if not path.exists()]
     number = _lock(folder)
     _held.add(number)
     try:
@@ -39,7 +41,7 @@ def locked(folder: Path) -> Iterator[None]:
     finally:
         if folder.is_dir() and is_empty(folder):
             (folder / LOCK).unlink()
-            folder.rmdir()
+            _remove_empty(missing)
         _held.remove(number)
         os.close(number)
 
@@ -47,6 +49,15 @@ def locked(folder: Path) -> Iterator[None]:
 def is_empty(folder: Path) -> bool:
     """Whether nothing is in ``folder`` but what a training leaves that was killed before it began."""
     return all(path.name == LOCK or path.name.endswith(PARTIAL) for path in folder.iterdir())
+
+
+def _remove_empty(folders: Sequence[Path]) -> None:
+    """The inner one first; one that others use by now stays."""
+    try:
+        for folder in folders:
+            folder.rmdir()
+    except OSError:
+        return
 
 
 def _lock(folder: Path) -> int:
