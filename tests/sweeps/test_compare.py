@@ -114,6 +114,8 @@ def test_results_csv_has_a_row_for_every_run(swept):
 class Refuses:
     """An executor that has nothing to do."""
 
+    threads = 1
+
     def run(self, jobs: Sequence[Any], tell: Any) -> None:
         assert not jobs
 
@@ -152,6 +154,8 @@ def test_a_table_of_other_runs_is_gone_before_the_first_run(swept, tmp_path):
     (tmp_path / "table.json").write_text("{}")
 
     class Looks:
+        threads = 1
+
         def run(self, jobs: Sequence[Any], tell: Any) -> None:
             assert jobs
             assert not (tmp_path / "table.json").exists()

@@ -39,6 +39,8 @@ class MadeUp:
         self.fails, self.target, self.trained = fails, target, list[str]()
         self.stopped = 0
 
+    threads = 1
+
     def run(self, jobs: Sequence[Job], tell: Tell) -> None:
         for job in jobs:
             self.trained.append(job.address)

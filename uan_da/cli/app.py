@@ -2,6 +2,7 @@
 
 import sys
 import warnings
+from collections.abc import Sequence
 from typing import Annotated, TextIO
 
 import typer
@@ -20,9 +21,12 @@ from uan_da.cli import (
     tune,
     validators,
 )
-from uan_da.cli.failures import NO_PERMISSION, OUT_OF_MEMORY, what_failed
+from uan_da.cli.failures import OF_THE_USER, OUT_OF_MEMORY, what_failed
 from uan_da.cli.terminal import prepare_streams
 from uan_da.errors import DataWarning, Failure, UserError
+
+USAGE = 2
+"""What wrong usage exits with."""
 
 app = typer.Typer(
     help="Unsupervised domain adaptation whose normalisation layer adapts too.",
@@ -93,16 +97,30 @@ def _run() -> int:
     try:
         app()
     except SystemExit as end:
+        if end.code == USAGE:
+            _hint(sys.argv[1:])
         return end.code if isinstance(end.code, int) else int(end.code is not None)
     except UserError as error:
         return _fail(str(error), 2)
     except Failure as error:
         return _fail(str(error), 1)
     except OSError as error:
-        return _fail(what_failed(error), 2 if error.errno in NO_PERMISSION else 1)
+        return _fail(what_failed(error), 2 if error.errno in OF_THE_USER else 1)
     except MemoryError:
         return _fail(OUT_OF_MEMORY, 1)
     return 0
+
+
+def _hint(arguments: Sequence[str]) -> None:
+    """After wrong usage: a key of the recipe is no option."""
+    options = [word.removeprefix("--").partition("=")[0].replace("-", "_") for word in arguments if word[:2] == "--"]
+    if not any(options):
+        return
+    from uan_da.recipe.keys import full_key
+
+    for option in options:
+        if meant := full_key(option):
+            print(f"keys of a recipe are given without dashes: {meant}=VALUE", file=sys.stderr)
 
 
 def _fail(message: str, code: int) -> int:

@@ -28,7 +28,8 @@ Jobs = Annotated[
     typer.Option(min=1, help="Runs at once, at most.  [default: one a device; on the CPU one a core]"),
 ]
 Threads = Annotated[
-    int | None, typer.Option(min=1, help="CPU threads of each run.  [default: the cores, shared by --jobs]")
+    int | None,
+    typer.Option(min=1, help="CPU threads of each run, whose numbers depend on them.  [default: 1]"),
 ]
 Devices = Annotated[str, typer.Option(help="auto, cpu, mps, or CUDA devices: cuda:0,cuda:1")]
 ExecutorOption = Annotated[ExecutorName, typer.Option(help="local: this machine; ray: a Ray cluster (optional extra)")]
@@ -71,6 +72,7 @@ def compare(
     if executor is ExecutorName.local and not dry_run:
         start_server()  # it imports while this process does
     from uan_da.cli.sweep_console import SweepConsole
+    from uan_da.data.adapter import MissingData
     from uan_da.sweeps.compare import compare as run_grid
     from uan_da.sweeps.grid import build_grid
     from uan_da.training.interrupt import Interrupted
@@ -79,7 +81,12 @@ def compare(
     spans = [*(overrides or []), *(f"{key}={values}" for key, values in axes.items() if values is not None)]
     folder = out or Path("runs") / Path(recipe).stem / "compare"
     if dry_run:
-        _say_what_is_left(build_grid(recipe, spans, trust_of(trust)), folder)
+        given = trust_of(trust)
+        try:
+            _say_what_is_left(build_grid(recipe, spans, given, threads=threads or 1), folder)
+        except MissingData as error:
+            count = len(build_grid(recipe, spans, given, reads_data=False).cells)
+            typer.echo(f"{count} runs; which of them are done is unknown, for their data are not here:\n{error}")
         return
     with SweepConsole() as console:
         trains = choose_executor(executor, device, jobs, threads, ray_address)

@@ -4,8 +4,18 @@ import errno
 
 OUT_OF_MEMORY = "out of memory: give smaller batches (train.batch.source, train.batch.target) or images (input.size)"
 
-NO_PERMISSION = (errno.EACCES, errno.EPERM, errno.EROFS)
-"""The user can name another place."""
+OF_THE_USER = (
+    errno.EACCES,
+    errno.EPERM,
+    errno.EROFS,
+    errno.ENOENT,
+    errno.EEXIST,
+    errno.ENOTDIR,
+    errno.EISDIR,
+    errno.ELOOP,
+    errno.ENAMETOOLONG,
+)
+"""What another path does not meet: the machine has not failed."""
 
 WAYS_OUT = {
     errno.ENOSPC: "free some space, and run the same command again",
@@ -13,6 +23,8 @@ WAYS_OUT = {
     errno.EROFS: "name a place that can be written; copy a run there to go on with it",
     errno.EACCES: "change its permissions, or name another place",
     errno.EPERM: "change its permissions, or name another place",
+    errno.ENOENT: "make its folder first, or name another place",
+    errno.EEXIST: "name another place",
     errno.ENOTDIR: "name another place",
     errno.EISDIR: "name another place",
     errno.ENAMETOOLONG: "give a shorter name",

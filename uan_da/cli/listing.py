@@ -17,12 +17,21 @@ class Kind(StrEnum):
     norms = "norms"
     backbones = "backbones"
     validators = "validators"
+    augmentations = "augmentations"
+    optimizers = "optimizers"
+    schedules = "schedules"
+    adapters = "adapters"
 
 
 def list_names(
     kind: Annotated[Kind | None, typer.Argument(help="One kind; all of them without.")] = None,
+    name: Annotated[str | None, typer.Argument(help="One of that kind: what it is, and its options.")] = None,
 ) -> None:
-    """What a recipe can name: recipes, data sets, methods, norms, backbones, validators."""
+    """What a recipe or a card can name; of one name, its options."""
+    if kind and name:
+        for line in _described(kind, name):
+            typer.echo(line)
+        return
     for each in [kind] if kind else list(Kind):
         if kind is None:
             typer.echo(f"{each.value}:")
@@ -30,6 +39,31 @@ def list_names(
         width = max((len(name) for name, _ in rows), default=0)
         for name, summary in rows:
             typer.echo(f"  {name.ljust(width)}  {summary}")
+
+
+def _described(kind: Kind, name: str) -> Iterable[str]:
+    """Its docstring, and a line for each option."""
+    from uan_da import names
+    from uan_da.errors import UserError
+    from uan_da.recipe.block import options_of
+
+    if kind is Kind.recipes or kind is Kind.datasets:
+        command = "recipe show" if kind is Kind.recipes else "datasets show"
+        raise UserError(f"of one of the {kind.value} tells: uan-da {command} {name}")
+    table: names.Names = getattr(names, kind.value.upper())
+    thing = table.load(name)
+    yield inspect.getdoc(thing) or name
+    options = options_of(thing)
+    yield f"\noptions of {name}:" if options else f"\n{name} has no options"
+    for option, parameter in options.items():
+        default = "required" if parameter.default is parameter.empty else f"default {parameter.default!r}"
+        yield f"  {option}: {_type(parameter.annotation)}, {default}"
+
+
+def _type(annotation: object) -> str:
+    """``int | None`` of what an annotation says; bounds are told where one is broken."""
+    plain = getattr(annotation, "__origin__", annotation) if hasattr(annotation, "__metadata__") else annotation
+    return plain.__name__ if isinstance(plain, type) else str(plain).replace("typing.", "")
 
 
 def _rows(kind: Kind) -> Iterable[tuple[str, str]]:

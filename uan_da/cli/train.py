@@ -10,7 +10,9 @@ from uan_da.cli.data_root import DataRoot
 
 
 def train(
-    recipe: Annotated[str, typer.Argument(help="A shipped recipe's name, or a YAML file.")],
+    recipe: Annotated[
+        str | None, typer.Argument(help="A shipped recipe's name, or a YAML file; of --resume the run's own.")
+    ] = None,
     overrides: Annotated[
         list[str] | None, typer.Argument(help="Changes to the recipe: norm=bn train.epochs=2 seed=3")
     ] = None,
@@ -20,6 +22,9 @@ def train(
         typer.Option("--with-baseline", help="Also train source_only, and say whether adaptation helped."),
     ] = False,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the unfinished run in --out.")] = False,
+    resume_or_start: Annotated[
+        bool, typer.Option("--resume-or-start", help="Go on with the run in --out if there is one, else start it.")
+    ] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the run in --out.")] = False,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps")] = "auto",
     log: Annotated[
@@ -36,14 +41,21 @@ def train(
     from uan_da.recipe import load_recipe
     from uan_da.training.interrupt import Interrupted
     from uan_da.training.monitor import Several
+    from uan_da.training.run import Run
     from uan_da.training.train import train as run_training
     from uan_da.training.training import NonFiniteLoss
     from uan_da.trust import TELLING
 
-    if resume and overwrite:
+    if (resume or resume_or_start) and overwrite:
         raise UserError("--resume goes on with a run, --overwrite replaces it: give one of the two")
-    if resume and out is None:
+    if (resume or resume_or_start) and out is None:
         raise UserError("--resume needs --out: the folder of the run to go on with")
+    resume = resume or (resume_or_start and out is not None and (out / "recipe.yaml").is_file())
+    if recipe is None:
+        if not resume or out is None:
+            raise UserError("which recipe? uan-da list recipes; a run goes on by its own: --resume --out RUN")
+        recipe = str(Run.open(out).recipe_file)
+        with_baseline = with_baseline or (out / "baseline" / "recipe.yaml").is_file()
     resolved = load_recipe(recipe, overrides or [], TELLING)
     folder = out or _default_folder(recipe, resolved.seed)
     options: dict[str, Any] = {"overwrite": overwrite, "resume": resume}

@@ -102,3 +102,23 @@ def all_scores(evidence: Evidence, chosen: ValidatorBlock) -> dict[str, float | 
     """The score by every validator at its defaults, and by the recipe's own with its options."""
     scores = {name: evidence.score(VALIDATORS.load(name)) for name in VALIDATORS.targets}
     return scores | {chosen.name: evidence.score(chosen.target, **chosen.options)}
+
+
+def check_validator(chosen: ValidatorBlock) -> None:
+    """Try a validator on made-up answers, before hours of training end with it.
+
+    Raises:
+        UserError: it reads what no validator can, fails, or gives no number.
+    """
+    random = generator(0, "a validator's trial")
+    answers = Predictions(
+        torch.randn(24, 8, generator=random), torch.randn(24, 3, generator=random), torch.arange(24) % 3
+    )
+    evidence = dict.fromkeys(READS, answers) | {"importance": torch.ones(24, dtype=torch.float64)}
+    try:
+        float(chosen(*(evidence[name] for name in reads(chosen.target))))
+    except (TypeError, ValueError, AttributeError, RuntimeError) as error:
+        raise UserError(
+            f"selection.validator: {chosen.name!r} is no validator: expected a function of {', '.join(READS)}, or some "
+            f"of them, that returns a number ({' '.join(str(error).split())})"
+        ) from error

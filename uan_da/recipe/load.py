@@ -7,6 +7,7 @@ from pydantic import ValidationError
 
 from uan_da.errors import UserError
 from uan_da.names import unknown
+from uan_da.recipe.keys import with_full_key
 from uan_da.recipe.overrides import apply_overrides, methods_of
 from uan_da.recipe.schema import Recipe
 from uan_da.recipe.source import Source, parse_value, read_yaml
@@ -95,6 +96,8 @@ def _describe(source: Source, loc: tuple[str | int, ...], message: str) -> str:
     if message == "Field required":
         message = "is missing"
     key = ".".join(map(str, path)) or "recipe"
+    if len(path) == 1 and message.startswith("unknown key"):
+        message = with_full_key(message, key)
     return f"{source.place(path)}: {key}: {message[:1].lower()}{message[1:]}"
 
 

@@ -29,12 +29,12 @@ class TaskName(Strict):
 
 
 def parse_task(text: Any) -> TaskName:
-    """``A:B``, ``A→B``, ``A+B:C`` or ``A`` alone as a task; ValueError where it is none."""
+    """``A:B``, ``A→B``, ``A->B``, ``A+B:C`` or ``A`` alone as a task; ValueError where it is none."""
     if isinstance(text, TaskName):
         return text
     if not isinstance(text, str):
         raise ValueError(f"expected SOURCE:TARGET, but got {text!r}")
-    left, colon, target = text.replace("→", ":").partition(":")
+    left, colon, target = text.replace("→", ":").replace("->", ":").partition(":")
     sources = tuple(name.strip() for name in left.split("+"))
     target = target.strip()
     if not colon and len(sources) == 1 and sources[0]:

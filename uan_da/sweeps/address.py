@@ -11,12 +11,15 @@ from uan_da.recipe import Recipe
 from uan_da.training.run import Run
 
 
-def address(recipe: Recipe, data: Sequence[str]) -> str:
-    """16 hexadecimal digits of the resolved recipe, digests of the ``data`` that it reads, and our version.
+def address(recipe: Recipe, data: Sequence[str], threads: int = 1) -> str:
+    """16 hexadecimal digits of the resolved recipe, digests of the ``data`` that it reads, our version, and the CPU
+    threads of the run where they are not one: sums of another order differ in their last bits, and training makes whole
+    points of that.
 
-    The device, the threads and the folder are no part of it: they change at most the last bits of a number.
+    The device is no part of it, though it changes numbers in the same way: ``resources.json`` of a run has it.
     """
     parts = [_numbers_since(version("uan-da")), json.dumps(recipe.meaning, sort_keys=True), *data]
+    parts += [f"{threads} threads"] if threads != 1 else []
     return digest(part.encode() for part in parts)[:16]
 
 
@@ -27,9 +30,10 @@ def _numbers_since(release: str) -> str:
 
 
 class Addresses:
-    """Addresses of recipes, whose data are read once."""
+    """Addresses of recipes, whose data are read once, or not at all."""
 
-    def __init__(self) -> None:
+    def __init__(self, threads: int = 1, reads_data: bool = True) -> None:
+        self.threads, self.reads_data = threads, reads_data
         self._of_data, self._of_file = cache(data_digest), cache(file_digest)
 
     def of(self, recipe: Recipe) -> str:
@@ -38,8 +42,10 @@ class Addresses:
         Raises:
             UserError: something of that does not exist.
         """
+        if not self.reads_data:
+            return address(recipe, [], self.threads)
         data = [self._of_data(recipe.dataset, domain, recipe.trust) for domain in recipe.task.domains]
-        return address(recipe, data + [self._of_file(path) for path in _weights(recipe)])
+        return address(recipe, data + [self._of_file(path) for path in _weights(recipe)], self.threads)
 
 
 def _weights(recipe: Recipe) -> list[Path]:

@@ -52,7 +52,8 @@ def compare(
         Interrupted: Ctrl-C or SIGTERM; the same call goes on.
     """
     check_folder(Path(out))
-    sweep = Sweep(build_grid(recipe, overrides, TELLING), Path(out), reference)
+    executor = executor or Local.on()
+    sweep = Sweep(build_grid(recipe, overrides, TELLING, threads=executor.threads), Path(out), reference)
     sweep.table()  # a wrong reference is told before hours of training
     jobs = [sweep.job(cell) for cell in sweep.left()]
     if jobs:  # killed before the new one is written, the folder has no table of other runs
@@ -66,7 +67,7 @@ def compare(
             view.event(event)
 
     try:
-        (executor or Local.on()).run(jobs, tell)
+        executor.run(jobs, tell)
     finally:
         table = sweep.write()
     return table

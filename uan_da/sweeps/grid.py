@@ -46,13 +46,21 @@ class Grid:
     """Figures of others on the grid's tasks."""
 
 
-def build_grid(recipe: str | Path, overrides: Iterable[str] = (), trust: Trust = NOTHING) -> Grid:
+def build_grid(
+    recipe: str | Path,
+    overrides: Iterable[str] = (),
+    trust: Trust = NOTHING,
+    *,
+    threads: int = 1,
+    reads_data: bool = True,
+) -> Grid:
     """The grid that ``key=v1,v2`` texts span over a recipe, ``source_only`` always in it.
 
     Values are separated by commas outside of brackets and quotes; integers may be a range, ``seed=0..4``; ``task=all``
     is what :func:`~uan_da.sweeps.all_tasks.all_tasks` says. Every cell is the original recipe with the cell's own
     overrides. Keys below ``method`` are options of the methods that adapt, and ``init`` is another run's work: neither
-    reaches ``source_only``. ``trust`` says whether code that the recipe names is run.
+    reaches ``source_only``. ``trust`` says whether code that the recipe names is run, ``threads`` how many of the CPU a
+    run gets. Without ``reads_data`` the data need not be here, and the cells' addresses are not those of runs.
 
     Raises:
         UserError: a cell is no recipe, or its data set or domain does not exist.
@@ -67,7 +75,7 @@ def build_grid(recipe: str | Path, overrides: Iterable[str] = (), trust: Trust =
     axes = [key for key, values in given.items() if len(values) > 1 and key not in MAIN]
     found: dict[str, Cell] = {}
     published: dict[Published, None] = {}
-    addresses = Addresses()
+    addresses = Addresses(threads, reads_data)
     for method in dict.fromkeys([BASELINE, *_methods(recipe, given, trust)]):
         own = {key: values for key, values in given.items() if method != BASELINE or not is_of_adaptation(key)}
         own["method"] = [method]
@@ -121,6 +129,8 @@ def _values(text: str) -> tuple[str, list[str]]:
 def _range(text: str) -> Iterator[str]:
     found = re.fullmatch(r"(\d+)\.\.(\d+)", text)
     if not found:
+        if re.fullmatch(r"\d+-\d+", text):
+            raise UserError(f"command line: {text!r}: a range is written {text.replace('-', '..')}")
         yield text
         return
     first, last = map(int, found.groups())

@@ -61,6 +61,10 @@ Tell = Callable[[Event], None]
 class Executor(Protocol):
     """Trains jobs, in whatever order and wherever; returns when each has finished or failed."""
 
+    @property
+    def threads(self) -> int:
+        """CPU threads of each run."""
+
     def run(self, jobs: Sequence[Job], tell: Tell) -> None:
         """Train all ``jobs``; ``tell`` is called in the caller's thread.
 

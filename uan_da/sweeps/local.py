@@ -41,7 +41,8 @@ class Local:
     @classmethod
     def on(cls, device: str = "auto", jobs: int | None = None, threads: int | None = None) -> "Local":
         """``device``: ``auto`` (all CUDA devices, else MPS, else the CPU), or names separated by commas. One run at a
-        time on a device, on the CPU one on each core, unless ``jobs`` says otherwise; they share the cores.
+        time on a device, on the CPU one on each core, unless ``jobs`` says otherwise. A run has one CPU
+        thread unless ``threads`` says otherwise: its numbers depend on it, and shall not on the machine's cores.
 
         Raises:
             UserError: a device cannot be used.
@@ -55,7 +56,7 @@ class Local:
             _check(name)
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
         jobs = jobs or (cores if names == ["cpu"] else len(names))
-        return cls(names, jobs, threads or max(1, cores // jobs))
+        return cls(names, jobs, threads or 1)
 
     def run(self, jobs: Sequence[Job], tell: Tell) -> None:
         """See :class:`uan_da.sweeps.jobs.Executor`. Runs that memory did not suffice for, beside others, get a second

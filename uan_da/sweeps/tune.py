@@ -104,7 +104,7 @@ def tune(
     optuna = _optuna()
     study = optuna.create_study(direction="maximize", sampler=optuna.samplers.TPESampler(seed=SEED))
     check_folder(Path(out))
-    folder, addresses, over = Path(out), Addresses(), list[Trial]()
+    folder, addresses, over = Path(out), Addresses(executor.threads), list[Trial]()
     while len(over) < trials:
         drawn = [study.ask() for _ in range(min(at_once, trials - len(over)))]
         batch = []

@@ -140,7 +140,8 @@ class Run:
         """
         manifest = self.checkpoints.find(self.identity, name)
         if manifest is None:
-            raise UserError(f"{self.checkpoint(name)}: there is no such checkpoint")
+            way_out = ": the best by target labels is kept where selection.oracle=true" if name == "oracle" else ""
+            raise UserError(f"{self.checkpoint(name)}: there is no such checkpoint{way_out}")
         return self.checkpoints.load(manifest.files[name], device)
 
     def load_weights(self, model: Classifier, name: str, device: torch.device) -> int:

@@ -6,10 +6,10 @@ from typing import Any
 import torch
 
 from uan_da.errors import UserError
-from uan_da.evaluation.evidence import Evidence, all_scores
+from uan_da.evaluation.evidence import Evidence, all_scores, check_validator
 from uan_da.evaluation.predict import NonFiniteAnswers, Predictions
 from uan_da.files import write_json
-from uan_da.recipe import Recipe
+from uan_da.recipe import Recipe, load_recipe
 from uan_da.training.checkpoint import Manifest
 from uan_da.training.device import choose_device
 from uan_da.training.failure import kept, told
@@ -22,10 +22,11 @@ from uan_da.training.resume import check_resumable, stopped_at
 from uan_da.training.run import Run
 from uan_da.training.saver import Saver
 from uan_da.training.training import NonFiniteLoss, Training
+from uan_da.trust import TELLING
 
 
 def train(
-    recipe: Recipe,
+    recipe: Recipe | str | Path,
     out: Path | str,
     *,
     device: str = "auto",
@@ -37,7 +38,7 @@ def train(
     """Train ``recipe`` in the folder ``out``.
 
     Args:
-        recipe: what to train.
+        recipe: what to train, or the name or file of a recipe.
         out: the run folder; it must be empty, unless ``resume`` goes on in it or ``overwrite`` replaces it.
         device: ``auto``, or a name of PyTorch's.
         with_baseline: also train ``source_only`` (in ``out/baseline``) and compare; the run itself stays the same. A
@@ -50,6 +51,8 @@ def train(
         Failure: the disk or memory failed; the last good checkpoint is kept.
         Interrupted: Ctrl-C, SIGTERM or SIGHUP; a checkpoint was saved, and ``resume`` goes on from it.
     """
+    recipe = recipe if isinstance(recipe, Recipe) else load_recipe(recipe, trust=TELLING)
+    check_validator(recipe.selection.validator)
     return _train(recipe, out, device, overwrite, resume, with_baseline, monitor)[0]
 
 
