@@ -59,7 +59,7 @@ def test_an_arrow_of_ascii() -> None:
         ("methods", "dann", "trade_off: float, default 1.0"),
         ("norms", "uan", "num_clusters: int, default 2"),
         ("validators", "mano", "order: float, default 4.0"),
-        ("backbones", "small_cnn", "small_cnn has no options"),
+        ("backbones", "small_cnn", "width: int, default"),
     ],
 )
 def test_the_options_of_a_name(uan_da: Callable[..., Any], kind: str, name: str, option: str) -> None:
