@@ -16,6 +16,8 @@ from torch.nn.modules.module import _WrappedHook
 from uan_da.names import NORMS
 from uan_da.norms.batch import BatchNorm, batch_norm
 from uan_da.norms.domain import DomainNorm
+from uan_da.norms.uan.depth import assign_together
+from uan_da.norms.uan.layer import UAN
 
 Factory = Callable[..., nn.Module]
 """Makes, from a BatchNorm and keyword options, the layer that takes its place."""
@@ -92,6 +94,7 @@ def convert_norm(model: nn.Module, to: str | Factory, where: str = "all", **opti
     for path, bn in chosen:
         parent, _, name = path.rpartition(".")
         setattr(model.get_submodule(parent), name, made[bn])
+    assign_together([layer for layer in made.values() if isinstance(layer, UAN) and layer.options.depth])
     replacements = tuple(Replacement(path, type(bn).__name__, _name(made[bn])) for path, bn in chosen)
     return Conversion(replacements, tuple(_other_norms(model, set(made.values()))))
 

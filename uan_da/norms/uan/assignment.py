@@ -29,6 +29,10 @@ class Batch(ABC):
     def assign(self, mixture: Mixture) -> Tensor:
         """τ."""
 
+    def evidence(self, mixture: Mixture) -> Tensor:
+        """T times the mean log-likelihood of each sample under each cluster, ``(N, K)``."""
+        raise NotImplementedError("only samples are assigned together over depth")
+
     @abstractmethod
     def moments(self, tau: Tensor, reduce: Reduce) -> Moments:
         """Moments of each cluster, less the shift."""
@@ -64,6 +68,10 @@ class Samples(Batch):
     def assign(self, mixture: Mixture) -> Tensor:
         """τ_k(n)."""
         return maths.sample_responsibilities(self.mean_nc, self.var_nc, mixture, self.eps, self.options.sharpness)
+
+    def evidence(self, mixture: Mixture) -> Tensor:
+        """T times the mean log-likelihood of each sample under each cluster, ``(N, K)``."""
+        return self.options.sharpness * maths.sample_evidence(self.mean_nc, self.var_nc, mixture, self.eps)
 
     def moments(self, tau: Tensor, reduce: Reduce) -> Moments:
         """Moments of each cluster, less the shift."""

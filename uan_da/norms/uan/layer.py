@@ -26,6 +26,7 @@ from uan_da.norms.uan.clusters import (
     em_step,
     mixture_of,
 )
+from uan_da.norms.uan.depth import Place
 from uan_da.norms.uan.kernels import ops
 from uan_da.norms.uan.mixture import Mixture, Moments, along
 from uan_da.norms.uan.options import Assignment, Options, takes_options
@@ -81,6 +82,7 @@ class UAN(MixtureLayer):
         self.num_features, self.eps, self.momentum = num_features, eps, momentum
         self.affine, self.track_running_stats = affine, track_running_stats
         self.options = Options(**options)
+        self.place: Place | None = None
         self._make_state(bias, device, dtype)
 
     def _make_state(self, bias: bool, device: torch.device | str | None, dtype: torch.dtype | None) -> None:
@@ -124,7 +126,7 @@ class UAN(MixtureLayer):
             shift_c = self._shift(wide.dtype)
             batch, mixture = self._batch(wide, shift_c), self._mixture(shift_c)
 
-            tau = batch.assign(mixture)
+            tau = batch.assign(mixture) if self.place is None else self.place.assign(batch, mixture)
             moments = self._moments(batch, tau, mixture) if updates or self._normalizes_by_batch() else None
             y = batch.normalize(tau, self._normalizing(moments, mixture, shift_c), self._affine(mixture))
             if updates and moments is not None:
@@ -213,7 +215,8 @@ class UAN(MixtureLayer):
         with without_autocast(x):
             x = widened(x)
             shift_c = self._shift(x.dtype)
-            return self._batch(x, shift_c).assign(self._mixture(shift_c))
+            batch, mixture = self._batch(x, shift_c), self._mixture(shift_c)
+            return batch.assign(mixture) if self.place is None else self.place.look(batch, mixture)[0]
 
     @torch.no_grad()
     def reset_parameters(self) -> None:

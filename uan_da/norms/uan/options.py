@@ -29,6 +29,8 @@ class Options:
         learn_shrink: ρ = sigmoid of a learned value per channel that starts at ``shrink``; else ρ is fixed.
         shrink_groups: number of channel groups of the sample's own moments (their greatest divisor in common
             with C).
+        depth: sample assignment only: the layers of a model assign together, by the evidence of the first ``depth`` of
+            them (:class:`~uan_da.norms.uan.depth.Depth`); 0: each layer assigns by itself.
         sync: the moments are those of all processes' batches, as in ``nn.SyncBatchNorm``. Without it each
             process normalises with its own, but μ, σ² and λ follow all, and are equal on all, either way.
         backend: ``"reference"``: the formulas as plain operations; ``"fused"``: operators with kernels, where a
@@ -47,6 +49,7 @@ class Options:
     shrink: float | None = None
     learn_shrink: bool = True
     shrink_groups: int = 8
+    depth: int = 0
     sync: bool = False
     backend: Backend = "auto"
 
@@ -66,6 +69,10 @@ class Options:
             raise ValueError(f"Expected `sharpness` to be larger than 0, but got {self.sharpness}")
         if self.shrink is not None and not 0.0 < self.shrink < 1.0:
             raise ValueError(f"Expected `shrink` to be between 0 and 1, both excluded, but got {self.shrink}")
+        if self.depth < 0:
+            raise ValueError(f"Expected `depth` to be an integer of at least 0, but got {self.depth}")
+        if self.depth and self.assignment == "element":
+            raise ValueError("Expected `depth` to be 0 under element assignment: only whole samples have a depth")
         if self.shrink is not None and self.assignment == "element":
             raise ValueError("Expected `shrink` to be None under element assignment: only a sample has moments to mix")
 
