@@ -155,6 +155,7 @@ METHODS = Names(
         "adamatch_keras": "uan_da.methods.self_training.adamatch_keras:AdaMatchKeras",
         "mean_teacher": "uan_da.methods.self_training.mean_teacher:MeanTeacher",
         "adabn": "uan_da.methods.source_free.adabn:AdaBN",
+        "uan": "uan_da.methods.source_free.uan:UANAdaptation",
         "tent": "uan_da.methods.source_free.tent:Tent",
         "shot": "uan_da.methods.source_free.shot:SHOT",
         "lame": "uan_da.methods.source_free.lame:LAME",

@@ -19,9 +19,13 @@ SHOWN = 5
 def adapt(
     run: Annotated[Path, typer.Argument(help="A run folder.")],
     images: Annotated[
-        Path, typer.Argument(help="A folder of images; where it is <class>/*.jpg, accuracy is measured too.")
+        str,
+        typer.Argument(
+            help="A folder of images; where it is <class>/*.jpg, accuracy is measured too. Or domain:NAME, a domain of "
+            "the run's data set."
+        ),
     ],
-    method: Annotated[str, typer.Option(help="adabn, tent, shot or lame: see uan-da list methods.")],
+    method: Annotated[str, typer.Option(help="uan, adabn, tent, shot or lame: see uan-da list methods.")],
     options: Annotated[list[str] | None, typer.Argument(help="Options of the method: method.lr=1e-3")] = None,
     checkpoint: Annotated[Checkpoint, typer.Option(help="Which of the run's networks is adapted.")] = Checkpoint.last,
     out: Annotated[Path | None, typer.Option(help="The new run folder.  [default: RUN-METHOD]")] = None,
@@ -49,6 +53,8 @@ def adapt(
         )
         named = "  ".join(f"{key}: {value}" for key, value in chosen.options.items())
         console.show(before_after_sheet(report, f"{chosen.name}  {named}".rstrip()))
+        if report["conditions"]:
+            console.show(conditions_sheet(report))
         for line in changes(report):
             console.say(line)
         console.say(f"written: {folder / 'predictions.csv'}")
@@ -69,6 +75,20 @@ def before_after_sheet(report: dict[str, Any], title: str) -> "Sheet":
         rows.append(["accuracy", *(percent(end["accuracy"]) for end in ends)])
         rows.append(["95 % interval", *(" to ".join(map(percent, end["interval"])) for end in ends)])
     return Sheet(title, [f"{report['n']} images", "before", "after"], rows, 1)
+
+
+def conditions_sheet(report: dict[str, Any]) -> "Sheet":
+    """The conditions that a method found: their share, confidence and, of labelled images, accuracy."""
+    from uan_da.cli.console import percent
+    from uan_da.sweeps.sheet import Sheet
+
+    heads = ["condition", "images %", "confidence", *(["accuracy"] if report["labelled"] else [])]
+    rows = []
+    for number, one in enumerate(report["conditions"], 1):
+        ends = [one["confidence"], *([one["accuracy"]] if report["labelled"] else [])]
+        arrows = ["–" if pair[0] is None else " → ".join(map(percent, pair)) for pair in ends]
+        rows.append([str(number), percent(one["share"]), *arrows])
+    return Sheet(f"{len(rows)} conditions found", heads, rows, 1)
 
 
 def changes(report: dict[str, Any]) -> list[str]:

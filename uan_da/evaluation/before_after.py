@@ -1,8 +1,10 @@
 """What adapting did to the answers on the same images."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from uan_da.evaluation.metrics import correct_answers, domain_metrics, paired_gain
 from uan_da.evaluation.predict import Predictions
@@ -26,6 +28,42 @@ def before_after(before: Predictions, after: Predictions) -> dict[str, Any]:
         "shift": float((shares[1] - shares[0]).abs().sum() / 2),
         "gain": paired_gain(correct_answers(after), correct_answers(before)),
     }
+
+
+EXAMPLES = 8
+"""Images named of each condition."""
+
+
+def conditions(
+    before: Predictions, after: Predictions, groups: Tensor | None, images: Sequence[str]
+) -> list[dict[str, Any]] | None:
+    """The groups of images that a method found, the largest first; None where it looks for none.
+
+    Args:
+        before, after: the answers of ``N`` images.
+        groups: the group ``(N,)`` of each image.
+        images: what the images are called.
+
+    Returns:
+        For each group: ``share`` of all images; mean ``confidence`` and, of the labelled images, ``accuracy``, each a
+        pair of before and after; and some ``examples``, evenly spread.
+    """
+    if groups is None:
+        return None
+    found = []
+    for group in torch.unique(groups):
+        rows = (groups == group).nonzero().flatten()
+        ends = [summary(answers.of(rows)) for answers in (before, after)]
+        chosen = rows[torch.linspace(0, len(rows) - 1, min(EXAMPLES, len(rows))).long()]
+        found.append(
+            {
+                "share": len(rows) / len(groups),
+                "confidence": [end["confidence"] for end in ends],
+                "accuracy": [end["accuracy"] for end in ends],
+                "examples": [images[row] for row in chosen.tolist()],
+            }
+        )
+    return sorted(found, key=lambda one: -one["share"])
 
 
 def summary(answers: Predictions) -> dict[str, Any]:

@@ -60,6 +60,10 @@ class Predictions:
         columns = [torch.cat([getattr(part, name) for part in parts]) for name in ("features", "logits", "labels")]
         return cls(*columns)
 
+    def of(self, rows: Tensor) -> "Predictions":
+        """The answers on the images of these indices, ``(M,)``."""
+        return Predictions(self.features[rows], self.logits[rows], self.labels[rows])
+
     @cached_property
     def probabilities(self) -> Tensor:
         """Softmax of the logits, ``(N, classes)``."""

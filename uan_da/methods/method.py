@@ -8,9 +8,9 @@
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -142,6 +142,15 @@ class SourceFreeMethod(BaseMethod):
 
     needs: ClassVar[str] = "a trained run and target images"
     used_by: ClassVar[str] = "it adapts a trained run to images, uan-da adapt RUN IMAGES_FOLDER --method"
+
+    norm: Mapping[str, Any] | None = None
+    """After :meth:`adapt`, the norm of the model as a recipe writes it, where the method put another in."""
+
+    groups: Tensor | None = None
+    """After :meth:`adapt`, the group ``(N,)`` of each image, where the method found some."""
+
+    scores: Mapping[int, float] | None = None
+    """After :meth:`adapt`, what each number of groups that was tried scored, without labels."""
 
     @abstractmethod
     def adapt(self, model: Classifier, target: Target) -> Tensor | None:

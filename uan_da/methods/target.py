@@ -64,6 +64,11 @@ class Target:
         """The random order of an epoch: all places ``(N,)``."""
         return torch.randperm(len(self), generator=generator(self.seed, "adapt", "order", epoch))
 
+    def in_order(self) -> Iterator[Tensor]:
+        """All images in their order, as the network sees them: for what does not depend on the order."""
+        for images in self.images.batches(BATCH):
+            yield self._seen(images, None)
+
     @torch.no_grad()
     def answers(self, model: Classifier) -> Output:
         """Features and logits of all images in their order, on the CPU, from ``model`` in evaluation mode; its mode is
@@ -71,7 +76,7 @@ class Target:
         training = model.training
         model.eval()
         with domain_context(model, self.domain):
-            outputs: list[Output] = [model(self._seen(images, None)) for images in self.images.batches(BATCH)]
+            outputs: list[Output] = [model(images) for images in self.in_order()]
         model.train(training)
         return Output(*(torch.cat(column).float().cpu() for column in zip(*outputs, strict=True)))
 

@@ -31,7 +31,13 @@ def frozen_statistics(model: nn.Module) -> Iterator[None]:
         yield
 
 
-def recalibrate(model: nn.Module, loader: Iterable[Tensor | Sequence[Any]], domain: int | None = None) -> int:
+def recalibrate(
+    model: nn.Module,
+    loader: Iterable[Tensor | Sequence[Any]],
+    domain: int | None = None,
+    *,
+    only: type[nn.Module] = nn.Module,
+) -> int:
     """Estimate the running statistics anew, as the plain average over the batches of ``loader``.
 
     With target images this is AdaBN (Li et al., arXiv:1603.04779). Parameters, clusters and the model's mode
@@ -43,6 +49,7 @@ def recalibrate(model: nn.Module, loader: Iterable[Tensor | Sequence[Any]], doma
         loader: batches of images ``(N, C, …)``, or sequences that start with such a batch; moved to the
             model's device.
         domain: whose statistics are estimated, for the norms that keep a set per domain; others have one set.
+        only: the norms that are recalibrated; others keep their statistics, and normalise by them.
 
     Returns:
         The number of norms recalibrated: 0 for a model whose norms keep no running statistics.
@@ -50,7 +57,7 @@ def recalibrate(model: nn.Module, loader: Iterable[Tensor | Sequence[Any]], doma
     Raises:
         ValueError: ``loader`` is empty, or the model has norms per domain and ``domain`` is not given.
     """
-    layers = list(_recalibrated(model, domain))
+    layers: list[Tracked] = [layer for layer in _recalibrated(model, domain) if isinstance(layer, only)]
     device = next((parameter.device for parameter in model.parameters()), None)
     batches = 0
     context: AbstractContextManager[None] = nullcontext() if domain is None else domain_context(model, domain)

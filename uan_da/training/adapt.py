@@ -8,17 +8,19 @@ from typing import Any, ClassVar
 import torch
 from pydantic import ValidationError
 
-from uan_da.data.image_files import ImageFiles
+from uan_da.data.adapter import Examples
+from uan_da.data.open_dataset import open_dataset
 from uan_da.data.own_images import target_folder
 from uan_da.data.storage import store
 from uan_da.errors import UserError
-from uan_da.evaluation.before_after import before_after
+from uan_da.evaluation.before_after import before_after, conditions
 from uan_da.evaluation.predict import NonFiniteAnswers, Predictions, predict
 from uan_da.files import whole_file, write_json
 from uan_da.methods.method import SourceFreeMethod
 from uan_da.methods.target import Target
-from uan_da.names import METHODS
-from uan_da.recipe import Block
+from uan_da.names import METHODS, unknown
+from uan_da.recipe import Block, Recipe
+from uan_da.recipe.blocks import NormBlock
 from uan_da.recipe.load import describe_problems
 from uan_da.recipe.overrides import apply_overrides
 from uan_da.recipe.schema import Evaluation
@@ -80,7 +82,7 @@ def default_folder(run: Run, method: SourceFreeBlock) -> Path:
 
 def adapt_run(
     run: Run,
-    folder: Path,
+    images: Path | str,
     method: SourceFreeBlock,
     out: Path,
     *,
@@ -88,9 +90,10 @@ def adapt_run(
     device_name: str = "auto",
     overwrite: bool = False,
 ) -> dict[str, Any]:
-    """Adapt a checkpoint of ``run`` to the images in ``folder``, and write the run folder ``out``.
+    """Adapt a checkpoint of ``run`` to ``images``, and write the run folder ``out``.
 
-    Labels that class folders tell are used to measure, and never given to the method.
+    Images are those of a folder, or, as ``domain:NAME``, the training images of a domain of the run's data set. Labels
+    that are known are used to measure, and never given to the method.
 
     Returns:
         ``adapt.json``: what was adapted to what and how, and all of :func:`before_after`. In ``out`` are also the
@@ -100,33 +103,52 @@ def adapt_run(
     Raises:
         UserError: a folder cannot be used, an image cannot be read, or the method cannot adapt this network.
     """
-    check_out(out, run, folder, overwrite)
+    check_out(out, run, Path(images), overwrite)
     trained = Trained.load(run, checkpoint, choose_device(device_name))
-    images = target_folder(folder, trained.classes)
-    before, after = _adapt(trained, method, images)
+    examples, names = _examples(str(images), run, trained)
+    before, after, built = _adapt(trained, method, examples)
     report: dict[str, Any] = {
         "run": str(run.folder),
         "checkpoint": checkpoint,
         "step": trained.step,
-        "images": str(folder),
+        "images": str(images),
         "method": method.to_dict(),
         "seed": trained.recipe.seed,
         "classes": list(trained.classes),
         **before_after(before, after),
+        "conditions": conditions(before, after, built.groups, names),
+        "scores": None if built.scores is None else {str(count): score for count, score in built.scores.items()},
         "schema": 1,
     }
-    new, table = Run(out), answers_table(images.paths, after, trained.classes)
+    recipe = trained.recipe.model_copy(update={"evaluation": Evaluation()})
+    if built.norm is not None:
+        recipe = recipe.model_copy(update={"norm": NormBlock.parse(built.norm)})
+    new, table = Run(out), answers_table(names, after, trained.classes)
     with locked(out), told(new):
-        _write(new, trained, run.record, overwrite)
+        _write(new, recipe, trained, run.record, overwrite)
         with whole_file(out / "predictions.csv") as file:
             file.write(table.to_csv(index=False).encode("utf-8", "surrogateescape"))
         write_json(out / "adapt.json", report)
     return report
 
 
-def _write(new: Run, trained: Trained, record: Record, overwrite: bool) -> None:
+def _examples(images: str, run: Run, trained: Trained) -> tuple[Examples, list[str]]:
+    """The images to adapt to, and what each is called."""
+    prefix, _, name = images.partition(":")
+    if prefix != "domain" or Path(images).exists():
+        files = target_folder(Path(images), trained.classes)
+        return files, [str(path) for path in files.paths]
+    run.record.check_classes(Record.of(trained.recipe), str(run.folder))
+    dataset = open_dataset(trained.recipe.dataset)
+    if name not in dataset.domains:
+        raise UserError(unknown("domain", name, dataset.domains))
+    examples = dataset.load(name, "train")
+    return examples, [f"{name}/{index}" for index in range(len(examples))]
+
+
+def _write(new: Run, recipe: Recipe, trained: Trained, record: Record, overwrite: bool) -> None:
     """The adapted network as a run, of the record of the one that it was."""
-    new.create(trained.recipe.model_copy(update={"evaluation": Evaluation()}), record, overwrite)
+    new.create(recipe, record, overwrite)
     state = {"step": trained.step, "model": trained.model.state_dict()}
     saved = new.checkpoints.write_state(trained.step, state)
     new.checkpoints.publish(Manifest(new.identity, trained.step, files={"last": saved}))
@@ -146,8 +168,10 @@ def check_out(out: Path, run: Run, folder: Path, overwrite: bool) -> None:
     Run(out).check_replaceable()
 
 
-def _adapt(trained: Trained, method: SourceFreeBlock, images: ImageFiles) -> tuple[Predictions, Predictions]:
-    """The answers before and after; the network of ``trained`` is adapted in place."""
+def _adapt(
+    trained: Trained, method: SourceFreeBlock, images: Examples
+) -> tuple[Predictions, Predictions, SourceFreeMethod]:
+    """The answers before and after, and the method; the network of ``trained`` is adapted in place."""
     recipe, model = trained.recipe, trained.model
     (stored,) = store([images], recipe.input, trained.device)
     weak = [augmentation() for augmentation in recipe.augment.weak]
@@ -163,7 +187,7 @@ def _adapt(trained: Trained, method: SourceFreeBlock, images: ImageFiles) -> tup
         raise UserError(
             f"adapting by {method.name} ended in answers that are no numbers; smaller steps may help"
         ) from None
-    return before, after
+    return before, after, built
 
 
 def _as_predictions(probabilities: torch.Tensor, before: Predictions) -> Predictions:

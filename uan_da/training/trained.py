@@ -62,7 +62,7 @@ class Trained:
         return Predictions.cat(parts)
 
 
-def answers_table(paths: Sequence[Path], answers: Predictions, classes: Sequence[str]) -> pd.DataFrame:
+def answers_table(paths: Sequence[Path | str], answers: Predictions, classes: Sequence[str]) -> pd.DataFrame:
     """One row an image: ``file``, the predicted ``class`` by name, and its probability as ``confidence``."""
     return pd.DataFrame(
         {

@@ -56,8 +56,8 @@ class Place:
             evidence = batch.evidence(mixture)
         elif evidence is None or len(evidence) != len(batch.x):
             raise RuntimeError(
-                f"UAN layer {self.number + 1} of {depth.layers} assigns by the evidence of the first ones, and they did "
-                "not run before it on this batch; depth=0 lets each layer assign by itself"
+                f"UAN layer {self.number + 1} of {depth.layers} assigns by the evidence of the first ones, and they "
+                "did not run before it on this batch; depth=0 lets each layer assign by itself"
             )
         elif self.number < depth.evidence_layers:
             evidence = evidence + batch.evidence(mixture)

@@ -28,8 +28,8 @@ CHUNK = 1024
 """Samples whose likelihoods are worked out at once."""
 
 
-class _SeenEnough(Exception):  # noqa: N818 - no error: it ends a forward behind the layer that is fitted
-    """The layer has seen the batch."""
+class _SeenEnough(Exception):
+    """The layer that is fitted has seen the batch: the rest of the forward is not needed."""
 
 
 @torch.no_grad()
@@ -94,9 +94,7 @@ def _start(mean_nc: Tensor, var_nc: Tensor, clusters: int, seed: int) -> Tensor:
     return F.one_hot(torch.from_numpy(found).long(), clusters).double()
 
 
-def _em(
-    tau: Tensor, before: Tensor | None, mean_nc: Tensor, var_nc: Tensor, layer: UAN
-) -> tuple[Tensor, Tensor]:
+def _em(tau: Tensor, before: Tensor | None, mean_nc: Tensor, var_nc: Tensor, layer: UAN) -> tuple[Tensor, Tensor]:
     """τ where EM settles, and the evidence behind it, both ``(N, K)``; ``before`` is that of the layers before."""
     evidence = tau.new_zeros(tau.shape)
     for _ in range(STEPS):
@@ -104,7 +102,7 @@ def _em(
         evidence = torch.cat(
             [
                 sample_evidence(mean, var, mixture, layer.eps)
-                for mean, var in zip(mean_nc.split(CHUNK), var_nc.split(CHUNK), strict=True)
+                for mean, var in zip(torch.split(mean_nc, CHUNK), torch.split(var_nc, CHUNK), strict=True)
             ]
         )
         evidence = layer.options.sharpness * evidence + (0.0 if before is None else before)

@@ -1,0 +1,132 @@
+"""UAN after training: a network with BatchNorm gets clusters that follow the target's unknown conditions."""
+
+import copy
+from collections.abc import Iterable
+from typing import Annotated, Any, Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm as BatchNorm
+
+from uan_da.errors import UserError
+from uan_da.methods.entropy import entropy, entropy_of_mean
+from uan_da.methods.method import SourceFreeMethod
+from uan_da.methods.target import Target
+from uan_da.models.classifier import Classifier
+from uan_da.norms import UAN, convert_norm, recalibrate, to_batch_norm
+from uan_da.norms.uan.fit import fit_mixture
+
+CLUSTERS = (1, 2, 4, 8, 16, 32)
+"""The K that are tried."""
+AFFINE = ("weight", "bias")
+IMAGES = 8
+"""Images that a cluster has on average at least, for its K to be tried."""
+
+
+class UANAdaptation(SourceFreeMethod):
+    r"""Every BatchNorm of the backbone becomes UAN, whose clusters are fitted to the target by EM (arXiv:2409.04757).
+
+    .. math:: y = γ \sum_k τ_k \frac{x - m_k}{\sqrt{v_k + ε}} + β
+
+    An image belongs to a mode k of the target, such as one of several lights or cameras; m_k and v_k are the mode's own
+    mean and variance. γ and β are the network's. There is no label, no gradient, and no source. With one cluster it is
+    AdaBN over all images at once.
+
+    K is the one of 1, 2, 4, 8, 16 and 32 whose answers have the most mutual information with the images (Shi & Sha,
+    ICML 2012): H(mean p) − mean H(p), answers that are sure one by one and diverse together. Each K is fitted.
+
+    Args:
+        clusters: K, or ``auto``.
+        sharpness: T of the assignment.
+        depth: the number of first norm layers that decide together which mode an image belongs to.
+        pseudo_count: a mode's moments are shrunk toward those of all images, as if it had this many more of them.
+    """
+
+    def __init__(
+        self,
+        model: Classifier,
+        num_classes: int,
+        *,
+        clusters: Annotated[int, Field(ge=1)] | Literal["auto"] = "auto",
+        sharpness: Annotated[float, Field(gt=0)] = 30.0,
+        depth: Annotated[int, Field(ge=1)] = 2,
+        pseudo_count: Annotated[float, Field(ge=0)] = 8.0,
+    ) -> None:
+        super().__init__()
+        self.clusters, self.pseudo_count = clusters, pseudo_count
+        self.options: dict[str, Any] = {"sharpness": sharpness, "depth": depth}
+
+    def adapt(self, model: Classifier, target: Target) -> None:
+        """Convert the backbone's norms in ``model``, and fit them to the target."""
+        _check(model)
+        _to_batch_norms(model)
+        fitted = [self._fitted(model, target, clusters) for clusters in self._candidates(len(target))]
+        self.scores = {clusters: score for clusters, score, _, _ in fitted}
+        chosen, _, state, self.groups = max(fitted, key=lambda one: one[1])
+        self._convert(model, chosen)
+        model.load_state_dict(state)
+        self.norm = {"name": "uan", "num_clusters": chosen, **self.options}
+
+    def _candidates(self, images: int) -> Iterable[int]:
+        if self.clusters == "auto":
+            return [clusters for clusters in CLUSTERS if clusters == 1 or clusters * IMAGES <= images]
+        if self.clusters > images:
+            raise UserError(f"method.clusters={self.clusters}: there are but {images} images")
+        return [self.clusters]
+
+    def _convert(self, model: Classifier, clusters: int) -> list[UAN]:
+        """The backbone's BatchNorms as UAN layers, in order."""
+        convert_norm(nn.ModuleDict({"backbone": model.backbone}), "uan", num_clusters=clusters, **self.options)
+        return [module for module in model.backbone.modules() if isinstance(module, UAN)]
+
+    def _fitted(self, model: Classifier, target: Target, clusters: int) -> tuple[int, float, dict[str, Any], Tensor]:
+        """K, its score, the state of the network that is fitted with it, and the mode of each image ``(N,)``."""
+        network = copy.deepcopy(model)
+        layers = self._convert(network, clusters)
+        tau = fit_mixture(network, layers, target.in_order, self.pseudo_count, target.seed)
+        # BatchNorms of the bottleneck and the head have too few values of an image to tell its mode
+        recalibrate(network, (images for _, images in target.batches(256, epoch=0)), only=BatchNorm)
+        logits = target.answers(network).logits
+        score = float(entropy_of_mean(logits) - entropy(logits).mean())
+        return clusters, score, network.state_dict(), tau.argmax(1)
+
+
+def _check(model: Classifier) -> None:
+    """UserError where the backbone has no norm that can be converted, or one that BatchNorm cannot stand for."""
+    norms = [module for module in model.backbone.modules() if isinstance(module, BatchNorm | UAN)]
+    if not norms:
+        raise UserError(
+            "uan gives the BatchNorms of the backbone clusters, and this backbone has none; shot and lame do without"
+        )
+    for layer in norms:
+        options = layer.options if isinstance(layer, UAN) else None
+        if options and (options.assignment, options.moments, options.scale, options.shrink) != (
+            "sample",
+            "batch",
+            "none",
+            None,
+        ):
+            raise UserError(
+                "uan adapts networks with BatchNorm, or with UAN of sample assignment by batch moments, without scale "
+                f"and shrinkage; this one has {options}. adabn does without"
+            )
+
+
+def _to_batch_norms(model: Classifier) -> None:
+    """UAN layers of the backbone as BatchNorms with their γ and β, to begin anew from."""
+    for path, layer in list(model.backbone.named_modules()):
+        if isinstance(layer, UAN):
+            parent, _, name = path.rpartition(".")
+            setattr(model.backbone.get_submodule(parent), name, to_batch_norm(_of_one_cluster(layer)))
+
+
+@torch.no_grad()
+def _of_one_cluster(layer: UAN) -> UAN:
+    """A layer of one cluster with the γ and β of ``layer``; its statistics are to be fitted."""
+    tracks, has_bias = True, layer.bias is not None
+    one = type(layer)(
+        layer.num_features, layer.eps, layer.momentum, layer.affine, tracks, bias=has_bias, num_clusters=1
+    ).to(layer.mean)
+    one.load_state_dict({name: tensor for name, tensor in layer.state_dict().items() if name in AFFINE}, strict=False)
+    return one.train(layer.training)
