@@ -20,7 +20,7 @@ from uan_da.training.run import Run
 from uan_da.training.train import train
 
 SHORT = ["norm=uan", "method=source_only", "train.epochs=1", "train.steps_per_epoch=20"]
-METHODS = ["adabn", "tent", "shot", "lame"]
+METHODS = ["adabn", "uan", "tent", "shot", "lame"]
 QUICK = {"shot": ["method.epochs=1"]}
 
 
@@ -313,3 +313,25 @@ def test_predict_mistakes(
     assert done.returncode == 2
     assert message in done.stderr
     assert done.stdout == ""
+
+
+def test_a_domain_of_the_data_set_is_adapted_to(uan_da: Any, run: Path, tmp_path: Path) -> None:
+    done = uan_da("adapt", run, "domain:optdigits_m", "--method", "uan", "method.clusters=2", "--out", tmp_path / "new")
+    assert done.returncode == 0, done.stderr
+    written = report(tmp_path / "new")
+    assert written["n"] == written["labelled"] == len(Digits().load("optdigits_m", "train"))
+    assert sum(one["share"] for one in written["conditions"]) == pytest.approx(1)
+    right = sum(one["share"] * one["accuracy"][1] for one in written["conditions"])
+    assert right == pytest.approx(written["after"]["accuracy"])
+    assert written["conditions"][0]["examples"][0].startswith("optdigits_m/")
+    assert f"{len(written['conditions'])} conditions found" in done.stdout
+    norm = Run.open(tmp_path / "new").recipe.norm
+    assert (norm.name, norm.options["num_clusters"], norm.options["depth"]) == ("uan", 2, 2)
+    assert uan_da("evaluate", tmp_path / "new", "--domain", "optdigits_m").returncode == 0
+
+
+def test_an_unknown_domain_is_named(uan_da: Any, run: Path, tmp_path: Path) -> None:
+    done = uan_da("adapt", run, "domain:optdigit_m", "--method", "uan", "--out", tmp_path / "new")
+    assert done.returncode == 2
+    assert "optdigits_m" in done.stderr
+    assert not (tmp_path / "new").exists()

@@ -1,0 +1,92 @@
+import pytest
+import torch
+from torch import nn
+
+from uan_da.data.images import Images
+from uan_da.errors import UserError
+from uan_da.methods.source_free.adabn import AdaBN
+from uan_da.methods.source_free.uan import UANAdaptation
+from uan_da.methods.target import Target
+from uan_da.models.classifier import Classifier
+from uan_da.norms import UAN, convert_norm
+from uan_da.recipe.network import Input
+
+
+def network(norm: str = "bn", **options: object) -> Classifier:
+    torch.manual_seed(0)
+    layers = [nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Conv2d(4, 4, 3), nn.BatchNorm2d(4), nn.Flatten()]
+    model = Classifier(nn.Sequential(*layers), 64, 5)
+    convert_norm(model, norm, **options)
+    return model
+
+
+def target(count: int = 64) -> Target:
+    """Dark, pale images and bright, rich ones, in turn."""
+    pixels = torch.randint(200, (count, 3, 8, 8), generator=torch.Generator().manual_seed(1))
+    pixels[::2] = pixels[::2] // 8
+    images = Images(pixels.to(torch.uint8), torch.full((count,), -1))
+    return Target(images, Input(size=8), 1, [], 0, torch.device("cpu"))
+
+
+def test_the_norms_become_uan_and_the_two_conditions_are_found() -> None:
+    model, images = network(), target()
+    method = UANAdaptation(model, 5, clusters=2)
+    method.adapt(model, images)
+    assert [type(m).__name__ for m in model.backbone.modules() if isinstance(m, UAN)] == ["UAN2d", "UAN2d"]
+    assert method.norm == {"name": "uan", "num_clusters": 2, "sharpness": 30.0, "depth": 2}
+    assert method.groups is not None
+    first = method.groups[0]
+    assert method.groups.tolist() == [int(first) if i % 2 == 0 else 1 - int(first) for i in range(64)]
+
+
+def test_affine_and_weights_stay() -> None:
+    model = network()
+    with torch.no_grad():
+        model.backbone[1].weight.copy_(torch.tensor([0.5, 1.0, 2.0, 3.0]))  # type: ignore[index]
+    before = {name: value.clone() for name, value in model.named_parameters()}
+    UANAdaptation(model, 5, clusters=4).adapt(model, target())
+    after = dict(model.named_parameters())
+    assert all(torch.equal(after[name], value) for name, value in before.items())
+
+
+def test_one_cluster_is_adabn_on_one_batch() -> None:
+    one, other, images = network(), network(), target()
+    UANAdaptation(one, 5, clusters=1).adapt(one, images)
+    AdaBN(other, 5, batch=64).adapt(other, images)
+    torch.testing.assert_close(images.answers(one).logits, images.answers(other).logits, atol=2e-3, rtol=2e-3)
+
+
+def test_the_number_of_clusters_is_that_of_the_most_informative_answers() -> None:
+    model, images = network(), target()
+    method = UANAdaptation(model, 5)
+    method.adapt(model, images)
+    assert set(method.scores or {}) == {1, 2, 4, 8}  # 64 images: eight a cluster
+    p = images.answers(model).logits.double().softmax(1)
+    information = -(p.mean(0) * p.mean(0).log()).sum() + (p * p.log()).sum(1).mean()
+    assert max((method.scores or {}).values()) == pytest.approx(float(information), abs=1e-5)
+
+
+def test_a_network_with_uan_is_fitted_anew() -> None:
+    model = network("uan", num_clusters=3)
+    UANAdaptation(model, 5, clusters=2).adapt(model, target())
+    assert {m.num_clusters for m in model.modules() if isinstance(m, UAN)} == {2}
+
+
+@pytest.mark.parametrize(
+    ("norm", "options", "words"),
+    [
+        ("gn", {}, "has none"),
+        ("uan", {"shrink": 0.5}, "shrinkage"),
+        ("uan_paper", {}, "sample assignment"),
+    ],
+)
+def test_what_it_cannot_adapt_is_refused(norm: str, options: dict[str, object], words: str) -> None:
+    model = network(norm, **options)
+    with pytest.raises(UserError, match=words):
+        UANAdaptation(model, 5).adapt(model, target())
+
+
+def test_more_clusters_than_images_are_refused() -> None:
+    model = network()
+    with pytest.raises(UserError, match="but 4 images"):
+        UANAdaptation(model, 5, clusters=5).adapt(model, target(4))

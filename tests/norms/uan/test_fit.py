@@ -1,0 +1,97 @@
+"""Clusters and moments fitted to images, against plain formulas."""
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from uan_da.norms import UAN, convert_norm
+from uan_da.norms.uan.fit import fit_mixture
+
+
+def network(clusters: int, depth: int = 1, sharpness: float = 100.0) -> tuple[nn.Sequential, list[UAN]]:
+    torch.manual_seed(0)
+    model = nn.Sequential(
+        nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Conv2d(4, 5, 3), nn.BatchNorm2d(5), nn.Flatten()
+    ).eval()
+    convert_norm(model, "uan", num_clusters=clusters, depth=depth, sharpness=sharpness)
+    return model, [module for module in model if isinstance(module, UAN)]
+
+
+def conditions(count: int = 60) -> tuple[Tensor, Tensor]:
+    """Images under two conditions that differ in brightness and contrast, in turn."""
+    which = torch.arange(count) % 2
+    x = torch.randn(count, 3, 8, 8, generator=torch.Generator().manual_seed(1))
+    return torch.where(which[:, None, None, None] == 0, x, 3.0 + 0.3 * x), which
+
+
+@pytest.mark.parametrize("size", [7, 60])
+def test_two_conditions_get_a_cluster_each_with_exact_moments(size: int) -> None:
+    (model, layers), (x, which) = network(2), conditions()
+    tau = fit_mixture(model, layers, lambda: x.split(size), 0.0, 0)
+    cluster = tau.argmax(1)
+    assert torch.equal(cluster, which) or torch.equal(cluster, 1 - which)
+    with torch.no_grad():
+        found = x
+        for module in model[:-1]:
+            if not isinstance(module, UAN):
+                found = module(found)
+                continue
+            for k in (0, 1):
+                own = found[cluster == k].double()
+                torch.testing.assert_close(module.running_mean[k].double(), own.mean((0, 2, 3)), atol=1e-5, rtol=1e-4)  # type: ignore[index]
+                torch.testing.assert_close(
+                    module.running_var[k].double(),  # type: ignore[index]
+                    own.var((0, 2, 3), correction=0),
+                    atol=1e-5,
+                    rtol=1e-3,
+                )
+            found = module(found)
+
+
+def test_one_cluster_is_batch_normalisation_by_all_images() -> None:
+    (model, layers), (x, _) = network(1), conditions()
+    fit_mixture(model, layers, lambda: x.split(16), 8.0, 0)
+    plain, _ = network(1)
+    convolutions = {name: value for name, value in plain.state_dict().items() if name[0] in "03"}
+    batch = nn.Sequential(*[nn.BatchNorm2d(m.num_features) if isinstance(m, UAN) else m for m in plain]).train()
+    batch.load_state_dict(convolutions, strict=False)
+    torch.testing.assert_close(model(x), batch(x), atol=1e-4, rtol=1e-3)
+
+
+def test_the_pseudo_count_shrinks_toward_all_images() -> None:
+    (model, layers), (x, which) = network(2), conditions()
+    tau = fit_mixture(model, layers, lambda: [x], 10.0, 0)
+    seen = model[0](x).detach().double()
+    k = int(tau[0].argmax())
+    own, everything = seen[which == 0], seen
+    mean = (30 * own.mean((0, 2, 3)) + 10 * everything.mean((0, 2, 3))) / 40
+    second = (30 * own.square().mean((0, 2, 3)) + 10 * everything.square().mean((0, 2, 3))) / 40
+    torch.testing.assert_close(layers[0].running_mean[k].double(), mean, atol=1e-5, rtol=1e-4)  # type: ignore[index]
+    torch.testing.assert_close(layers[0].running_var[k].double(), second - mean.square(), atol=1e-5, rtol=1e-3)  # type: ignore[index]
+
+
+def test_the_order_of_the_images_says_nothing() -> None:
+    x, _ = conditions()
+    order = torch.randperm(len(x), generator=torch.Generator().manual_seed(2))
+    answers = []
+    for images in (x, x[order]):
+        model, layers = network(2)
+        fit_mixture(model, layers, lambda images=images: images.split(9), 2.0, 0)  # type: ignore[misc]
+        answers.append(model(x))
+    torch.testing.assert_close(answers[0], answers[1], atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("x", [torch.zeros(5, 3, 8, 8), torch.full((3, 3, 8, 8), 1e4)])
+def test_equal_images_and_more_clusters_than_images_give_numbers(x: Tensor) -> None:
+    model, layers = network(8, depth=2)
+    tau = fit_mixture(model, layers, lambda: [x], 0.0, 0)
+    assert torch.isfinite(tau).all()
+    assert torch.isfinite(model(x)).all()
+    assert torch.isfinite(model(torch.randn(4, 3, 8, 8))).all()
+
+
+def test_an_error_of_the_network_is_not_swallowed() -> None:
+    model, layers = network(2)
+    with pytest.raises(RuntimeError, match="channels"):
+        fit_mixture(model, layers, lambda: [torch.randn(4, 2, 8, 8)], 0.0, 0)
+    assert not layers[0]._forward_pre_hooks
