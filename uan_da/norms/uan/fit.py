@@ -13,7 +13,6 @@ from sklearn.preprocessing import StandardScaler
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from uan_da.norms.running import running_of
 from uan_da.norms.uan.clusters import MIN_VAR, PRIOR_FLOOR
 from uan_da.norms.uan.layer import UAN
 from uan_da.norms.uan.mixture import Mixture, sample_evidence, sample_statistics
@@ -143,7 +142,7 @@ def _set_clusters(layer: UAN, tau: Tensor, mean_nc: Tensor, var_nc: Tensor) -> N
 
 
 def _set_running(layer: UAN, tau: Tensor, mean_nc: Tensor, var_nc: Tensor, pseudo_count: float) -> None:
-    running = running_of(layer)
+    running = layer.running
     assert running is not None
     mean_kc, var_kc = _moments(tau, mean_nc, var_nc, pseudo_count)
     running.mean.copy_(mean_kc)
