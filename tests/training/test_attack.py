@@ -22,6 +22,7 @@ from PIL import Image
 from uan_da import files
 from uan_da.cli.app import main
 from uan_da.recipe import Recipe, load_recipe
+from uan_da.training.checkpoint import Manifest
 from uan_da.training.run import Run
 from uan_da.training.train import train
 
@@ -151,6 +152,23 @@ def test_a_damaged_file_gives_the_same_answer_or_one_message(victim: Path) -> No
     assert counts["same answer"]
     assert counts["the one before, told"]
     assert counts["refused, 2"]
+
+
+def test_a_network_whose_answers_are_nan_is_refused_by_name(victim: Path, tmp_path: Path) -> None:
+    shutil.copytree(victim, tmp_path / "run", symlinks=True)
+    run = Run(tmp_path / "run")
+    state = run.load("last", torch.device("cpu"))
+    for value in state["model"].values():
+        if value.is_floating_point():
+            value.fill_(float("nan"))
+    saved = run.checkpoints.write_state(7, state)
+    run.checkpoints.publish(Manifest(run.identity, 7, files={"last": saved}))
+    image = str(victim.parent / "image.png")
+    for words, named in ((["evaluate"], "domain 'optdigits'"), (["predict", image], "image.png")):
+        code, out, err = command(words[0], str(run.folder), *words[1:])
+        assert (code, out) == (1, "")
+        assert named in err
+        assert "are no numbers" in err
 
 
 @pytest.mark.slow

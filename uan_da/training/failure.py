@@ -13,7 +13,7 @@ NO_PERMISSION = (errno.EACCES, errno.EPERM, errno.EROFS)
 
 @contextmanager
 def told(run: Run) -> Iterator[None]:
-    """Turns an error of the disk, of memory or of a loader's workers into one message that names the way out.
+    """Turns an error of the disk or of memory into one message that names the way out.
 
     Raises:
         Failure: the machine failed; the last good checkpoint is intact, and is named.
@@ -31,11 +31,6 @@ def told(run: Run) -> Iterator[None]:
             what = " ".join(str(error).split()[:30])
             raise Failure(
                 f"out of memory: {what}. Take smaller batches (train.batch) or images (input.size); {kept(run)}"
-            ) from error
-        if "DataLoader worker" in str(error):
-            raise Failure(
-                f"a process that decodes images died ({str(error).splitlines()[0]}); memory, or /dev/shm, may be too "
-                f"small; {kept(run)}"
             ) from error
         raise
 
