@@ -124,14 +124,27 @@ class UAN(MixtureLayer):
             if updates and self.updates_mixture:
                 self._take_step(wide)
             shift_c = self._shift(wide.dtype)
-            batch, mixture = self._batch(wide, shift_c), self._mixture(shift_c)
-
-            tau = batch.assign(mixture) if self.place is None else self.place.assign(batch, mixture)
-            moments = self._moments(batch, tau, mixture) if updates or self._normalizes_by_batch() else None
-            y = batch.normalize(tau, self._normalizing(moments, mixture, shift_c), self._affine(mixture))
+            mixture = self._mixture(shift_c)
+            affine = self._affine(mixture)
+            moments: Moments | None
+            if self._is_fused(x):
+                y, moments = ops.normalize(x, shift_c, mixture, affine, self.eps, self.options)
+            else:
+                batch = self._batch(wide, shift_c)
+                tau = batch.assign(mixture) if self.place is None else self.place.assign(batch, mixture)
+                moments = self._moments(batch, tau, mixture) if updates or self._normalizes_by_batch() else None
+                y = batch.normalize(tau, self._normalizing(moments, mixture, shift_c), affine).to(x.dtype)
             if updates and moments is not None:
                 self._update(moments, mixture, shift_c)
-            return y.to(x.dtype)
+            return y
+
+    def _is_fused(self, x: Tensor) -> bool:
+        """Whether one operator serves: a training step by the moments of this process's batch."""
+        plain = self.options.backend == "reference" or self.options.shrink is not None or self.place is not None
+        if plain or not self._normalizes_by_batch():
+            return False
+        pools = self.options.sync and self.training and is_distributed()
+        return not pools and ops.serves(x)
 
     def _batch(self, x: Tensor, shift_c: Tensor) -> Batch:
         return BATCHES[self.assignment](x - along(x, shift_c), shift_c, self.eps, self.options)

@@ -1,0 +1,22 @@
+"""How activations lie in memory, as the kernels read them."""
+
+import torch
+from torch import Tensor
+
+
+def dense_format(x: Tensor) -> torch.memory_format:
+    """The layout of ``x`` ``(N, C, …)`` among the two that kernels read; other strides are copied into the first."""
+    channels_last_format = {4: torch.channels_last, 5: torch.channels_last_3d}.get(x.dim())
+    if x.is_contiguous() or channels_last_format is None or not x.is_contiguous(memory_format=channels_last_format):
+        return torch.contiguous_format
+    return channels_last_format
+
+
+def channels_last(x: Tensor) -> bool:
+    """Whether channels come last in the memory of a dense ``x``."""
+    return not x.is_contiguous()
+
+
+def flat(x: Tensor) -> Tensor:
+    """A contiguous view of a dense ``x``: ``(N, S, C)`` where channels come last, else ``(N, C, S)``."""
+    return x.movedim(1, -1).flatten(1, -2) if channels_last(x) else x.flatten(2)
