@@ -43,6 +43,9 @@ def norms_of(channels: int, clusters: Sequence[int], backend: Backend) -> dict[s
         layers[f"uan sample K={k}"] = UAN2d(channels, num_clusters=k, backend=backend)
         element = UAN2d(channels, num_clusters=k, assignment="element", scale="prior", backend=backend)
         layers[f"uan element K={k}"] = element
+    if backend != "reference":  # what the kernels buy
+        reference = norms_of(channels, clusters, "reference")
+        layers |= {f"{name}, reference": layer for name, layer in reference.items() if name != "bn"}
     return layers
 
 

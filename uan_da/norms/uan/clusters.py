@@ -106,6 +106,13 @@ def advanced(x_ncs: Tensor, clusters: Clusters, step: Step, initialized: Tensor,
     return Clusters(*chosen), initialized.maximum(good.to(initialized.dtype))
 
 
+def is_frozen(parameter: Tensor) -> bool:
+    """Whether nothing may move ``parameter``; what stands for it inside a functional transform does not tell."""
+    if parameter.requires_grad:
+        return False
+    return torch.compiler.is_compiling() or not torch._C._functorch.is_functorch_wrapped_tensor(parameter)
+
+
 def _is_transformed(x: Tensor) -> bool:
     """Whether Python cannot read ``x``: it stands for a batch of values, or for none."""
     return type(x) is not Tensor or bool(torch._C._functorch.is_functorch_wrapped_tensor(x))

@@ -24,6 +24,7 @@ from uan_da.norms.uan.clusters import (
     advanced,
     around,
     em_step,
+    is_frozen,
     mixture_of,
 )
 from uan_da.norms.uan.depth import Place
@@ -197,7 +198,7 @@ class UAN(MixtureLayer):
         step = Step(self.step_mean, self.step_var, self.step_prior)
         clusters, initialized = advance(x.detach(), self._clusters(), step, self.initialized, self.eps)
         for parameter, value in zip(self._clusters(), clusters, strict=True):
-            if parameter.requires_grad:
+            if not is_frozen(parameter):
                 parameter.copy_(value)
         self.initialized.copy_(initialized)
 

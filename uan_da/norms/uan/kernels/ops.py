@@ -167,16 +167,16 @@ def _keep(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None
     ctx.eps, *rest = inputs[6:]
     ctx.options = Options(assignment="sample", sharpness=rest[0]) if rest else Options(assignment="element")
     ctx.set_materialize_grads(False)
-    ctx.save_for_backward(*inputs[:6], *output[1:])
+    ctx.save_for_backward(*inputs[:5], *output[1:])  # no gradient needs β's value
 
 
 def _sample_backward(ctx: Any, g: Tensor | None, *_: Any) -> tuple[Tensor | None, ...]:
     if g is None:
         return (None,) * 8
-    x, shift, clusters, log_prior, gain, bias, stats, tau, moments, mass = ctx.saved_tensors
+    x, shift, clusters, log_prior, gain, stats, tau, moments, mass = ctx.saved_tensors
     with without_autocast(x):
         if torch.is_grad_enabled():
-            return *_recorded(ctx, g, (x, shift, clusters, log_prior, gain, bias)), None, None
+            return *_recorded(ctx, g, (x, shift, clusters, log_prior, gain)), None, None
         kept = [shift, stats, tau, clusters, moments, mass, gain]
         d_x, *rest = torch.ops.uan_da.sample_gradient(g, x, kept, ctx.eps, ctx.options.sharpness)
     return d_x, None, *rest, None, None
@@ -185,11 +185,11 @@ def _sample_backward(ctx: Any, g: Tensor | None, *_: Any) -> tuple[Tensor | None
 def _element_backward(ctx: Any, g: Tensor | None, *_: Any) -> tuple[Tensor | None, ...]:
     if g is None:
         return (None,) * 7
-    x, shift, clusters, log_prior, gain, bias, sums, _moments = ctx.saved_tensors
+    x, shift, clusters, log_prior, gain, sums, _moments = ctx.saved_tensors
     with without_autocast(x):
         if torch.is_grad_enabled():
-            return *_recorded(ctx, g, (x, shift, clusters, log_prior, gain, bias)), None
-        kept = [shift, sums, clusters, log_prior, gain, bias]
+            return *_recorded(ctx, g, (x, shift, clusters, log_prior, gain)), None
+        kept = [shift, sums, clusters, log_prior, gain, torch.zeros_like(shift)]
         d_x, *rest = torch.ops.uan_da.element_gradient(g, x, kept, ctx.eps)
     return d_x, None, *rest, None
 
@@ -197,7 +197,8 @@ def _element_backward(ctx: Any, g: Tensor | None, *_: Any) -> tuple[Tensor | Non
 def _recorded(ctx: Any, g: Tensor, inputs: tuple[Tensor, ...]) -> tuple[Tensor | None, ...]:
     """The gradients by the plain formulas, of inputs that count as independent; autograd records how they came
     about."""
-    x, shift, clusters, log_prior, gain, bias = inputs = tuple(tensor.view_as(tensor) for tensor in inputs)
+    bias = torch.zeros_like(inputs[1], requires_grad=ctx.needs_input_grad[5])
+    x, shift, clusters, log_prior, gain, bias = inputs = (*(tensor.view_as(tensor) for tensor in inputs), bias)
     wide, mixture = widened(x), Mixture(clusters[0], clusters[1], log_prior)
     batch = BATCHES[ctx.options.assignment](wide - along(wide, shift), shift, ctx.eps, ctx.options)
     tau = batch.assign(mixture)
