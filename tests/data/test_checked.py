@@ -184,3 +184,8 @@ def test_a_task_is_refused_before_its_first_step(tmp_path: Path, monkeypatch: py
     assert data_digest("checked_own:Good", "scan")
     with pytest.raises(UserError, match="dataset 'checked_own:Own', domain 'photo', test: image 5: label 7"):
         build_task(load_recipe("digits", ["dataset=checked_own:Own", *changes]), torch.device("cpu"))
+
+
+def test_a_loop_over_checked_examples_ends_with_them() -> None:
+    images = [(Image.new("RGB", (2, 2)), label) for label in (0, 1, 0)]
+    assert [label for _, label in checked(images, ("a", "b"), "here")] == [0, 1, 0]

@@ -64,6 +64,8 @@ class CheckedExamples:
         return self.count
 
     def __getitem__(self, index: int) -> tuple[Image.Image, int]:
+        if index >= self.count:
+            raise IndexError(index)  # ends a loop over the examples
         image, label = self._pair(index)
         try:
             return as_image(image), label_of(label, self.classes)
