@@ -94,7 +94,7 @@ def test_a_command_is_understood(where: str, words: list[str]) -> None:
         assert command is not None, f"{where}: there is no command {name!r}"
         rest = [] if isinstance(command, TyperGroup) else list(words)
         parsed = command.make_context(name, rest, parent=parsed, resilient_parsing=isinstance(command, TyperGroup))
-    if command.name == "train":
+    if parsed.command_path == "uan-da train":
         recipe, *overrides = [*(parsed.args or positional(parsed))]
         resolve(recipe, overrides)
 
