@@ -1,7 +1,7 @@
 """The figures of a report; each takes plain numbers and returns SVG."""
 
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -142,16 +142,22 @@ def tsne_by_domain(points: Mapping[str, NDArray[np.float64]]) -> str:
     return made.svg
 
 
+def class_marks(labels: Iterable[str]) -> dict[str, str]:
+    """What stands for each class in :func:`tsne_by_class`: its name, if all are short; else a number, from 0."""
+    classes = sorted(set(labels))
+    short = len(classes) <= 2 * NAMED and all(len(label) <= 2 for label in classes)
+    return {label: label if short else str(i) for i, label in enumerate(classes)}
+
+
 def tsne_by_class(points: Mapping[str, NDArray[np.float64]], labels: Mapping[str, Sequence[str]], target: str) -> str:
     """The same by class: each image is its class, written small; the target's in the target's colour."""
-    classes = sorted({label for of_domain in labels.values() for label in of_domain})
+    marks = class_marks(label for of_domain in labels.values() for label in of_domain)
     with drawing("tsne-class", "t-SNE of test features by class", width=4.4, height=4.2) as made:
         (ax,) = made.axes()
         _bare(ax)
         for i, (name, xy) in enumerate(points.items()):
             for place, label in zip(xy, labels[name], strict=True):
-                text = label if len(classes) <= 2 * NAMED and len(label) <= 2 else str(classes.index(label))
-                ax.annotate(text, tuple(place), color=COLORS[i % 6], fontsize=6.5, ha="center", va="center")
+                ax.annotate(marks[label], tuple(place), color=COLORS[i % 6], fontsize=6.5, ha="center", va="center")
         everything = np.concatenate(list(points.values()))
         ax.set(xlim=_span(everything[:, 0]), ylim=_span(everything[:, 1]))
         for i, name in enumerate(points):

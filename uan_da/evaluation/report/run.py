@@ -128,7 +128,10 @@ def _embedding(files: RunFiles) -> list[dict[str, str]]:
         table = files.predictions[files.predictions["domain"] == name].set_index("index")
         labels[name] = table.loc[rows, "label"].fillna("?").astype(str).tolist()
     by_domain = "Where source and target lie on top of each other, features are shared."
-    by_class = "Each image as its class: clusters of one digit or number from both domains are aligned."
+    marks = figures.class_marks(label for own in labels.values() for label in own)
+    key = ", ".join(f"{mark} {label}" for label, mark in marks.items() if mark != label)
+    by_class = "Each image is written as its class; a class of both domains that lies in one place is aligned."
+    by_class += f" Classes: {key}." if key else ""
     return [
         {"svg": figures.tsne_by_domain(xy), "caption": f"t-SNE of test features by domain. {by_domain}"},
         {"svg": figures.tsne_by_class(xy, labels, files.target), "caption": f"The same by class. {by_class}"},
