@@ -2,6 +2,7 @@ import re
 from pathlib import Path
 
 import pytest
+import torch
 
 from uan_da.errors import UserError
 from uan_da.recipe import Recipe, check_every_method, load_recipe
@@ -252,3 +253,13 @@ def test_an_augmentation_of_another_signature_is_refused(tmp_path: Path, monkeyp
             load_recipe("digits", [f"augment.weak=[{{name: 'their_views:{name}'}}]"])
     recipe = load_recipe("digits", ["augment.weak=[{name: 'their_views:Right', by: 2}]"])
     assert recipe.augment.weak[0].options == {"by": 2}
+
+
+def test_the_augmentation_of_the_docs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = (Path(__file__).parents[2] / "docs" / "data.md").read_text(encoding="utf-8")
+    code = text.partition("# my_views.py")[2].partition("```")[0]
+    (tmp_path / "my_views.py").write_text(f"#{code}", encoding="utf-8")
+    monkeypatch.syspath_prepend(tmp_path)
+    recipe = load_recipe("digits", ['augment.weak=[{name: "my_views:Brighter", by: 0.2}]'])
+    brighter = recipe.augment.weak[0]()
+    assert torch.allclose(brighter(torch.tensor([0.5, 0.9]), torch.Generator()), torch.tensor([0.7, 1.0]))
