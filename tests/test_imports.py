@@ -19,9 +19,21 @@ MAY_IMPORT = {
     "methods": {"models", "data", "norms", "recipe"},
     "evaluation": {"models", "data", "norms", "recipe"},
     "training": {"methods", "evaluation", "models", "data", "norms", "recipe"},
+    "streams": {"training", "methods", "evaluation", "models", "data", "norms", "recipe"},
     "benchmarks": {"training", "methods", "evaluation", "models", "data", "norms", "recipe"},
     "sweeps": {"training", "methods", "evaluation", "models", "data", "norms", "recipe"},
-    "cli": {"benchmarks", "sweeps", "training", "methods", "evaluation", "models", "data", "norms", "recipe"},
+    "cli": {
+        "benchmarks",
+        "sweeps",
+        "streams",
+        "training",
+        "methods",
+        "evaluation",
+        "models",
+        "data",
+        "norms",
+        "recipe",
+    },
 }
 
 

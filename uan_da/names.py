@@ -163,6 +163,37 @@ METHODS = Names(
     base="uan_da.methods.method:BaseMethod",
 )
 
+STREAM_METHODS = Names(
+    "stream method",
+    {
+        "source": "uan_da.streams.methods.source:Source",
+        "bn_1": "uan_da.streams.methods.bn_1:BN1",
+        "bn_alpha": "uan_da.streams.methods.bn_alpha:BNAlpha",
+        "bn_ema": "uan_da.streams.methods.bn_ema:BNEMA",
+        "dua": "uan_da.streams.methods.dua:DUA",
+        "uan": "uan_da.streams.methods.uan:UANOnline",
+        "unmix_tns": "uan_da.streams.methods.unmix_tns:UnMixTNS",
+        "iabn": "uan_da.streams.methods.iabn:IABN",
+        "lame": "uan_da.streams.methods.lame:LAME",
+        "t3a": "uan_da.streams.methods.t3a:T3A",
+        "tent": "uan_da.streams.methods.tent:Tent",
+        "eta": "uan_da.streams.methods.eta:ETA",
+        "eata": "uan_da.streams.methods.eata:EATA",
+        "sar": "uan_da.streams.methods.sar:SAR",
+        "rdumb": "uan_da.streams.methods.rdumb:RDumb",
+        "tbr": "uan_da.streams.methods.tbr:TBR",
+        "delta": "uan_da.streams.methods.delta:DELTA",
+        "ttn": "uan_da.streams.methods.ttn:TTN",
+        "note": "uan_da.streams.methods.note:NOTE",
+        "rotta": "uan_da.streams.methods.rotta:RoTTA",
+        "cotta": "uan_da.streams.methods.cotta:CoTTA",
+        "roid": "uan_da.streams.methods.roid:ROID",
+        "deyo": "uan_da.streams.methods.deyo:DeYO",
+        "memo": "uan_da.streams.methods.memo:MEMO",
+        "uan_eta": "uan_da.streams.methods.uan_eta:UANETA",
+    },
+)
+
 BACKBONES = Names(
     "backbone",
     {

@@ -17,6 +17,7 @@ from uan_da.cli import (
     predict,
     recipe,
     report,
+    stream,
     train,
     tune,
     validators,
@@ -41,6 +42,7 @@ app.command("tune")(tune.tune)
 app.command("evaluate")(evaluate.evaluate)
 app.command("predict")(predict.predict)
 app.command("adapt")(adapt.adapt)
+app.command("stream")(stream.stream)
 app.command("validators")(validators.validators)
 app.command("report")(report.report)
 app.command("list")(listing.list_names)

@@ -14,6 +14,7 @@ class Kind(StrEnum):
     recipes = "recipes"
     datasets = "datasets"
     methods = "methods"
+    stream_methods = "stream_methods"
     norms = "norms"
     backbones = "backbones"
     validators = "validators"
@@ -27,7 +28,7 @@ def list_names(
     kind: Annotated[Kind | None, typer.Argument(help="One kind; all of them without.")] = None,
     name: Annotated[str | None, typer.Argument(help="One of that kind: what it is, and its options.")] = None,
 ) -> None:
-    """What a recipe or a card can name; of one name, its options."""
+    """What a recipe, a card or a command can name; of one name, its options."""
     if kind and name:
         for line in _described(kind, name):
             typer.echo(line)

@@ -4,7 +4,8 @@
 - :class:`TransferMethod`: a ``Method`` whose terms come from one shared forward of both domains, so that several can be
   added to each other.
 - :class:`SourceFreeMethod`: it adapts a trained model to unlabelled target images.
-- :class:`StreamMethod`: it answers batches one after the other, and may learn from each.
+
+:class:`uan_da.streams.method.StreamMethod` is for streams.
 """
 
 from abc import ABC, abstractmethod
@@ -164,23 +165,6 @@ class SourceFreeMethod(BaseMethod):
 
         Raises:
             UserError: the model or the images lack what the method adapts or reads.
-        """
-
-
-class StreamMethod(BaseMethod):
-    """A method that answers a stream of unlabelled batches with a trained model, and may learn from each.
-
-    The stream itself (its order, its clock, its evaluation) is no part of a method.
-    """
-
-    needs: ClassVar[str] = "a trained run and a stream of target images"
-    used_by: ClassVar[str] = "it adapts a trained run while it answers, uan-da stream RUN --method"
-
-    @abstractmethod
-    def answer(self, model: Classifier, images: Tensor) -> Tensor:
-        """The logits ``(N, classes)`` of the batch ``images`` ``(N, C, H, W)``.
-
-        It may change ``model`` and its own state: before it answers, by what it has seen of the batch, or after.
         """
 
 

@@ -1,0 +1,115 @@
+"""The cells of a grid of streams: each one method on one stream, kept in a file of its own."""
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+from pydantic import ValidationError
+
+from uan_da.data.adapter import Split
+from uan_da.errors import UserError
+from uan_da.files import write_json
+from uan_da.names import STREAM_METHODS
+from uan_da.recipe import Block
+from uan_da.recipe.block import options_of
+from uan_da.recipe.load import describe_problems
+from uan_da.recipe.overrides import apply_overrides
+from uan_da.recipe.source import Source
+from uan_da.recipe.strict import Strict
+from uan_da.streams.method import StreamMethod
+from uan_da.streams.setting import Setting
+from uan_da.trust import FILES
+
+
+@dataclass(frozen=True)
+class StreamBlock(Block[StreamMethod]):
+    """A stream method: called with the model, the number of classes and the surroundings, it is built."""
+
+    names: ClassVar = STREAM_METHODS
+
+
+class _Options(Strict):
+    method: StreamBlock
+
+
+@dataclass(frozen=True)
+class Stream:
+    """All that decides a stream beside the batch: two methods with equal streams answer the same images in turn."""
+
+    dataset: str
+    domains: tuple[str, ...]
+    split: Split
+    setting: Setting
+    seed: int
+    length: int | None
+    gamma: float | None
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One method on one stream in batches of ``batch``, from the weights that ``network`` is a digest of."""
+
+    network: str
+    stream: Stream
+    batch: int
+    method: Block[Any]
+
+    def file(self, folder: Path) -> Path:
+        """Where its result is kept."""
+        what = [self.network, asdict(self.stream), self.batch, self.method.to_dict()]
+        digest = hashlib.blake2b(json.dumps(what, sort_keys=True).encode(), digest_size=8).hexdigest()
+        return folder / "cells" / f"{digest}.json"
+
+    @property
+    def heads(self) -> dict[str, Any]:
+        """What its rows in a table begin with."""
+        stream = self.stream
+        return {"method": label(self.method), "setting": stream.setting, "batch": self.batch, "seed": stream.seed}
+
+
+def stream_methods(names: Sequence[str], options: Iterable[str] = ()) -> list[StreamBlock]:
+    """The methods called ``names``, with ``options`` such as ``uan.num_clusters=8``; the source is always first.
+
+    Raises:
+        UserError: all that is wrong with them.
+    """
+    of_each: dict[str, list[str]] = {name: [] for name in dict.fromkeys(["source", *names])}
+    for option in options:
+        name, _, rest = option.partition(".")
+        if name not in of_each:
+            raise UserError(f"{option}: expected METHOD.OPTION=VALUE of one of the methods: {', '.join(of_each)}")
+        of_each[name].append(f"method.{rest}")
+    return [_method(name, given) for name, given in of_each.items()]
+
+
+def label(method: Block[Any]) -> str:
+    """Its name, and the options that are not at their defaults."""
+    defaults = options_of(method.target)
+    told = [f"{key}={value}" for key, value in method.options.items() if value != defaults[key].default]
+    return " ".join([method.name, *told])
+
+
+def _method(name: str, options: Sequence[str]) -> StreamBlock:
+    source = Source("command line", {"method": {"name": name}})
+    apply_overrides(source, options)
+    try:
+        return _Options.model_validate(source.data, context=FILES).method
+    except ValidationError as error:
+        raise UserError(describe_problems(source, error)) from None
+
+
+def read(path: Path) -> Mapping[str, Any] | None:
+    """A cell's result, None where it is not done."""
+    if not path.is_file():
+        return None
+    result: Mapping[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return result
+
+
+def write(path: Path, result: Mapping[str, Any]) -> None:
+    """Keep a cell's result, in one piece."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_json(path, result)

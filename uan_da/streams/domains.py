@@ -1,0 +1,69 @@
+"""The domains of a stream, from a data set."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+
+from uan_da.data.adapter import Adapter, Split, labels_of
+from uan_da.data.adapters.corrupted import ConditionedArrays
+from uan_da.data.card_dataset import CardDataset
+from uan_da.data.storage import store
+from uan_da.errors import UserError
+from uan_da.names import unknown
+from uan_da.recipe.block import Block
+from uan_da.recipe.network import Input
+from uan_da.streams.evaluator import StreamDomain
+from uan_da.streams.setting import GRADUAL, Setting
+
+
+def load_domains(
+    dataset: Adapter, names: Sequence[str], setting: Setting, split: Split, layout: Input, device: torch.device
+) -> list[StreamDomain]:
+    """The domains called ``names``, in this order; under ``gradual`` each at every severity in turn.
+
+    Raises:
+        UserError: an unknown domain, missing data, or ``gradual`` of a data set without severities.
+    """
+    for name in names:
+        if name not in dataset.domains:
+            raise UserError(unknown("domain", name, dataset.domains))
+    if setting != "gradual":
+        return [_load(dataset, name, split, layout, device) for name in names]
+    at = {severity: at_severity(dataset, severity) for severity in set(GRADUAL)}
+    return [_load(at[severity], name, split, layout, device) for name in names for severity in GRADUAL]
+
+
+def _load(dataset: Adapter, name: str, split: Split, layout: Input, device: torch.device) -> StreamDomain:
+    examples = dataset.load(name, split)
+    (images,) = store([examples], layout, device)
+    labels = labels_of(examples).numpy()
+    if isinstance(examples, ConditionedArrays) and len(examples.names) > 1:
+        return StreamDomain(images.unlabelled(), labels, examples.conditions, examples.names)
+    return StreamDomain(images.unlabelled(), labels, np.zeros(len(labels), dtype=np.int64), (name,))
+
+
+def at_severity(dataset: Adapter, severity: int) -> Adapter:
+    """The same data set with the option ``severity`` of its adapters set.
+
+    Raises:
+        UserError: no adapter of the data set has severities.
+    """
+    if isinstance(dataset, CardDataset):
+        card = dataset.card
+        own = {
+            name: domain.model_copy(update={"adapter": _set(domain.adapter, severity)})
+            for name, domain in card.domains.items()
+        }
+        changed = card.model_copy(update={"adapter": _set(card.adapter, severity), "domains": own})
+        if changed != card or "severity" in (card.adapter.options if card.adapter else {}):
+            return CardDataset(dataset.name, changed, dataset.folder)
+    raise UserError("the setting gradual needs a data set whose adapter has severities: corrupted or cifar_c")
+
+
+def _set(block: Block[Any] | None, severity: int) -> Block[Any] | None:
+    if block is None or "severity" not in block.options:
+        return block
+    return replace(block, options={**block.options, "severity": severity})

@@ -1,0 +1,93 @@
+"""The one who asks: a method sees each batch once, answers, and only the evaluator knows the labels."""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from uan_da.data.images import ImageSet
+from uan_da.errors import UserError
+from uan_da.streams.method import StreamMethod
+from uan_da.streams.setting import Indices, Segment
+
+
+@dataclass(frozen=True)
+class StreamDomain:
+    """A domain of a stream. ``labels`` and ``conditions`` ``(N,)``, indices into ``names``, are the evaluator's alone;
+    ``images`` have no labels."""
+
+    images: ImageSet
+    labels: Indices
+    conditions: Indices
+    names: Sequence[str]
+    """What is told apart in the table: the domain's name, or those of the conditions that are mixed in it."""
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What a method answered, in the order of the stream."""
+
+    probabilities: NDArray[np.float32]
+    """``(T, classes)``."""
+    domain: Indices
+    index: Indices
+    seconds: float
+    """Spent on answers, of all images; without reading them."""
+    stored_bytes: int
+    """The most that the method kept."""
+    memory_bytes: int
+    """The most that was allocated on the device; 0 on a CPU, where nobody counts."""
+
+
+def answer_stream(
+    make: Callable[[], StreamMethod], domains: Sequence[StreamDomain], stream: Sequence[Segment], batch: int
+) -> Answers:
+    """Ask a method, made anew by ``make`` at the start and at each reset, for all answers of a stream.
+
+    Raises:
+        UserError: an answer is no number.
+    """
+    method, parts, seconds, stored = make(), [], 0.0, 0
+    device = method.surroundings.device
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+    for segment in stream:
+        if segment.reset:
+            method = make()
+        for start in range(0, len(segment), batch):
+            pixels = fetch(domains, segment, slice(start, start + batch)).to(device)
+            began = time.perf_counter()
+            with torch.no_grad():
+                probabilities = method.answer(pixels).float().softmax(1).cpu()
+            seconds += time.perf_counter() - began
+            parts.append(probabilities.numpy())
+        stored = max(stored, method.stored_bytes())
+    everything = np.concatenate(parts)
+    if not np.isfinite(everything).all():
+        raise UserError(f"{type(method).__name__} ended in answers that are no numbers; smaller steps may help")
+    return Answers(
+        everything,
+        np.concatenate([segment.domain for segment in stream]),
+        np.concatenate([segment.index for segment in stream]),
+        seconds,
+        stored,
+        torch.cuda.max_memory_allocated(device) if device.type == "cuda" else 0,
+    )
+
+
+def fetch(domains: Sequence[StreamDomain], segment: Segment, part: slice) -> Tensor:
+    """The pixels ``(B, C, H, W)`` of a part of a segment, bytes."""
+    domain, index = segment.domain[part], torch.from_numpy(segment.index[part])
+    pixels: Tensor | None = None
+    for number in np.unique(domain):
+        places = torch.from_numpy(np.flatnonzero(domain == number))
+        (some,) = domains[number].images.stream([index[places]])
+        if pixels is None:
+            pixels = some.pixels.new_empty(len(index), *some.pixels.shape[1:])
+        pixels[places.to(pixels.device)] = some.pixels
+    assert pixels is not None
+    return pixels

@@ -1,0 +1,45 @@
+"""BN-EMA: BatchNorm's own running statistics go on."""
+
+from typing import Annotated, ClassVar
+
+from pydantic import Field
+from torch import Tensor
+
+from uan_da.models.classifier import Classifier
+from uan_da.streams.method import StreamMethod, Surroundings
+from uan_da.streams.norm import batch_norms
+
+
+class BNEMA(StreamMethod):
+    """Running statistics by BatchNorm's rule: a forward in training mode, whose output is thrown away, then the answer
+    in evaluation mode, as in mariodoebler/test-time-adaptation."""
+
+    updates: ClassVar[str] = "the running statistics"
+    forwards: ClassVar[float] = 2.0
+
+    def __init__(
+        self,
+        model: Classifier,
+        num_classes: int,
+        surroundings: Surroundings,
+        *,
+        momentum: Annotated[float, Field(gt=0, le=1)] = 0.1,
+    ) -> None:
+        super().__init__(model, num_classes, surroundings)
+        self.norms = batch_norms(model, "bn_ema")
+        for norm in self.norms:
+            norm.momentum = momentum
+
+    def answer(self, pixels: Tensor) -> Tensor:
+        """The batch moves the statistics, and is answered by them."""
+        images = self.surroundings.seen(pixels)
+        if images.numel() > images.shape[1]:
+            self._follow(images)
+        return self.forward_model(images).logits
+
+    def _follow(self, images: Tensor) -> None:
+        for norm in self.norms:
+            norm.train()
+        self.forward_model(images)
+        for norm in self.norms:
+            norm.eval()

@@ -1,0 +1,62 @@
+"""T3A: prototypes of the classes follow the stream."""
+
+from typing import Annotated, ClassVar
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from uan_da.errors import UserError
+from uan_da.methods.entropy import entropy
+from uan_da.models.classifier import Classifier
+from uan_da.streams.method import StreamMethod, Surroundings
+
+
+class T3A(StreamMethod):
+    r"""Test-time classifier adjustment (Iwasawa & Matsuo, NeurIPS 2021).
+
+    A support set a class starts as the class's row of the linear head. An image joins the set of its pseudo-label, the
+    answer of the head; of each set the ``filter`` features of least entropy stay. The answer is z·c_k, c_k the mean of
+    set k's features of length one, made one long again.
+    """
+
+    updates: ClassVar[str] = "prototypes of the classes"
+    supports: Tensor
+    labels: Tensor
+    entropies: Tensor
+
+    def __init__(
+        self,
+        model: Classifier,
+        num_classes: int,
+        surroundings: Surroundings,
+        *,
+        filter: Annotated[int, Field(ge=1)] = 20,
+    ) -> None:
+        super().__init__(model, num_classes, surroundings)
+        if not isinstance(model.head, nn.Linear):
+            raise UserError("t3a replaces a linear head by prototypes, and this network's head is not one layer")
+        self.filter = filter
+        weight = model.head.weight.detach()
+        logits = model.head(weight)
+        self.register_buffer("supports", weight.clone())
+        self.register_buffer("labels", logits.argmax(1))
+        self.register_buffer("entropies", entropy(logits))
+
+    def answer(self, pixels: Tensor) -> Tensor:
+        """The batch joins the support sets, and is answered by them."""
+        features, logits = self.forward_model(self.surroundings.seen(pixels))
+        self.supports = torch.cat([self.supports, features])
+        self.labels = torch.cat([self.labels, logits.argmax(1)])
+        self.entropies = torch.cat([self.entropies, entropy(logits)])
+        self._filter()
+        members = F.one_hot(self.labels, self.num_classes).to(features)
+        prototypes = F.normalize(members.T @ F.normalize(self.supports, dim=1), dim=1)
+        return features @ prototypes.T
+
+    def _filter(self) -> None:
+        """Keep the surest of each class."""
+        order = self.entropies.argsort(stable=True)
+        kept = torch.cat([order[self.labels[order] == label][: self.filter] for label in range(self.num_classes)])
+        self.supports, self.labels, self.entropies = self.supports[kept], self.labels[kept], self.entropies[kept]

@@ -1,0 +1,41 @@
+"""UAN online and ETA: clusters follow the stream, and γ and β learn from what is sure and new."""
+
+from typing import Annotated, ClassVar
+
+from pydantic import Field
+from torch import Tensor
+
+from uan_da.models.classifier import Classifier
+from uan_da.streams.method import Surroundings
+from uan_da.streams.methods.eta import ETA
+from uan_da.streams.methods.uan import Assignment, put_clusters
+
+
+class UANETA(ETA):
+    """ETA on a network whose norms are those of :class:`~uan_da.streams.methods.uan.UANOnline`, at its defaults."""
+
+    updates: ClassVar[str] = "clusters and their statistics, γ and β of the norms"
+
+    def __init__(
+        self,
+        model: Classifier,
+        num_classes: int,
+        surroundings: Surroundings,
+        *,
+        lr: Annotated[float, Field(gt=0)] = 1e-3,
+        margin: Annotated[float, Field(gt=0)] = 0.4,
+        redundancy: Annotated[float, Field(gt=0)] = 0.4,
+        num_clusters: Annotated[int, Field(ge=1)] = 16,
+    ) -> None:
+        source_bytes = sum(tensor.nbytes for tensor in (*model.parameters(), *model.buffers()))
+        assignment = Assignment(num_clusters)
+        put_clusters(model, assignment)
+        super().__init__(model, num_classes, surroundings, lr=lr, margin=margin, redundancy=redundancy)
+        self.assignment, self._source_bytes = assignment, source_bytes
+
+    def answer(self, pixels: Tensor) -> Tensor:
+        """The clusters follow the batch; it is answered, and learned from."""
+        self.assignment.begin()
+        logits = super().answer(pixels)
+        self.assignment.end()
+        return logits

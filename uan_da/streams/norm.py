@@ -1,0 +1,148 @@
+"""Norms in BatchNorm's place whose moments follow a stream."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+
+from uan_da.errors import UserError
+from uan_da.models.classifier import Classifier
+from uan_da.norms import convert_norm
+from uan_da.norms.batch import BatchNorm
+
+
+class StreamNorm(nn.Module):
+    r"""Normalises by what :meth:`moments` says, with a BatchNorm's γ, β and ε.
+
+    .. math:: y = γ (x - m) / \sqrt{v + ε} + β
+
+    ``mean`` and ``var`` ``(C,)`` begin as the source's; ``source_mean`` and ``source_var`` stay so.
+    """
+
+    learns = False
+    """Whether a forward may move what the norm keeps, for the norms that learn in some forwards alone."""
+    source_mean: Tensor
+    source_var: Tensor
+    mean: Tensor
+    var: Tensor
+
+    def __init__(self, bn: BatchNorm) -> None:
+        super().__init__()
+        if bn.running_mean is None or bn.running_var is None:
+            raise ValueError("a BatchNorm that keeps no running statistics has none of the source")
+        self.eps, self.num_features = bn.eps, bn.num_features
+        self.weight, self.bias = bn.weight, bn.bias
+        for name, value in (("mean", bn.running_mean), ("var", bn.running_var)):
+            self.register_buffer(f"source_{name}", value.detach().clone())
+            self.register_buffer(name, value.detach().clone())
+
+    def moments(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and variance for ``x`` ``(N, C, …)``: ``(C,)``, or ``(N, C)``."""
+        return self.mean, self.var
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``x`` ``(N, C, …)``, normalised."""
+        mean, var = self.moments(x)
+        return self.normalised(x, mean, var)
+
+    def normalised(self, x: Tensor, mean: Tensor, var: Tensor) -> Tensor:
+        """``x`` by the moments given, ``(C,)`` or ``(N, C)``."""
+        scale = (var + self.eps).rsqrt()
+        if self.weight is not None:
+            scale = scale * self.weight
+        shift = -mean * scale
+        if self.bias is not None:
+            shift = shift + self.bias
+        shape = (-1, self.num_features, *[1] * (x.dim() - 2))
+        return torch.addcmul(shift.view(shape), x, scale.view(shape))
+
+
+def batch_moments(x: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and biased variance ``(C,)`` of a batch ``(N, C, …)``."""
+    var, mean = torch.var_mean(x, (0, *range(2, x.dim())), correction=0)
+    return mean, var
+
+
+def image_moments(x: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and biased variance ``(N, C)`` of each image's channels; of vectors ``(N, C)`` themselves, and 0."""
+    if x.dim() == 2:
+        return x, torch.zeros_like(x)
+    var, mean = torch.var_mean(x, tuple(range(2, x.dim())), correction=0)
+    return mean, var
+
+
+class ImageMoments:
+    """:func:`image_moments` of channels-last batches without a gradient, in memory that is used again: several times
+    faster than PyTorch's own reduction over such a batch."""
+
+    def __init__(self) -> None:
+        self._centred: Tensor | None = None
+
+    def __call__(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and biased variance ``(N, C)``."""
+        plain = x.dim() != 4 or not x.is_contiguous(memory_format=torch.channels_last)
+        if plain or (x.requires_grad and torch.is_grad_enabled()):
+            return image_moments(x)
+        n, c, height, width = x.shape
+        flat = x.permute(0, 2, 3, 1).view(n, height * width, c)
+        mean = flat.mean(1)
+        centred = torch.sub(flat, mean[:, None], out=self._memory(flat))
+        return mean, centred.square_().mean(1)
+
+    def _memory(self, like: Tensor) -> Tensor:
+        kept = self._centred
+        same = (
+            kept is not None
+            and kept.shape[1:] == like.shape[1:]
+            and (kept.dtype, kept.device) == (like.dtype, like.device)
+        )
+        if kept is None or not same or len(kept) < len(like):
+            kept = self._centred = torch.empty_like(like)
+        return kept[: len(like)]
+
+
+def mixed(
+    mean: Tensor, var: Tensor, other_mean: Tensor, other_var: Tensor, share: Tensor | float
+) -> tuple[Tensor, Tensor]:
+    """The moments of two sets of values together, the other's ``share`` of them given."""
+    between = share * (1 - share) * (mean - other_mean).square()
+    return mean + share * (other_mean - mean), var + share * (other_var - var) + between
+
+
+def put_norm(model: Classifier, method: str, make: Callable[[BatchNorm], nn.Module]) -> None:
+    """Replace every BatchNorm of ``model`` by what ``make`` makes of it.
+
+    Raises:
+        UserError: the network has none, or one without running statistics.
+    """
+    try:
+        convert_norm(model, make)
+    except ValueError as error:
+        raise UserError(f"{method} replaces what BatchNorm normalises by: {error}") from None
+    model.eval()
+
+
+def batch_norms(model: Classifier, method: str) -> list[BatchNorm]:
+    """The BatchNorms of ``model`` that keep running statistics.
+
+    Raises:
+        UserError: it has none.
+    """
+    found = [layer for layer in model.modules() if isinstance(layer, BatchNorm) and layer.running_mean is not None]
+    if not found:
+        raise UserError(f"{method} moves the running statistics of BatchNorm, and this network has none")
+    return found
+
+
+@contextmanager
+def learning(*models: nn.Module) -> Iterator[None]:
+    """Inside the block each :class:`StreamNorm` of ``models`` learns."""
+    norms = [layer for model in models for layer in model.modules() if isinstance(layer, StreamNorm)]
+    for norm in norms:
+        norm.learns = True
+    try:
+        yield
+    finally:
+        for norm in norms:
+            norm.learns = False

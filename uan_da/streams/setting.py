@@ -1,0 +1,93 @@
+"""In which order a stream's images come."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from uan_da.seeding import fold
+
+Setting = Literal["single", "continual", "gradual", "mixed", "correlated", "mixed_correlated"]
+"""As in mariodoebler/test-time-adaptation:
+
+- ``single``: one domain after another, the method starts anew at each;
+- ``continual``: one after another, and nobody says when one ends;
+- ``gradual``: the same, each domain at severities 1, 2, … 5, … 2, 1;
+- ``mixed``: all domains' images shuffled into one stream;
+- ``correlated``: continual, each domain's images sorted by class;
+- ``mixed_correlated``: all domains' images together, sorted by class.
+"""
+
+SETTINGS: tuple[Setting, ...] = ("single", "continual", "gradual", "mixed", "correlated", "mixed_correlated")
+GRADUAL = (1, 2, 3, 4, 5, 4, 3, 2, 1)
+
+Indices = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Segment:
+    """A stretch of a stream that no batch crosses the end of: of each image the ``domain`` and its ``index`` in it.
+
+    ``reset``: the method starts anew before it.
+    """
+
+    domain: Indices
+    index: Indices
+    reset: bool
+
+    def __len__(self) -> int:
+        return len(self.index)
+
+
+def segments(
+    labels: Sequence[Indices], setting: Setting, seed: int, length: int | None = None, gamma: float | None = None
+) -> list[Segment]:
+    """The stream of the domains whose labels are ``labels``; a function of the arguments.
+
+    Args:
+        labels: of each domain's images, in their order.
+        setting: see :data:`Setting`; ``gradual`` is ``continual`` over domains that are given at each severity.
+        seed: of the shuffling.
+        length: images of a domain that are used, drawn at random; all without.
+        gamma: correlated settings: classes come in proportions drawn from a Dirichlet distribution of this parameter
+            (small is strongly correlated) in place of sorted.
+    """
+    mixed = setting in ("mixed", "mixed_correlated")
+    correlated = setting in ("correlated", "mixed_correlated")
+    random = np.random.default_rng(fold(seed, "stream", "order"))
+    parts = [random.permutation(len(each))[:length] for each in labels]
+    domain = np.concatenate([np.full(len(part), number) for number, part in enumerate(parts)])
+    index = np.concatenate(parts)
+    if mixed:
+        order = random.permutation(len(index))
+        domain, index, groups = domain[order], index[order], [np.arange(len(index))]
+    else:
+        groups = [np.flatnonzero(domain == number) for number in range(len(parts))]
+    stream = []
+    for number, places in enumerate(groups):
+        if correlated:
+            classes = np.array([labels[domain[place]][index[place]] for place in places])
+            places = places[by_class(classes, gamma, random)]
+        stream.append(Segment(domain[places], index[places], reset=setting == "single" and number > 0))
+    return stream
+
+
+def by_class(classes: Indices, gamma: float | None, random: np.random.Generator) -> Indices:
+    """An order of the images in which those near in time tend to share a class.
+
+    Without ``gamma`` sorted by class. With it, time has as many slots as there are classes, and a class's images fall
+    into the slots in proportions from Dirichlet(γ, …, γ); within a slot they are shuffled.
+    """
+    present = np.unique(classes)
+    if gamma is None:
+        return np.argsort(classes, kind="stable")
+    slots: list[list[Indices]] = [[] for _ in present]
+    for label in present:
+        own = np.flatnonzero(classes == label)
+        shares = random.dirichlet(np.full(len(present), gamma))
+        ends = np.floor(shares.cumsum()[:-1] * len(own)).astype(np.int64)
+        for slot, part in zip(slots, np.split(own, ends), strict=True):
+            slot.append(part)
+    return np.concatenate([random.permutation(np.concatenate(slot)) for slot in slots])
