@@ -26,7 +26,7 @@ def norms(
     ] = None,
     clusters: Annotated[list[int] | None, typer.Option(min=1, help="K; may be repeated.  [default: 2 3]")] = None,
     dtype: Annotated[str, typer.Option(help="float32, bfloat16, float16")] = "float32",
-    backend: Annotated[str, typer.Option(help="UAN's: auto, reference, or fused, which compiles on a CPU.")] = "auto",
+    backend: Annotated[str, typer.Option(help="UAN's: auto, reference, or fused.")] = "auto",
     device: Device = "auto",
     channels_last: ChannelsLast = False,
     rounds: Rounds = 20,
