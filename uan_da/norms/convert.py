@@ -77,6 +77,12 @@ def convert_norm(model: nn.Module, to: str | Factory, where: str = "all", **opti
             and keep what it does: a lazy one, one with a forward of its own, one whose parameters are computed
             (pruned, parametrized). The model is then as it was.
         UserError: an unknown name.
+
+    Example:
+        >>> model = nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8))
+        >>> print(convert_norm(model, "uan", num_clusters=2))
+        1 norm converted
+          1: BatchNorm2d → UAN2d
     """
     factory: Factory = NORMS.load(to) if isinstance(to, str) else to
     if where == "input":

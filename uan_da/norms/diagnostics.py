@@ -46,6 +46,14 @@ def diagnose(model: nn.Module, images: Tensor, labels: Tensor | None = None) -> 
 
     Warns:
         DeadClusterWarning: a cluster has a mean responsibility below a thousandth.
+
+    Example:
+        >>> from uan_da.norms import UAN2d
+        >>> model = nn.Sequential(UAN2d(3, num_clusters=2))
+        >>> images = torch.randn(16, 3, 8, 8)
+        >>> _ = model(images)
+        >>> len(diagnose(model, images))
+        1
     """
     if not len(images):
         raise ValueError("Expected `images` to be at least one image, but got none")

@@ -115,6 +115,13 @@ def domain_context(model: nn.Module, index: DomainIndex) -> Iterator[None]:
 
     Raises:
         ValueError: a negative domain, or an index that is neither of the two.
+
+    Example:
+        >>> from uan_da.norms import convert_norm
+        >>> model = nn.Sequential(nn.Identity(), nn.BatchNorm2d(3))
+        >>> _ = convert_norm(model, "dsbn", num_domains=2)
+        >>> with domain_context(model, torch.tensor([0, 0, 1, 1])):  # two source images and two target images
+        ...     output = model(torch.randn(4, 3, 8, 8))
     """
     layers = [module for module in model.modules() if isinstance(module, DomainNorm)]
     _check(index)

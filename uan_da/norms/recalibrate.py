@@ -17,7 +17,15 @@ Tracked = BatchNorm | InstanceNorm | MixtureLayer
 
 @contextmanager
 def frozen_statistics(model: nn.Module) -> Iterator[None]:
-    """Training forwards inside the block normalise as ever, but change no running statistic, no cluster."""
+    """Training forwards inside the block normalise as ever, but change no running statistic, no cluster.
+
+    Example:
+        >>> norm = nn.BatchNorm2d(3)
+        >>> with frozen_statistics(norm):
+        ...     output = norm(torch.randn(4, 3, 8, 8) + 5)
+        >>> norm.running_mean
+        tensor([0., 0., 0.])
+    """
     changes: list[tuple[Any, str, Any]] = []
     for module in model.modules():
         if isinstance(module, BatchNorm):
@@ -56,6 +64,13 @@ def recalibrate(
 
     Raises:
         ValueError: ``loader`` is empty, or the model has norms per domain and ``domain`` is not given.
+
+    Example:
+        >>> model = nn.Sequential(nn.BatchNorm2d(1))
+        >>> recalibrate(model, [torch.full((4, 1, 2, 2), 3.0)])
+        1
+        >>> model[0].running_mean
+        tensor([3.])
     """
     layers: list[Tracked] = [layer for layer in _recalibrated(model, domain) if isinstance(layer, only)]
     device = next((parameter.device for parameter in model.parameters()), None)

@@ -42,6 +42,11 @@ def load_recipe(name: str | Path, overrides: Iterable[str] = (), trust: Trust = 
 
     Raises:
         UserError: everything that is wrong, one ``FILE:LINE: KEY: PROBLEM`` a line.
+
+    Example:
+        >>> recipe = load_recipe("digits", ["norm=dsbn", "seed=3"])
+        >>> recipe.norm.name, str(recipe.task), recipe.seed
+        ('dsbn', 'optdigits:optdigits_m', 3)
     """
     overrides = list(overrides)
     return _load(name, overrides, _naming(trust, overrides))

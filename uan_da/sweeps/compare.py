@@ -50,6 +50,12 @@ def compare(
     Raises:
         UserError: the grid, the folder, or the reference.
         Interrupted: Ctrl-C or SIGTERM; the same call goes on.
+
+    Example:
+        >>> few = ["train.epochs=1", "train.steps_per_epoch=1"]
+        >>> table = compare("digits", ["norm=bn,uan", "method=source_only", *few], out="runs/first")
+        >>> len(table.failed)
+        0
     """
     check_folder(Path(out))
     executor = executor or Local.on()

@@ -33,7 +33,15 @@ MODEL = "model.safetensors"
 
 
 class Run:
-    """One training and its folder: recipe, record, environment, metrics, checkpoints, results."""
+    """One training and its folder: recipe, record, environment, metrics, checkpoints, results.
+
+    Example:
+        >>> from uan_da import load_recipe, train
+        >>> recipe = load_recipe("digits", ["norm=bn", "train.epochs=1", "train.steps_per_epoch=1"])
+        >>> _ = train(recipe, "runs/first", device="cpu")
+        >>> sorted(Run.open("runs/first").results["selections"])
+        ['last', 'oracle', 'selected']
+    """
 
     def __init__(self, folder: Path | str, trust: Trust = NOTHING) -> None:
         self.folder, self._trust = Path(folder), trust

@@ -50,6 +50,12 @@ def train(
         NonFiniteLoss: the loss became NaN or infinite; the last good checkpoint is kept.
         Failure: the disk or memory failed; the last good checkpoint is kept.
         Interrupted: Ctrl-C, SIGTERM or SIGHUP; a checkpoint was saved, and ``resume`` goes on from it.
+
+    Example:
+        >>> recipe = load_recipe("digits", ["norm=bn", "train.epochs=1", "train.steps_per_epoch=1"])
+        >>> run = train(recipe, "runs/first", device="cpu")
+        >>> run.done
+        True
     """
     recipe = recipe if isinstance(recipe, Recipe) else load_recipe(recipe, trust=TELLING)
     check_validator(recipe.selection.validator)

@@ -69,6 +69,12 @@ def to_batch_norm(layer: UAN) -> BatchNorm:
 
     Raises:
         ValueError: more than one cluster, or shrinkage: no BatchNorm computes that.
+
+    Example:
+        >>> layer = UAN2d(8, num_clusters=1, shrink=None)
+        >>> _ = layer(torch.randn(4, 8, 5, 5))
+        >>> to_batch_norm(layer).running_mean.shape
+        torch.Size([8])
     """
     if layer.num_clusters != 1 or layer.options.shrink is not None:
         raise ValueError(

@@ -292,18 +292,33 @@ class UAN(MixtureLayer):
 
 
 class UAN1d(UAN):
-    """UAN of ``(N, C)`` or ``(N, C, L)``."""
+    """UAN of ``(N, C)`` or ``(N, C, L)``.
+
+    Example:
+        >>> UAN1d(8, num_clusters=2)(torch.randn(16, 8)).shape
+        torch.Size([16, 8])
+    """
 
     input_ranks = (2, 3)
 
 
 class UAN2d(UAN):
-    """UAN of images ``(N, C, H, W)``."""
+    """UAN of images ``(N, C, H, W)``.
+
+    Example:
+        >>> UAN2d(8, num_clusters=2)(torch.randn(16, 8, 4, 4)).shape
+        torch.Size([16, 8, 4, 4])
+    """
 
     input_ranks = (4,)
 
 
 class UAN3d(UAN):
-    """UAN of volumes ``(N, C, D, H, W)``."""
+    """UAN of volumes ``(N, C, D, H, W)``.
+
+    Example:
+        >>> UAN3d(8, num_clusters=2)(torch.randn(16, 8, 2, 4, 4)).shape
+        torch.Size([16, 8, 2, 4, 4])
+    """
 
     input_ranks = (5,)
