@@ -4,7 +4,6 @@ form; the counts are printed (``-s``)."""
 import contextlib
 import io
 import multiprocessing
-import os
 import random
 import shutil
 import signal
@@ -34,6 +33,8 @@ STEPS = [
     "train.batch.target=8",
 ]
 PLAIN = [*STEPS, "method=source_only", "norm=bn", "train.checkpoint_minutes=1e-9"]
+KILLS = 14
+"""SIGKILLs of each of 15 runs: 210 in all."""
 LIMIT = 10
 """Seconds after which a command counts as hanging."""
 
@@ -243,28 +244,25 @@ def train_quietly(overrides: list[str], folder: Path, resume: bool) -> None:
 @pytest.mark.parametrize("method", ["dann", "mcd", "adamatch", "mean_teacher", "dirt_t"])
 @pytest.mark.parametrize("norm", ["bn", "dsbn", "uan"])
 def test_sigkills_at_random_moments_change_nothing(tmp_path: Path, method: str, norm: str) -> None:
-    """Up to 14 kills of each: 200 in all."""
+    """Each kill comes shortly after a file of a random step appears, whole or half."""
     rng, context = random.Random(f"{method} {norm}"), multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["uan_da.training.train", "uan_da.recipe", "sklearn.metrics"])
     overrides = [*STEPS, f"method={method}", f"norm={norm}", "train.checkpoint_minutes=1e-9"]
     train_quietly(overrides, tmp_path / "whole", False)
-    started, killed, ended = time.monotonic(), 0, False
-    first = context.Process(target=train_quietly, args=(overrides, tmp_path / "once", False))
-    first.start()
-    first.join()
-    length = time.monotonic() - started
-    out = tmp_path / "run"
-    while not ended:
+    out, killed = tmp_path / "run", 0
+    while True:
         process = context.Process(target=train_quietly, args=(overrides, out, out.is_dir()))
         process.start()
-        process.join(rng.uniform(0.2, 1.0) * length if killed < 14 else None)
-        if process.is_alive():
-            assert process.pid is not None
-            os.kill(process.pid, signal.SIGKILL)
-            process.join()
-            killed += 1
-        else:
-            assert process.exitcode == 0
-            ended = True
+        if killed == KILLS:
+            break
+        step = min(5, rng.randrange(2) + max([int(path.stem[5:]) for path in out.rglob("step-*.json")], default=0))
+        while process.is_alive() and not list(out.rglob(f"step-{step}.*")):
+            time.sleep(0.02)
+        time.sleep(rng.uniform(0, 0.2))
+        killed += process.is_alive()
+        process.kill()
+        process.join()
+    process.join()
+    assert process.exitcode == 0
     print(f"{method} {norm}: {killed} kills")
     assert bits(Run(out)) == bits(Run(tmp_path / "whole"))
