@@ -10,8 +10,9 @@ from typing import Any
 
 import pytest
 
+from uan_da.data.digest import digest
 from uan_da.errors import UserError
-from uan_da.files import write_json, write_text
+from uan_da.files import write_json
 from uan_da.recipe import load_recipe
 from uan_da.recipe.source import dump_yaml
 from uan_da.sweeps.jobs import Event, Job, Tell
@@ -19,6 +20,7 @@ from uan_da.sweeps.local import Local
 from uan_da.sweeps.space import Range, Space
 from uan_da.sweeps.tune import Search, Trial, _report, best_by_epoch, floors_of, sheet, tune
 from uan_da.sweeps.work import cut
+from uan_da.training.checkpoint import Manifest
 from uan_da.training.run import Run
 
 optuna = pytest.importorskip("optuna")
@@ -58,13 +60,15 @@ class MadeUp:
         rows: list[dict[str, float]] = []
         for epoch in (1, 2, 3):
             rows.append({"epoch": epoch, "score": score - (3 - epoch)})
-            write_text(run.folder / "metrics.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
+            run.checkpoints.folder.mkdir(exist_ok=True)
+            run.checkpoints.publish(Manifest("", epoch, metrics=rows))
             if cut(rows, job.floors):
                 self.stopped += 1
                 return
         domains = {"a": {"role": "source", "accuracy": 0.9}, "b": {"role": "target", "accuracy": target}}
         write_json(run.folder / "results.json", {"selections": {"selected": {"domains": domains}}})
-        (run.folder / "done").touch()
+        sealed = digest([(run.folder / "results.json").read_bytes()])
+        (run.folder / "done").write_text(json.dumps({"results.json": sealed}))
 
 
 def search(recipe: Path, out: Path, trials: int, executor: MadeUp | Local, at_once: int = 2) -> Search:
