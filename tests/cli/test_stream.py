@@ -1,14 +1,19 @@
 """``uan-da stream`` on a short run."""
 
+import json
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pytest
+import torch
 
+from uan_da.norms.uan.layer import UAN
 from uan_da.recipe import load_recipe
 from uan_da.streams.bench import COLUMNS
+from uan_da.training.run import Run
 from uan_da.training.train import train
+from uan_da.training.trained import Trained
 
 SHORT = ["norm=bn", "method=source_only", "train.epochs=1", "train.steps_per_epoch=20", "dataset=digits_c"]
 FEW = ["--length", "40", "--batch", "16"]
@@ -94,3 +99,45 @@ def test_a_network_without_batch_norm_is_refused_with_the_reason(uan_da: Any, ru
     done = uan_da("stream", other.folder, "--domain", "fog", *FEW, "--method", "bn_1", "--out", tmp_path / "out")
     assert done.returncode == 2
     assert "bn_1 replaces what BatchNorm normalises by" in done.stderr
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Forty corrupted digits in class folders."""
+    from uan_da.data.open_dataset import open_dataset
+
+    folder, examples = tmp_path_factory.mktemp("photos"), open_dataset("digits_c").load("mixed", "test")
+    for index in range(40):
+        image, label = examples[index]
+        (folder / str(label)).mkdir(exist_ok=True)
+        image.save(folder / str(label) / f"{index:03d}.png")
+    return folder
+
+
+@pytest.mark.parametrize("method", ["uan", "tent", "dua"])
+def test_adapting_online_answers_in_file_order_and_saves_the_network(
+    uan_da: Any, run: Path, photos: Path, tmp_path: Path, method: str
+) -> None:
+    out = tmp_path / "new"
+    done = uan_da("adapt", run, photos, "--online", "--method", method, "--batch", "16", "--out", out)
+    assert done.returncode == 0, done.stderr
+    told = json.loads((out / "adapt.json").read_text())
+    assert (told["online"], told["batch"], told["n"], told["labelled"]) == (True, 16, 40, 40)
+    table = pd.read_csv(out / "predictions.csv")
+    assert list(table["file"]) == sorted(table["file"])
+    new = Trained.load(Run.open(out), "last", torch.device("cpu"))
+    old = Trained.load(Run.open(run), "last", torch.device("cpu"))
+    assert (new.recipe.norm.name == "uan") == (method == "uan")
+    first = [next(m for m in t.model.modules() if isinstance(m, UAN | torch.nn.BatchNorm2d)) for t in (new, old)]
+    moved = first[0].weight if method == "tent" else first[0].running_mean
+    assert not torch.allclose(moved, first[1].weight if method == "tent" else first[1].running_mean, atol=1e-5)
+    assert uan_da("predict", out, photos).returncode == 0
+
+
+def test_what_no_run_can_hold_is_refused(uan_da: Any, run: Path, photos: Path, tmp_path: Path) -> None:
+    done = uan_da("adapt", run, photos, "--online", "--method", "unmix_tns", "--out", tmp_path / "new")
+    assert done.returncode == 2
+    assert "no network to save" in done.stderr
+    done = uan_da("adapt", run, photos, "--online", "--method", "shot", "--out", tmp_path / "new")
+    assert done.returncode == 2
+    assert "unknown stream method 'shot'" in done.stderr

@@ -30,27 +30,35 @@ def adapt(
     checkpoint: Annotated[Checkpoint, typer.Option(help="Which of the run's networks is adapted.")] = Checkpoint.last,
     out: Annotated[Path | None, typer.Option(help="The new run folder.  [default: RUN-METHOD]")] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the run in --out.")] = False,
+    online: Annotated[
+        bool,
+        typer.Option("--online", help="Answer in file order while adapting, by a stream method: uan, tent."),
+    ] = False,
+    batch: Annotated[int, typer.Option(min=1, help="Images at once, of --online.")] = 64,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps")] = "auto",
     trust: Trusted = False,
     data_root: DataRoot = None,
 ) -> None:
     """Adapt a trained run to unlabelled images, without any source image; writes a new run folder."""
     from uan_da.cli.console import Console
+    from uan_da.recipe import Block
+    from uan_da.streams.cells import stream_method
+    from uan_da.streams.online import adapt_online
     from uan_da.training.adapt import adapt_run, default_folder, source_free_method
     from uan_da.training.run import Run
 
-    chosen, opened = source_free_method(method, options or []), Run.open(run, trust_of(trust))
-    folder = out or default_folder(opened, chosen)
+    opened, given = Run.open(run, trust_of(trust)), options or []
+    common: dict[str, Any] = {"checkpoint": checkpoint.value, "device_name": device, "overwrite": overwrite}
+    chosen: Block[Any]
     with Console() as console:
-        report = adapt_run(
-            opened,
-            images,
-            chosen,
-            folder,
-            checkpoint=checkpoint.value,
-            device_name=device,
-            overwrite=overwrite,
-        )
+        if online:
+            chosen = stream_method(method, given)
+            folder = out or default_folder(opened, chosen)
+            report = adapt_online(opened, Path(images), chosen, folder, batch=batch, **common)
+        else:
+            chosen = source_free_method(method, given)
+            folder = out or default_folder(opened, chosen)
+            report = adapt_run(opened, images, chosen, folder, **common)
         named = "  ".join(f"{key}: {value}" for key, value in chosen.options.items())
         console.show(before_after_sheet(report, f"{chosen.name}  {named}".rstrip()))
         if report["conditions"]:

@@ -82,7 +82,7 @@ def stream_methods(names: Sequence[str], options: Iterable[str] = ()) -> list[St
         if name not in of_each:
             raise UserError(f"{option}: expected METHOD.OPTION=VALUE of one of the methods: {', '.join(of_each)}")
         of_each[name].append(f"method.{rest}")
-    return [_method(name, given) for name, given in of_each.items()]
+    return [stream_method(name, given) for name, given in of_each.items()]
 
 
 def label(method: Block[Any]) -> str:
@@ -92,7 +92,12 @@ def label(method: Block[Any]) -> str:
     return " ".join([method.name, *told])
 
 
-def _method(name: str, options: Sequence[str]) -> StreamBlock:
+def stream_method(name: str, options: Sequence[str] = ()) -> StreamBlock:
+    """The stream method of that name with ``options`` such as ``method.lr=1e-3``.
+
+    Raises:
+        UserError: all that is wrong with them.
+    """
     source = Source("command line", {"method": {"name": name}})
     apply_overrides(source, options)
     try:

@@ -1,8 +1,8 @@
 """What every stream method is: it answers a batch, and may learn from it afterwards."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
@@ -47,6 +47,13 @@ class Surroundings:
         return augmented(pixels, views, self.layout, random).contiguous(memory_format=torch.channels_last)
 
 
+class Left(NamedTuple):
+    """A network, and the ``norm`` block of its recipe where that is not the source's."""
+
+    model: Classifier
+    norm: Mapping[str, Any] | None
+
+
 class StreamMethod(BaseMethod):
     """A method for streams, built as ``Method(model, num_classes, surroundings, **options)`` with keyword-only options.
 
@@ -83,6 +90,16 @@ class StreamMethod(BaseMethod):
         with domain_context(model, self.surroundings.domain):
             output: Output = model(images)
         return output
+
+    def leaves(self) -> "Left":
+        """The network that it has made of the source's, to be saved and used without it.
+
+        Raises:
+            UserError: what it keeps is in no network that a run can hold.
+        """
+        if any(type(layer).__module__.startswith("uan_da.streams") for layer in self.model.modules()):
+            raise UserError("its norms are of the stream, and no recipe has them: there is no network to save")
+        return Left(self.model, None)
 
     def kept(self) -> Iterable[Tensor]:
         """Tensors that it keeps beside its modules': of optimizers, memories, copies of parameters."""

@@ -74,7 +74,7 @@ def source_free_method(name: str, options: Iterable[str] = ()) -> SourceFreeBloc
         raise UserError(describe_problems(source, error)) from None
 
 
-def default_folder(run: Run, method: SourceFreeBlock) -> Path:
+def default_folder(run: Run, method: Block[Any]) -> Path:
     """``RUN-METHOD``, beside the run."""
     folder = run.folder if run.folder.name not in ("", "..") else run.folder.resolve()
     return folder.with_name(f"{folder.name}-{method.name.replace(':', '_')}")
@@ -125,7 +125,7 @@ def adapt_run(
         recipe = recipe.model_copy(update={"norm": NormBlock.parse(built.norm)})
     new, table = Run(out), answers_table(names, after, trained.classes)
     with locked(out), told(new):
-        _write(new, recipe, trained, run.record, overwrite)
+        write_adapted(new, recipe, trained, run.record, overwrite)
         with whole_file(out / "predictions.csv") as file:
             file.write(table.to_csv(index=False).encode("utf-8", "surrogateescape"))
         write_json(out / "adapt.json", report)
@@ -146,7 +146,7 @@ def _examples(images: str, run: Run, trained: Trained) -> tuple[Examples, list[s
     return examples, [f"{name}/{index}" for index in range(len(examples))]
 
 
-def _write(new: Run, recipe: Recipe, trained: Trained, record: Record, overwrite: bool) -> None:
+def write_adapted(new: Run, recipe: Recipe, trained: Trained, record: Record, overwrite: bool) -> None:
     """The adapted network as a run, of the record of the one that it was."""
     new.create(recipe, record, overwrite)
     state = {"step": trained.step, "model": trained.model.state_dict()}

@@ -1,6 +1,8 @@
 """UAN online: a BatchNorm network becomes UAN, and its clusters follow the stream."""
 
-from typing import Annotated, ClassVar, NamedTuple, Self
+import copy
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar, NamedTuple, Self
 
 import torch
 from pydantic import Field
@@ -8,9 +10,13 @@ from torch import Tensor, nn
 
 from uan_da.models.classifier import Classifier
 from uan_da.norms.batch import BatchNorm
-from uan_da.streams.method import StreamMethod, Surroundings
+from uan_da.norms.uan.conversion import uan
+from uan_da.norms.uan.layer import UAN
+from uan_da.streams.method import Left, StreamMethod, Surroundings
 from uan_da.streams.norm import ImageMoments, StreamNorm, mixed, put_norm
 
+PARKED = -30.0
+"""The prior logit of a cluster that waits for images, in a network that is saved."""
 SHARPNESS, PRIOR, OWN, NOVELTY, MEMORY = 50.0, 8.0, 0.2, 0.05, 1000.0
 
 
@@ -62,6 +68,17 @@ class UANOnline(StreamMethod):
         logits = super().answer(pixels)
         self.assignment.end()
         return logits
+
+    def leaves(self) -> Left:
+        """UAN layers with the clusters and their statistics. Each assigns images by itself, and without ``own``."""
+        options = {"num_clusters": len(self.assignment.count), "sharpness": self.assignment.sharpness}
+        model = copy.deepcopy(self.model)
+        for path, layer in list(model.backbone.named_modules()):
+            if isinstance(layer, ClusterNorm | BatchNorm):
+                parent, _, name = path.rpartition(".")
+                made = layer.as_uan(options) if isinstance(layer, ClusterNorm) else uan(layer, **options)
+                setattr(model.backbone.get_submodule(parent), name, made.eval())
+        return Left(model, {"name": "uan", **options})
 
 
 def put_clusters(model: Classifier, assignment: "Assignment", prior: float = PRIOR, own: float = OWN) -> None:
@@ -157,6 +174,26 @@ class ClusterNorm(StreamNorm):
         clusters = len(assignment.count)
         self.register_buffer("means", self.source_mean.repeat(clusters, 1))
         self.register_buffer("vars", self.source_var.repeat(clusters, 1))
+
+    @torch.no_grad()
+    def as_uan(self, options: Mapping[str, Any]) -> UAN:
+        """The layer of UAN that assigns to these clusters and normalises by their shrunk statistics."""
+        bn = nn.BatchNorm2d(self.num_features, self.eps, affine=self.weight is not None).to(self.mean)
+        bn.weight, bn.bias = copy.deepcopy(self.weight), copy.deepcopy(self.bias)
+        assert bn.running_mean is not None
+        assert bn.running_var is not None
+        bn.running_mean.copy_(self.source_mean)
+        bn.running_var.copy_(self.source_var)
+        layer = uan(bn, **options)
+        means_kc, vars_kc = self._shrunk(self.assignment.count)
+        assert layer.running_mean is not None
+        assert layer.running_var is not None
+        layer.running_mean.copy_(means_kc)
+        layer.running_var.copy_(vars_kc)
+        layer.mean.copy_(self.means)
+        layer.log_var.copy_(self.vars.clamp_min(1e-12).log())
+        layer.prior_logits.copy_(torch.where(self.assignment.is_open, 0.0, PARKED))
+        return layer
 
     def moments(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Each image's ``(N, C)``; the clusters have followed the batch."""

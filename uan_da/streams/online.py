@@ -1,0 +1,86 @@
+"""A trained run that meets a user's own images in the order of their files, and adapts as it answers."""
+
+import copy
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from uan_da.data.own_images import target_folder
+from uan_da.data.storage import store
+from uan_da.evaluation.before_after import before_after
+from uan_da.evaluation.predict import Predictions, predict
+from uan_da.files import whole_file, write_json
+from uan_da.recipe.blocks import NormBlock
+from uan_da.recipe.schema import Evaluation
+from uan_da.streams.cells import StreamBlock
+from uan_da.streams.method import Surroundings
+from uan_da.training.adapt import check_out, write_adapted
+from uan_da.training.device import choose_device
+from uan_da.training.failure import told
+from uan_da.training.lock import locked
+from uan_da.training.run import Run
+from uan_da.training.trained import Trained, answers_table
+
+
+def adapt_online(
+    run: Run,
+    folder: Path,
+    method: StreamBlock,
+    out: Path,
+    *,
+    batch: int = 64,
+    checkpoint: str = "last",
+    device_name: str = "auto",
+    overwrite: bool = False,
+) -> dict[str, Any]:
+    """Answer the images in ``folder`` once, ``batch`` at a time in the order of their paths, while ``method`` adapts.
+
+    Returns:
+        ``adapt.json``, as :func:`uan_da.training.adapt.adapt_run` has it: "after" is what the stream was answered. The
+        run folder ``out`` holds these answers, and the network as the stream left it, whose own answers may differ.
+
+    Raises:
+        UserError: a folder cannot be used, an image cannot be read, or the method cannot adapt this network or leaves
+            none that a run can hold.
+    """
+    check_out(out, run, folder, overwrite)
+    trained = Trained.load(run, checkpoint, choose_device(device_name))
+    images, recipe = target_folder(folder, trained.classes), trained.recipe
+    (stored,) = store([images], recipe.input, trained.device)
+    before = predict(trained.model, stored, recipe.input, trained.domain)
+    weak, strong = ([augmentation() for augmentation in v] for v in (recipe.augment.weak, recipe.augment.strong))
+    around = Surroundings(recipe.input, trained.domain, batch, weak, strong, recipe.seed, trained.device)
+    with torch.random.fork_rng():
+        torch.manual_seed(recipe.seed)
+        built = method(copy.deepcopy(trained.model), len(trained.classes), around)
+        built.leaves()  # before any image is answered in vain
+        with torch.no_grad():
+            parts = [built.answer(some.pixels.to(trained.device)) for some in stored.unlabelled().batches(batch)]
+    after = Predictions(before.features, torch.cat(parts).double().cpu(), before.labels)
+    left = built.leaves()
+    norm = recipe.norm if left.norm is None else NormBlock.parse(left.norm)
+    new_recipe = recipe.model_copy(update={"norm": norm, "evaluation": Evaluation()})
+    report: dict[str, Any] = {
+        "run": str(run.folder),
+        "checkpoint": checkpoint,
+        "step": trained.step,
+        "images": str(folder),
+        "method": method.to_dict(),
+        "online": True,
+        "batch": batch,
+        "seed": recipe.seed,
+        "classes": list(trained.classes),
+        **before_after(before, after),
+        "conditions": [],
+        "scores": None,
+        "schema": 1,
+    }
+    new, table = Run(out), answers_table([str(path) for path in images.paths], after, trained.classes)
+    with locked(out), told(new):
+        write_adapted(new, new_recipe, replace(trained, model=left.model), run.record, overwrite)
+        with whole_file(out / "predictions.csv") as file:
+            file.write(table.to_csv(index=False).encode("utf-8", "surrogateescape"))
+        write_json(out / "adapt.json", report)
+    return report
