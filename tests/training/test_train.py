@@ -16,12 +16,13 @@ from uan_da.data.task import target_index
 from uan_da.errors import DataWarning, UserError
 from uan_da.recipe import Recipe, load_recipe
 from uan_da.training import training as training_module
+from uan_da.training.finite import NonFiniteLoss
 from uan_da.training.interrupt import Interrupted
 from uan_da.training.monitor import Silent
 from uan_da.training.run import Run
 from uan_da.training.saver import Saver
 from uan_da.training.train import train
-from uan_da.training.training import NonFiniteLoss, Training
+from uan_da.training.training import Training
 
 
 def recipe(*overrides: str) -> Recipe:

@@ -39,11 +39,11 @@ def train(
     from uan_da.errors import UserError
     from uan_da.names import LOGGERS
     from uan_da.recipe import load_recipe
+    from uan_da.training.finite import NonFiniteLoss
     from uan_da.training.interrupt import Interrupted
     from uan_da.training.monitor import Several
     from uan_da.training.run import Run
     from uan_da.training.train import train as run_training
-    from uan_da.training.training import NonFiniteLoss
     from uan_da.trust import TELLING
 
     if (resume or resume_or_start) and overwrite:

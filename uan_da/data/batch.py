@@ -49,3 +49,14 @@ class DomainBatch:
 
     source: DomainImages
     target: DomainImages
+
+    def parts(self, count: int) -> "list[DomainBatch]":
+        """The batch in ``count`` equal parts; each has its share of every domain, whose images divide by ``count``."""
+        if count == 1:
+            return [self]
+        return [self.part(number, count) for number in range(count)]
+
+    def part(self, number: int, count: int) -> "DomainBatch":
+        """Every ``count``-th image, from ``number`` on, of each side."""
+        places = slice(number, None, count)
+        return DomainBatch(self.source[places], self.target[places])

@@ -11,8 +11,9 @@
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -20,6 +21,7 @@ from uan_da.data.batch import DomainBatch, View
 from uan_da.methods.routing import Routing, forward
 from uan_da.methods.target import Target
 from uan_da.models.classifier import Classifier, Output
+from uan_da.norms.distributed import averaged_over_processes
 
 
 @dataclass(frozen=True)
@@ -46,6 +48,22 @@ class Loss:
     def total(self) -> Tensor:
         """The sum of the terms."""
         return sum(list(self.terms.values())[1:], next(iter(self.terms.values())))
+
+    def detached(self) -> Self:
+        """The same numbers, without their graph."""
+        terms, metrics = ({name: x.detach() for name, x in part.items()} for part in (self.terms, self.metrics))
+        return type(self)(terms, metrics)
+
+
+def mean_loss(losses: Sequence[Loss]) -> Loss:
+    """Terms and metrics of a batch, from those of its equal parts and of all processes; detached."""
+    terms, metrics = (
+        {name: torch.stack([getattr(loss, part)[name] for loss in losses]).mean() for name in getattr(losses[0], part)}
+        if len(losses) > 1
+        else dict(getattr(losses[0], part))
+        for part in ("terms", "metrics")
+    )
+    return Loss(*averaged_over_processes(terms, metrics))
 
 
 @dataclass(frozen=True)

@@ -51,6 +51,8 @@ class Classifier(nn.Module):
         self.num_classes = num_classes
         self._head_options = head
         self.head = self.new_head()
+        self.autocast_dtype: torch.dtype | None = None
+        """In training the network runs in this type, under autocast; its outputs are float32. None: as it is."""
 
     def new_head(self) -> nn.Module:
         """A freshly initialised head like the model's own, for methods that have a second one."""
@@ -58,6 +60,13 @@ class Classifier(nn.Module):
 
     def forward(self, images: Tensor) -> Output:
         """Images ``(N, C, H, W)`` to features and logits."""
+        if self.autocast_dtype is None or not self.training:
+            return self._forward(images)
+        with torch.autocast(images.device.type, self.autocast_dtype):
+            features, logits = self._forward(images)
+        return Output(features.float(), logits.float())
+
+    def _forward(self, images: Tensor) -> Output:
         features = self.bottleneck(self.backbone(self.input_norm(images)))
         return Output(features, self.head(features))
 

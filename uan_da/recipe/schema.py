@@ -54,6 +54,9 @@ class Batch(Strict):
     """``proportional``: several sources share the same total by their sizes."""
 
 
+Precision = Literal["fp32", "bf16", "fp16"]
+
+
 class Train(Strict):
     """How long and how."""
 
@@ -70,6 +73,16 @@ class Train(Strict):
     """Steps over which the learning rate rises to what the schedule says, in a straight line."""
     ema: Annotated[float, Field(gt=0, lt=1)] | None = None
     """Evaluate and keep the exponential moving average of the weights with this decay, in place of the last ones."""
+    precision: Precision = "fp32"
+    """``bf16``, ``fp16``: the network's forward runs in half precision where that is safe (autocast); norm statistics,
+    losses, weights and all evaluation stay float32."""
+    accumulate: PositiveInt = 1
+    """Parts that each batch goes through the network in, so that memory holds one part: their gradients are averaged
+    before the optimizer moves. Norms take their statistics of a part."""
+    clip: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
+    """The gradient of an optimizer step, over all that it moves, is at most this long."""
+    compile: bool = False
+    """``torch.compile`` the backbone: its first step takes minutes, the others less."""
     checkpoint_minutes: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 10
     """A checkpoint is written as often, beside those at each epoch's end. It may be a fraction."""
 

@@ -27,7 +27,7 @@ def adam(
 ) -> torch.optim.Optimizer:
     """Adam (Kingma & Ba, 2015); ``weight_decay`` is L2, added to the gradient."""
     groups = parameter_groups(modules, lr, weight_decay, backbone_factor)
-    return torch.optim.Adam(groups, betas=(beta1, 0.999))
+    return torch.optim.Adam(groups, betas=(beta1, 0.999), fused=_can_fuse(groups))
 
 
 def adamw(
@@ -40,7 +40,7 @@ def adamw(
 ) -> torch.optim.Optimizer:
     """Adam with decoupled weight decay (Loshchilov & Hutter, 2019)."""
     groups = parameter_groups(modules, lr, weight_decay, backbone_factor)
-    return torch.optim.AdamW(groups, betas=(beta1, 0.999))
+    return torch.optim.AdamW(groups, betas=(beta1, 0.999), fused=_can_fuse(groups))
 
 
 def sgd(
@@ -58,7 +58,24 @@ def sgd(
     if backbone_momentum is not None:
         for group in groups:
             group["momentum"] = backbone_momentum if group["backbone"] else momentum
-    return torch.optim.SGD(groups, lr=lr, momentum=momentum, nesterov=nesterov and momentum > 0)
+    nesterov = nesterov and momentum > 0
+    optimizer = torch.optim.SGD(groups, lr=lr, momentum=momentum, nesterov=nesterov, fused=_can_fuse(groups))
+    ready(optimizer)
+    return optimizer
+
+
+def ready(optimizer: torch.optim.Optimizer) -> None:
+    """Give a fused SGD its momentum, of zero: PyTorch's own start leaves it unset where the first step is left out, or
+    where some parameters have none yet."""
+    if isinstance(optimizer, torch.optim.SGD) and optimizer.defaults["fused"]:
+        for group in (group for group in optimizer.param_groups if group["momentum"]):
+            for parameter in group["params"]:
+                optimizer.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
+
+
+def _can_fuse(groups: list[dict[str, Any]]) -> bool:
+    """Whether one kernel moves all parameters; it can leave a step out on the device."""
+    return all(p.device.type in ("cpu", "cuda") and p.is_floating_point() for group in groups for p in group["params"])
 
 
 def parameter_groups(

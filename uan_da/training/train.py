@@ -13,6 +13,7 @@ from uan_da.recipe import Recipe, load_recipe
 from uan_da.training.checkpoint import Manifest
 from uan_da.training.device import choose_device
 from uan_da.training.failure import kept, told
+from uan_da.training.finite import NonFiniteLoss
 from uan_da.training.interrupt import Interrupted, StopRequest, noticing_signals
 from uan_da.training.lock import locked
 from uan_da.training.monitor import Monitor, Silent
@@ -21,7 +22,7 @@ from uan_da.training.results import Measured, gains, selections
 from uan_da.training.resume import check_resumable, stopped_at
 from uan_da.training.run import Run
 from uan_da.training.saver import Saver
-from uan_da.training.training import NonFiniteLoss, Training
+from uan_da.training.training import Training
 from uan_da.trust import TELLING
 
 
@@ -132,14 +133,14 @@ def _fit(training: Training, run: Run, saver: Saver, measured: Measured, monitor
                 monitor.step(training)
                 if training.at_epoch_end:
                     monitor.epoch(_finish_epoch(training, run, saver, measured))
+                elif stop.number is not None or saver.seconds_since >= seconds:
+                    saver.save(training.step, training.state_dict())
             except (NonFiniteLoss, NonFiniteAnswers) as error:
                 saver.wait()
                 after = "" if isinstance(error, NonFiniteLoss) else f"step {training.step}: after it "
                 run.log(f"{after}{error}")
                 raise NonFiniteLoss(f"{after}{error}; {kept(run)}") from None
             saver.check()
-            if not training.at_epoch_end and (stop.number is not None or saver.seconds_since >= seconds):
-                saver.save(training.step, training.state_dict())
             _stop_where_asked(training, run, saver, stop)
 
 

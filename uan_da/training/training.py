@@ -13,16 +13,16 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from uan_da.data.batch import DomainBatch
 from uan_da.data.task import Task, build_task
 from uan_da.errors import UserError
-from uan_da.methods.method import Loss, Method, Phase, Progress
+from uan_da.methods.method import Method, Phase, Progress, mean_loss
 from uan_da.methods.transfer import build_method
 from uan_da.models.classifier import Classifier, build_model
 from uan_da.recipe import Recipe
 from uan_da.seeding import fold
+from uan_da.training.finite import FiniteCheck
+from uan_da.training.optimizer import ready
+from uan_da.training.optimizer_step import OptimizerStep
+from uan_da.training.precision import HALF
 from uan_da.training.run import Run
-
-
-class NonFiniteLoss(ArithmeticError):
-    """A loss term became NaN or infinite; the optimizer has not moved."""
 
 
 @dataclass
@@ -41,6 +41,10 @@ class Training:
     sums: dict[str, Tensor] = field(default_factory=dict)
     """Loss terms and metrics, summed over the steps of the epoch under way."""
 
+    def __post_init__(self) -> None:
+        self.optimizer_step = OptimizerStep(self.optimizer, self.recipe.train, self.device)
+        self.finite = FiniteCheck(self.device)
+
     @classmethod
     def build(cls, recipe: Recipe, device: torch.device, *, fresh: bool = True) -> Self:
         """A training at its first step; everything random in it is a function of the recipe's seed.
@@ -48,9 +52,13 @@ class Training:
         Without ``fresh`` the weights that it would start from are not read: a checkpoint's take their place.
         """
         task = build_task(recipe, device)
+        check_parts(recipe, task)
         model = build_model(recipe, len(task.classes), pretrained=fresh and recipe.init is None).to(device)
         if fresh and recipe.init is not None:
             Run.open(recipe.init).start_from(model, device)
+        model.autocast_dtype = HALF[recipe.train.precision]
+        if recipe.train.compile:
+            model.backbone.compile()
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(fold(recipe.seed, "method"))
             method = build_method(recipe.method, model, len(task.classes))
@@ -117,32 +125,37 @@ class Training:
         """One step of the training: a batch goes through each phase of the method, an optimizer step each time.
 
         Raises:
-            NonFiniteLoss: a term of a loss is not finite; names the step and the term. Its phase has moved nothing.
+            NonFiniteLoss: a term of a loss, of this step or (on a GPU) of one before it, is not finite; names the step
+                and the term. Its phase, and all after it, have moved no weight.
             UserError: the batch is too small for a norm.
         """
         torch.manual_seed(fold(self.recipe.seed, "step", self.step))
         if self.step == self.pretrain_steps:
             self.optimizer.state.clear()  # what a pre-training left in it
+            ready(self.optimizer)
             self.method.start(self.model)
         self.model.train()
         self._set_learning_rate()
-        batch, progress, values = self._batch(), self.progress, dict[str, Tensor]()
+        parts, progress, values = self._batch().parts(self.recipe.train.accumulate), self.progress, dict[str, Tensor]()
         phases = [Phase("", self.method.pretrain_loss)] if self.pretraining else self.method.phases(self.model)
         for phase in phases:
             moved = [p for module in phase.moves for p in module.parameters() if p.requires_grad]
             before = values.get("loss", 0.0)
             for _ in range(phase.times):
-                with _small_batches_explained():
-                    loss = phase.loss(self.model, batch, progress)
-                total = loss.total
-                if not bool(total.isfinite()):  # one look a step: it makes a GPU wait
-                    raise NonFiniteLoss(f"step {self.step + 1}: {_not_finite(loss)}")
                 self.optimizer.zero_grad(set_to_none=True)
-                total.backward(inputs=moved or None)  # type: ignore[no-untyped-call]  # other modules have no gradient
-                self.optimizer.step()
-                values |= {f"{phase.name}{name}": x.detach() for name, x in {**loss.terms, **loss.metrics}.items()}
-                values["loss"] = total.detach() + before
-                del loss, total  # nothing of a step's graph outlives it
+                losses = []
+                for part in parts:
+                    with _small_batches_explained():
+                        loss = phase.loss(self.model, part, progress)
+                    self.optimizer_step.backward(loss.total / len(parts), moved)
+                    losses.append(loss.detached())
+                    del loss  # nothing of a step's graph outlives it
+                found = mean_loss(losses)
+                self.finite.note(self.step + 1, found)
+                self.optimizer_step.step(self.finite.stop)
+                values |= {f"{phase.name}{name}": x for name, x in {**found.terms, **found.metrics}.items()}
+                values["loss"] = found.total + before
+        self.optimizer_step.after_batch()
         if not self.pretraining:
             self.method.after_step(self.model)
         if self.average is not None:
@@ -170,7 +183,12 @@ class Training:
             group["lr"] = factor * group.setdefault("initial_lr", group["lr"])
 
     def take_averages(self) -> dict[str, float]:
-        """Mean loss terms and metrics of the epoch that just ended; the next one starts from zero."""
+        """Mean loss terms and metrics of the epoch that just ended; the next one starts from zero.
+
+        Raises:
+            NonFiniteLoss: as :meth:`advance`.
+        """
+        self.finite.look()
         steps = self.step - (self.epoch - 1) * self.steps_per_epoch
         averages = {name: float(total) / steps for name, total in self.sums.items()}
         self.sums = {}
@@ -178,7 +196,12 @@ class Training:
 
     def state_dict(self) -> dict[str, Any]:
         """All state: random numbers are functions of the step, so that there is no more. ``answering`` has the weights
-        to evaluate, where those are not the model's."""
+        to evaluate, where those are not the model's.
+
+        Raises:
+            NonFiniteLoss: as :meth:`advance`.
+        """
+        self.finite.look()
         state = {
             "step": self.step,
             "sums": dict(self.sums),
@@ -186,6 +209,8 @@ class Training:
             "method": self.method.state_dict(),
             "optimizer": self.optimizer.state_dict(),
         }
+        if self.optimizer_step.scaler is not None:
+            state["scaler"] = self.optimizer_step.scaler.state_dict()
         if self.average is not None:
             state["average"] = self.average.state_dict()
         if self.answering is not self.model:
@@ -198,8 +223,21 @@ class Training:
         self.model.load_state_dict(state["model"])
         self.method.load_state_dict(state["method"])
         self.optimizer.load_state_dict(state["optimizer"])
+        if self.optimizer_step.scaler is not None:
+            self.optimizer_step.scaler.load_state_dict(state["scaler"])
         if self.average is not None:
             self.average.load_state_dict(state["average"])
+
+
+def check_parts(recipe: Recipe, task: Task) -> None:
+    """UserError where the images of a domain in a batch are no multiple of the parts that it goes through in."""
+    parts = recipe.train.accumulate
+    for loader in task.loaders:
+        if loader.batch_size % parts:
+            raise UserError(
+                f"train.accumulate={parts}: domain {loader.domain!r} has {loader.batch_size} images in a batch "
+                f"(train.batch), which do not divide by {parts}"
+            )
 
 
 @contextmanager
@@ -214,10 +252,3 @@ def _small_batches_explained() -> Iterator[None]:
         raise UserError(
             f"a BatchNorm cannot train on so little: {error}. Raise {sides}, or take another norm"
         ) from None
-
-
-def _not_finite(loss: Loss) -> str:
-    bad = {name: float(value.detach()) for name, value in loss.terms.items() if not bool(value.isfinite())}
-    if not bad:
-        return "the sum of the loss terms overflows"
-    return ", ".join(f"the loss term {name!r} is {value}" for name, value in bad.items())

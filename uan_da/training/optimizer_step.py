@@ -1,0 +1,55 @@
+"""From the gradient of a loss to weights that have moved."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from uan_da.norms.distributed import average_over_processes_
+from uan_da.recipe.schema import Train
+from uan_da.training.precision import LossScaler
+
+
+class OptimizerStep:
+    """Backward and optimizer step, by what a recipe says of precision and clipping."""
+
+    def __init__(self, optimizer: torch.optim.Optimizer, train: Train, device: torch.device) -> None:
+        self.optimizer, self.clip = optimizer, train.clip
+        self.scaler = LossScaler(device) if train.precision == "fp16" else None
+
+    def backward(self, loss: Tensor, moved: Sequence[nn.Parameter]) -> None:
+        """Add the gradient of ``loss`` to those of ``moved``; none named: of all."""
+        loss = loss if self.scaler is None else self.scaler.scaled(loss)
+        loss.backward(inputs=list(moved) or None)  # type: ignore[no-untyped-call]  # other modules have no gradient
+
+    def step(self, stop: Tensor) -> None:
+        """Move the parameters that have a gradient: its mean over all processes, at most ``train.clip`` long.
+
+        Nothing moves where ``stop`` is 1, or where a float16 gradient overflows. A fused optimizer reads that on its
+        device; for another one the host waits.
+        """
+        groups: list[dict[str, Any]] = self.optimizer.param_groups
+        parameters = [p for group in groups for p in group["params"] if p.grad is not None]
+        gradients = [p.grad for p in parameters]
+        average_over_processes_(gradients)
+        if self.scaler is not None:
+            stop = torch.maximum(stop, self.scaler.unscale(gradients))
+        if self.clip is not None:
+            nn.utils.clip_grad_norm_(parameters, self.clip)
+        guarded_step(self.optimizer, stop)
+
+    def after_batch(self) -> None:
+        """After all optimizer steps of a batch."""
+        if self.scaler is not None:
+            self.scaler.update()
+
+
+def guarded_step(optimizer: torch.optim.Optimizer, stop: Tensor) -> None:
+    """One step, or none where ``stop`` is 1, as ``torch.amp.GradScaler`` leaves one out."""
+    if getattr(optimizer, "_step_supports_amp_scaling", False):
+        optimizer.found_inf = stop  # type: ignore[attr-defined]  # PyTorch's name for the flag
+        optimizer.step()
+        del optimizer.found_inf  # type: ignore[attr-defined]
+    elif not bool(stop):
+        optimizer.step()
