@@ -8,8 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
-from uan_da.data.adapter import labels_of
-from uan_da.data.arrays import Arrays
+from uan_da.data.adapter import Arrays, labels_of
 from uan_da.data.as_image import as_image
 from uan_da.data.checked import CheckedAdapter, check_labels, checked
 from uan_da.data.digest import data_digest

@@ -3,12 +3,15 @@
 from collections.abc import Sequence
 from typing import Any, Literal, Protocol
 
+import numpy as np
 import torch
-from PIL.Image import Image
+from numpy.typing import NDArray
+from PIL import Image
 from torch import Tensor
 
 from uan_da.errors import UserError
 
+Pixels = NDArray[np.uint8]
 Split = Literal["train", "test"]
 UNKNOWN = -1
 """The label of an image whose class is masked or not known."""
@@ -22,7 +25,7 @@ class Examples(Protocol):
     """A map-style data set of pairs ``(image, label)``; labels are indices into ``classes``, or −1."""
 
     def __len__(self) -> int: ...
-    def __getitem__(self, index: int, /) -> tuple[Image, int]: ...
+    def __getitem__(self, index: int, /) -> tuple[Image.Image, int]: ...
 
 
 class Adapter(Protocol):
@@ -46,3 +49,17 @@ def labels_of(examples: Examples) -> Tensor:
     if known is None:
         known = [examples[index][1] for index in range(len(examples))]
     return torch.as_tensor(known, dtype=torch.int64)
+
+
+class Arrays:
+    """Examples from an array of images ``(N, H, W)`` or ``(N, H, W, 3)`` and labels ``(N,)``."""
+
+    def __init__(self, images: Pixels, labels: NDArray[Any]) -> None:
+        assert len(images) == len(labels)
+        self.images, self.labels = images, labels.astype(np.int64)
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitem__(self, index: int) -> tuple[Image.Image, int]:
+        return Image.fromarray(self.images[index]), int(self.labels[index])

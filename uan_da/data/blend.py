@@ -11,8 +11,7 @@ from pathlib import Path
 import numpy as np
 from sklearn.datasets import load_sample_images
 
-from uan_da.data.adapter import Split
-from uan_da.data.arrays import Pixels
+from uan_da.data.adapter import Pixels, Split
 from uan_da.data.image_files import open_image
 from uan_da.data.listing import list_images
 from uan_da.errors import UserError

@@ -12,8 +12,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from uan_da.data.adapter import UNKNOWN, Examples, Split
-from uan_da.data.arrays import Arrays
+from uan_da.data.adapter import UNKNOWN, Arrays, Examples, Split
 from uan_da.data.as_image import as_image
 from uan_da.data.image_files import ImageFiles
 from uan_da.errors import UserError

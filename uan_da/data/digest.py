@@ -5,8 +5,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from uan_da.data import file_digests
-from uan_da.data.adapter import Examples, Split, labels_of
-from uan_da.data.arrays import Arrays
+from uan_da.data.adapter import Arrays, Examples, Split, labels_of
 from uan_da.data.file_digests import SIZE
 from uan_da.data.image_files import READING, ImageFiles
 from uan_da.data.open_dataset import open_dataset

@@ -19,8 +19,7 @@ from PIL import Image
 from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 
-from uan_da.data.adapter import Examples, Split
-from uan_da.data.arrays import Arrays, Pixels
+from uan_da.data.adapter import Arrays, Examples, Pixels, Split
 from uan_da.data.blend import blend, load_photos
 
 SIZE, MARGIN = 28, 2

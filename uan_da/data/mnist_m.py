@@ -5,9 +5,8 @@ from pathlib import Path
 
 import numpy as np
 
-from uan_da.data.adapter import Split
+from uan_da.data.adapter import Arrays, Split
 from uan_da.data.adapters.idx import Idx
-from uan_da.data.arrays import Arrays
 from uan_da.data.blend import blend, load_photos
 
 

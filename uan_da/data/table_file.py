@@ -5,7 +5,7 @@ import io
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from uan_da.data.text_file import read_text
+from uan_da.data.user_files import read_text
 from uan_da.errors import UserError
 from uan_da.names import unknown
 

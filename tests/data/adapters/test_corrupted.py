@@ -4,9 +4,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from uan_da.data.adapter import MissingData
+from uan_da.data.adapter import Arrays, MissingData
 from uan_da.data.adapters.corrupted import Corrupted
-from uan_da.data.arrays import Arrays
 from uan_da.data.corruptions.draws import Draws
 from uan_da.data.corruptions.published import FIFTEEN
 from uan_da.data.digits import Digits

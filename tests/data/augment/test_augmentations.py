@@ -16,7 +16,7 @@ from uan_da.data.augment import (
     RandAugment,
     ResizedCrop,
 )
-from uan_da.data.augment.floats import as_floats
+from uan_da.data.augment.inputs import as_floats
 
 AUGMENTATIONS = [
     Flip(),

@@ -11,8 +11,8 @@ from scipy import ndimage, signal
 from sklearn.datasets import load_sample_images
 
 from uan_da.data.corruptions import blur, digital, noise, weather
+from uan_da.data.corruptions.blur import motion_blurred
 from uan_da.data.corruptions.draws import Draws
-from uan_da.data.corruptions.motion import motion_blurred
 from uan_da.data.corruptions.plasma import plasma, power_of_two
 from uan_da.data.corruptions.published import EXTRA, FIFTEEN
 from uan_da.data.corruptions.spatter import MUD, SPATTER, canny, equalized, spatter

@@ -9,9 +9,8 @@ from typing import Literal
 
 import numpy as np
 
-from uan_da.data.adapter import MissingData, Split
-from uan_da.data.adapters.find_file import find_file
-from uan_da.data.arrays import Arrays
+from uan_da.data.adapter import Arrays, MissingData, Split
+from uan_da.data.user_files import find_file
 from uan_da.errors import UserError
 
 PIXELS = 3 * 32 * 32

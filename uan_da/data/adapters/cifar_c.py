@@ -7,9 +7,8 @@ from typing import Annotated
 import numpy as np
 from pydantic import Field
 
-from uan_da.data.adapter import Split
-from uan_da.data.adapters.find_file import find_file
-from uan_da.data.arrays import Arrays
+from uan_da.data.adapter import Arrays, Split
+from uan_da.data.user_files import find_file
 from uan_da.errors import UserError
 
 

@@ -8,8 +8,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from pydantic import Field
 
-from uan_da.data.adapter import Examples, Split, labels_of
-from uan_da.data.arrays import Arrays, Pixels
+from uan_da.data.adapter import Arrays, Examples, Pixels, Split, labels_of
 from uan_da.data.corruptions.corruption import Corruption
 from uan_da.data.corruptions.draws import Draws
 from uan_da.data.corruptions.photometric import EIGHT

@@ -11,10 +11,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from uan_da.data.adapter import Split
-from uan_da.data.adapters.find_file import find_file
-from uan_da.data.arrays import Arrays
+from uan_da.data.adapter import Arrays, Split
 from uan_da.data.unpack import ALLOWANCE, RATIO
+from uan_da.data.user_files import find_file
 from uan_da.errors import UserError
 
 UBYTE = 0x08

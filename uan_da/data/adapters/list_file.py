@@ -6,7 +6,7 @@ from pathlib import Path
 from uan_da.data.adapter import UNKNOWN, Split
 from uan_da.data.image_files import ImageFiles
 from uan_da.data.split import SplitRule, in_split
-from uan_da.data.text_file import read_text
+from uan_da.data.user_files import read_text
 from uan_da.errors import UserError
 
 

@@ -5,8 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from uan_da.data.adapter import UNKNOWN, MissingData, Split
-from uan_da.data.arrays import Arrays
+from uan_da.data.adapter import UNKNOWN, Arrays, MissingData, Split
 from uan_da.data.split import SplitRule, in_split
 from uan_da.errors import UserError
 

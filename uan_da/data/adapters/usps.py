@@ -6,9 +6,8 @@ from pathlib import Path
 import numpy as np
 from sklearn.datasets import load_svmlight_file
 
-from uan_da.data.adapter import Split
-from uan_da.data.adapters.find_file import find_file
-from uan_da.data.arrays import Arrays
+from uan_da.data.adapter import Arrays, Split
+from uan_da.data.user_files import find_file
 from uan_da.errors import UserError
 
 SIDE = 16

@@ -5,10 +5,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from uan_da.data.augment.checks import check_number, check_range
-from uan_da.data.augment.draws import uniform
-from uan_da.data.augment.floats import as_floats
 from uan_da.data.augment.geometry import affine, affine_matrix
+from uan_da.data.augment.inputs import as_floats, check_number, check_range, uniform
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,10 +6,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from uan_da.data.augment.checks import check_number, check_range
-from uan_da.data.augment.draws import uniform
 from uan_da.data.augment.filters import gaussian_blur
-from uan_da.data.augment.floats import own_floats
+from uan_da.data.augment.inputs import check_number, check_range, own_floats, uniform
 from uan_da.data.augment.per_group import apply_per_group_
 
 

@@ -8,7 +8,7 @@ return them as they are.
 import torch
 from torch import Tensor
 
-from uan_da.data.augment.checks import per_image
+from uan_da.data.augment.inputs import per_image
 
 
 def grayscale(images: Tensor) -> Tensor:

@@ -7,10 +7,8 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from uan_da.data.augment.checks import check_number
 from uan_da.data.augment.color import brightness, contrast, hue, saturation
-from uan_da.data.augment.draws import uniform
-from uan_da.data.augment.floats import own_floats
+from uan_da.data.augment.inputs import check_number, own_floats, uniform
 from uan_da.data.augment.per_group import Operation, apply_per_group_
 
 

@@ -7,9 +7,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from uan_da.data.augment.checks import check_images, check_integer
-from uan_da.data.augment.draws import integers
 from uan_da.data.augment.geometry import crop
+from uan_da.data.augment.inputs import check_images, check_integer, integers
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,10 +5,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from uan_da.data.augment.checks import check_number
-from uan_da.data.augment.draws import integers
-from uan_da.data.augment.floats import as_floats
 from uan_da.data.augment.geometry import erase
+from uan_da.data.augment.inputs import as_floats, check_number, integers
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import conv2d, pad
 
-from uan_da.data.augment.checks import per_image
 from uan_da.data.augment.color import blend
+from uan_da.data.augment.inputs import per_image
 
 
 def sharpness(images: Tensor, factor: Tensor) -> Tensor:

@@ -6,9 +6,8 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from uan_da.data.augment.checks import check_images, check_number
-from uan_da.data.augment.draws import uniform
 from uan_da.data.augment.geometry import flip
+from uan_da.data.augment.inputs import check_images, check_number, uniform
 
 
 @dataclass(frozen=True, kw_only=True)

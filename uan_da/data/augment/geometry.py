@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import grid_sample
 
-from uan_da.data.augment.checks import per_image
+from uan_da.data.augment.inputs import per_image
 
 
 def flip(images: Tensor, flipped: Tensor) -> Tensor:

@@ -5,9 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from uan_da.data.augment.checks import check_number, per_image
-from uan_da.data.augment.draws import uniform
-from uan_da.data.augment.floats import as_floats
+from uan_da.data.augment.inputs import as_floats, check_number, per_image, uniform
 
 
 @dataclass(frozen=True, kw_only=True)

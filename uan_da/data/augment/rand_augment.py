@@ -7,7 +7,6 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from uan_da.data.augment.checks import check_integer, check_number
 from uan_da.data.augment.color import (
     autocontrast,
     brightness,
@@ -18,10 +17,9 @@ from uan_da.data.augment.color import (
     solarize,
 )
 from uan_da.data.augment.cutout import Cutout
-from uan_da.data.augment.draws import integers, uniform
 from uan_da.data.augment.filters import sharpness
-from uan_da.data.augment.floats import own_floats
 from uan_da.data.augment.geometry import affine
+from uan_da.data.augment.inputs import check_integer, check_number, integers, own_floats, uniform
 from uan_da.data.augment.per_group import apply_per_group_
 
 GEOMETRIC = ("Rotate", "ShearX", "ShearY", "TranslateX", "TranslateY")

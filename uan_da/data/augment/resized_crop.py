@@ -6,10 +6,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from uan_da.data.augment.checks import check_integer, check_range
-from uan_da.data.augment.draws import uniform
-from uan_da.data.augment.floats import as_floats
 from uan_da.data.augment.geometry import resized_crop
+from uan_da.data.augment.inputs import as_floats, check_integer, check_range, uniform
 
 _ATTEMPTS = 10
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from uan_da.data.arrays import Pixels
+from uan_da.data.adapter import Pixels
 from uan_da.data.corruptions.draws import Draws
 
 Floats = NDArray[np.float64]

@@ -4,9 +4,9 @@ import functools
 
 import numpy as np
 
+from uan_da.data.corruptions.blur import motion_blurred
 from uan_da.data.corruptions.corruption import SMALL, Corruption, Floats
 from uan_da.data.corruptions.draws import Draws
-from uan_da.data.corruptions.motion import motion_blurred
 from uan_da.data.corruptions.plasma import plasma, power_of_two
 from uan_da.data.corruptions.zoom import clipped_zoom
 

@@ -1,7 +1,8 @@
-"""What an augmentation refuses: options out of range, and tensors that are no batch of images."""
+"""What augmentations share: checks of options and images, images as floats, and random numbers."""
 
 import math
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -47,6 +48,45 @@ def per_image(name: str, values: Tensor, images: Tensor) -> Tensor:
             f"Expected `{name}` to have one value per image, shape ({len(images)},), but got {tuple(values.shape)}"
         )
     return values.view(-1, 1, 1, 1)
+
+
+def as_floats(images: Tensor) -> Tensor:
+    """Images (N, C, H, W) of bytes v as v / 255, float32 in [0, 1], in new memory; those of float32 as they are.
+
+    Raises:
+        ValueError: what is given is no batch of images.
+    """
+    check_images(images)
+    if images.dtype == torch.float32:
+        return images
+    if images.device.type != "cpu":
+        return images.float().div_(255)
+    # NumPy asks the system for large pages; in small ones a large batch costs more to allocate than to compute.
+    return torch.from_numpy(np.empty(images.shape, np.float32)).copy_(images).div_(255)
+
+
+def own_floats(images: Tensor) -> Tensor:
+    """The same in memory that nobody else has, to be written to."""
+    floats = as_floats(images)
+    return floats.detach().clone() if floats is images else floats
+
+
+def uniform(
+    *shape: int,
+    generator: torch.Generator | None,
+    device: torch.device | None = None,
+    low: float = 0.0,
+    high: float = 1.0,
+) -> Tensor:
+    """Numbers in [low, high), float32 of this shape, on ``device`` (``None``: the generator's)."""
+    home = torch.device("cpu") if generator is None else generator.device
+    return torch.rand(shape, generator=generator, device=home).mul_(high - low).add_(low).to(device or home)
+
+
+def integers(*shape: int, high: int, generator: torch.Generator | None, device: torch.device | None = None) -> Tensor:
+    """Integers in 0 … high − 1, int64 of this shape, on ``device`` (``None``: the generator's)."""
+    home = torch.device("cpu") if generator is None else generator.device
+    return torch.randint(high, shape, generator=generator, device=home).to(device or home)
 
 
 def _is_number(value: object) -> bool:
