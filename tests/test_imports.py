@@ -22,10 +22,12 @@ MAY_IMPORT = {
     "streams": {"training", "methods", "evaluation", "models", "data", "norms", "recipe"},
     "benchmarks": {"training", "methods", "evaluation", "models", "data", "norms", "recipe"},
     "sweeps": {"training", "methods", "evaluation", "models", "data", "norms", "recipe"},
+    "export": {"training", "methods", "evaluation", "models", "data", "norms", "recipe"},
     "cli": {
         "benchmarks",
         "sweeps",
         "streams",
+        "export",
         "training",
         "methods",
         "evaluation",

@@ -13,6 +13,7 @@ from uan_da.cli import (
     compare,
     datasets,
     evaluate,
+    export,
     listing,
     predict,
     recipe,
@@ -43,6 +44,7 @@ app.command("evaluate")(evaluate.evaluate)
 app.command("predict")(predict.predict)
 app.command("adapt")(adapt.adapt)
 app.command("stream")(stream.stream)
+app.command("export")(export.export)
 app.command("validators")(validators.validators)
 app.command("report")(report.report)
 app.command("list")(listing.list_names)

@@ -1,0 +1,39 @@
+"""``uan-da export`` on the command line."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from uan_da.recipe import load_recipe
+from uan_da.training.run import Run
+from uan_da.training.train import train
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    short = ["method=source_only", "norm=bn", "train.epochs=1", "train.steps_per_epoch=2"]
+    return train(load_recipe("digits", short), tmp_path_factory.mktemp("runs") / "run")
+
+
+def test_it_says_what_was_compared_and_written(uan_da: Any, run: Run, tmp_path: Path) -> None:
+    done = uan_da("export", run.folder, "--format", "pt2", "--out", tmp_path / "model.pt2")
+    assert done.returncode == 0, done.stderr
+    assert "compared with PyTorch on 360 test images of optdigits_m" in done.stdout
+    assert (tmp_path / "model.labels.txt").read_text().split() == list("0123456789")
+    torch.export.load(tmp_path / "model.pt2")
+
+
+def test_mistakes(uan_da: Any, run: Run, tmp_path: Path) -> None:
+    file = tmp_path / "model.onnx"
+    file.write_text("mine")
+    for folder, out, words in (
+        (run.folder, file, "--overwrite"),
+        (run.folder, tmp_path / "none" / "model.onnx", "there is no folder"),
+        (tmp_path, tmp_path / "other.onnx", "holds no run"),
+    ):
+        done = uan_da("export", folder, "--out", out)
+        assert done.returncode == 2
+        assert words in done.stderr
+    assert file.read_text() == "mine"

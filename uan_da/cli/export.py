@@ -1,0 +1,41 @@
+"""``uan-da export``."""
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from uan_da.cli.data_root import DataRoot
+from uan_da.cli.evaluate import Checkpoint
+from uan_da.cli.trust import Trusted, trust_of
+
+
+class ExportFormat(StrEnum):
+    """A kind of file."""
+
+    onnx = "onnx"
+    pt2 = "pt2"
+
+
+def export(
+    run: Annotated[Path, typer.Argument(help="A run folder.")],
+    out: Annotated[Path, typer.Option(help="The file to write.")],
+    format: Annotated[ExportFormat, typer.Option(help="ONNX, or a program of torch.export.")] = ExportFormat.onnx,
+    checkpoint: Annotated[Checkpoint, typer.Option(help="Which of the run's networks.")] = Checkpoint.last,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace --out if it exists.")] = False,
+    trust: Trusted = False,
+    data_root: DataRoot = None,
+) -> None:
+    """Write a run's network as one file that runs without this package, checked against PyTorch's answers."""
+    from uan_da.export.export import export_run
+    from uan_da.training.run import Run
+
+    written = export_run(
+        Run.open(run, trust_of(trust)), format.value, out, checkpoint=checkpoint.value, overwrite=overwrite
+    )
+    typer.echo(
+        f"compared with PyTorch on {written.images} {written.what}: probabilities differ by at most "
+        f"{written.difference:.1e}"
+    )
+    typer.echo(f"written: {written.file}, and its classes as {written.labels}")

@@ -1,0 +1,41 @@
+"""A trained network with its preprocessing: images in, probabilities out."""
+
+import torch
+from torch import Tensor, nn
+
+from uan_da.data.resize import resize
+from uan_da.data.views import standardize
+from uan_da.norms import domain_context
+from uan_da.recipe.network import Input
+
+
+class Deployed(nn.Module):
+    """Images ``(N, C, H, W)``, bytes or floats in [0, 1], to ``(logits, probabilities)``, both ``(N, classes)``.
+
+    Images of another size than the network's are resized as in training; mean and standard deviation are inside. Norms
+    that keep domains apart take all images for those of ``domain``.
+
+    Args:
+        network: images as the network sees them to something with ``logits``.
+        layout: what the network was trained on.
+        domain: the index by which the norms know the images' domain.
+    """
+
+    def __init__(self, network: nn.Module, layout: Input, domain: int) -> None:
+        super().__init__()
+        self.network, self.layout, self.domain = network, layout, domain
+        self.eval()
+
+    @property
+    def input_shape(self) -> tuple[int, int, int]:
+        """``(C, H, W)`` of what the network sees."""
+        return self.layout.channels, self.layout.side, self.layout.side
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Logits and probabilities."""
+        if images.shape[2:] != (self.layout.side, self.layout.side):
+            images = resize(images, self.layout.size, self.layout.size)
+        x = standardize(images, self.layout)
+        with domain_context(self.network, self.domain):
+            logits: Tensor = self.network(x).logits
+        return logits, torch.softmax(logits, 1)

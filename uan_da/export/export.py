@@ -1,0 +1,140 @@
+"""A run's network as a file that needs this package no more."""
+
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from uan_da.data.digest import digest
+from uan_da.errors import Failure, UserError
+from uan_da.export.folding import folded
+from uan_da.export.formats import FORMATS, Answers
+from uan_da.export.images import trial_images
+from uan_da.files import read_bytes, read_json, whole_file, write_text
+from uan_da.evaluation.deployed import Deployed
+from uan_da.training.run import Run
+from uan_da.training.trained import Trained
+
+TOLERANCE = 1e-4
+"""The most by which a probability may differ from PyTorch's."""
+
+
+@dataclass(frozen=True)
+class Exported:
+    """What was written, and how far its answers are from PyTorch's: the most that a probability differs."""
+
+    file: Path
+    labels: Path
+    difference: float
+    images: int
+    what: str
+
+
+def export_run(run: Run, format_name: str, out: Path, *, checkpoint: str = "last", overwrite: bool = False) -> Exported:
+    """Write the network of a checkpoint as ``out``, and its classes, one a line, as ``NAME.labels.txt`` beside it.
+
+    The file takes float32 images ``(N, C, H, W)`` in [0, 1] at the network's size, and returns ``logits`` and
+    ``probabilities``. It is compared with PyTorch's answers on real images before it gets its name.
+
+    Args:
+        run: its folder is all that is needed.
+        format_name: ``onnx`` or ``pt2``.
+        out: the file.
+        checkpoint: ``last``, ``selected`` or ``oracle``.
+        overwrite: replace what is there.
+
+    Raises:
+        UserError: ``out`` exists or cannot be written, a package is missing, or the run lacks the checkpoint.
+        Failure: the exporter cannot express the network, or the file's answers differ; nothing is written.
+    """
+    chosen, labels = FORMATS[format_name], out.with_suffix(".labels.txt")
+    chosen.check()
+    for path in (out, labels):
+        if path.exists() and not overwrite:
+            raise UserError(f"{path}: exists already. Replace it: --overwrite")
+    if not out.parent.is_dir():
+        raise UserError(f"{out}: there is no folder {out.parent}")
+    trained = Trained.load(run, checkpoint, torch.device("cpu"))
+    trial = trial_images(trained.recipe)
+    content = _made(chosen.make, trained, metadata(run, trained, checkpoint))
+    difference = _compare(chosen.answer(content, trial.images), _answers(trained, trial.images), trial.what)
+    with whole_file(out) as file:
+        file.write(content)
+    write_text(labels, "".join(f"{name}\n" for name in trained.classes))
+    return Exported(out, labels, difference, len(trial.images), trial.what)
+
+
+def metadata(run: Run, trained: Trained, checkpoint: str) -> dict[str, Any]:
+    """What a program must know of the file, and where it comes from."""
+    recipe, layout = trained.recipe, trained.recipe.input
+    return {
+        "schema": 1,
+        "uan_da": version("uan-da"),
+        "classes": list(trained.classes),
+        "input": {
+            "name": "images",
+            "shape": ["batch", layout.channels, layout.side, layout.side],
+            "type": "float32",
+            "range": [0, 1],
+            "channels": "RGB" if layout.channels == 3 else "luminance",
+            "resize": [layout.size, layout.size],
+            "interpolation": "bilinear, antialiased",
+            "center_crop": [layout.side, layout.side],
+        },
+        "outputs": ["logits", "probabilities"],
+        "dataset": recipe.dataset,
+        "task": str(recipe.task),
+        "backbone": recipe.backbone.name,
+        "norm": recipe.norm.name,
+        "method": recipe.method.name,
+        "checkpoint": checkpoint,
+        "step": trained.step,
+        "recipe": digest([read_bytes(run.recipe_file)]),
+        "accuracy": _accuracy(run, checkpoint),
+    }
+
+
+def _accuracy(run: Run, checkpoint: str) -> dict[str, float | None]:
+    """Of each domain's test images, as the run measured it; of an adapted run, of the images that it was adapted to.
+
+    Empty where what was measured is another network: one with recalibrated statistics."""
+    if (run.folder / "adapt.json").is_file():
+        return {"adapted_to": read_json(run.folder / "adapt.json")["after"]["accuracy"]}
+    if not run.done or run.recipe.evaluation.recalibrate != "none":
+        return {}
+    chosen = run.results["selections"].get(checkpoint) or {"domains": {}}
+    return {name: numbers["accuracy"] for name, numbers in chosen["domains"].items()}
+
+
+def _made(make: Any, trained: Trained, facts: dict[str, Any]) -> bytes:
+    network = Deployed(folded(trained.model), trained.recipe.input, trained.domain)
+    try:
+        content: bytes = make(network, facts)
+        return content
+    except Exception as error:  # exporters raise all kinds
+        reason = " ".join(str(error).split())[:300]
+        raise Failure(f"PyTorch cannot export this network: {type(error).__name__}: {reason}") from error
+
+
+@torch.no_grad()
+def _answers(trained: Trained, images: torch.Tensor) -> Answers:
+    network = Deployed(trained.model, trained.recipe.input, trained.domain)
+    logits, probabilities = network(images)
+    return logits, probabilities
+
+
+def _compare(exported: Answers, ours: Answers, what: str) -> float:
+    """The most that a probability differs.
+
+    Raises:
+        Failure: that is more than :data:`TOLERANCE`.
+    """
+    difference = float((exported[1] - ours[1]).abs().max())
+    if not difference <= TOLERANCE:  # NaN is no agreement
+        raise Failure(
+            f"the exported network answers otherwise than the run: on {what} a probability differs by "
+            f"{difference:.2g}, and {TOLERANCE:g} is allowed. Nothing was written"
+        )
+    return difference
