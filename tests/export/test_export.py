@@ -11,12 +11,12 @@ import torch
 
 from uan_da.data.task import build_task
 from uan_da.errors import Failure, UserError
+from uan_da.evaluation.deployed import Deployed
 from uan_da.evaluation.predict import predict
 from uan_da.export import formats
 from uan_da.export.export import export_run
 from uan_da.export.folding import folded
 from uan_da.export.formats import Onnx, Pt2
-from uan_da.evaluation.deployed import Deployed
 from uan_da.recipe import load_recipe
 from uan_da.training.run import Run
 from uan_da.training.train import train

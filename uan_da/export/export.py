@@ -9,11 +9,11 @@ import torch
 
 from uan_da.data.digest import digest
 from uan_da.errors import Failure, UserError
+from uan_da.evaluation.deployed import Deployed
 from uan_da.export.folding import folded
 from uan_da.export.formats import FORMATS, Answers
 from uan_da.export.images import trial_images
 from uan_da.files import read_bytes, read_json, whole_file, write_text
-from uan_da.evaluation.deployed import Deployed
 from uan_da.training.run import Run
 from uan_da.training.trained import Trained
 
