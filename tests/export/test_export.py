@@ -1,6 +1,7 @@
 """``uan-da export``: a file that answers as the run does, in a process that cannot import this package."""
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -9,6 +10,8 @@ import numpy as np
 import pytest
 import torch
 
+from uan_da.data.digits import Digits
+from uan_da.data.own_images import images_at
 from uan_da.data.task import build_task
 from uan_da.errors import Failure, UserError
 from uan_da.evaluation.deployed import Deployed
@@ -74,8 +77,25 @@ def check_whole_target(run: Run, kind: str, folder: Path) -> None:
     assert np.array_equal(found.argmax(1), expected.argmax(1))
 
 
+def run_the_documents(name: str, folder: Path, *arguments: str) -> list[str]:
+    """The words that a script of docs/export.md prints, in a process that cannot import this package."""
+    text = (Path(__file__).parents[2] / "docs" / "export.md").read_text(encoding="utf-8")
+    (script,) = [
+        block for block in re.findall(r"```python\n(.*?)```", text, re.DOTALL) if block.startswith(f"# {name}")
+    ]
+    blocked = f'import sys; sys.modules["uan_da"] = None\n{script}'
+    done = subprocess.run([sys.executable, "-c", blocked, *arguments], cwd=folder, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.split()
+
+
 def test_onnx_of_a_bn_run(run: Run, tmp_path: Path) -> None:
     check_whole_target(run, "onnx", tmp_path)
+    Digits().load("optdigits_m", "test")[5][0].save(tmp_path / "digit.png")
+    own = Trained.load(run, "last", CPU).classify(images_at([tmp_path / "digit.png"]))
+    name, probability = run_the_documents("classify_onnx.py", tmp_path, "digit.png")
+    assert name == run.record.classes[int(own.classes[0])]
+    assert float(probability) == pytest.approx(float(own.probabilities.max()), abs=1e-4)
     import onnx
 
     model = onnx.load(tmp_path / "model.onnx")
@@ -95,6 +115,7 @@ def test_pt2_of_a_dsbn_run_answers_by_the_targets_branch(tmp_path: Path) -> None
     extra = {"metadata.json": ""}
     torch.export.load(tmp_path / "model.pt2", extra_files=extra)
     assert json.loads(extra["metadata.json"])["norm"] == "dsbn"
+    assert run_the_documents("classify_pt2.py", tmp_path)[0] == "['0',"
 
 
 @pytest.mark.slow
