@@ -8,8 +8,7 @@ import torch
 from sklearn.datasets import load_sample_images
 from torch import Tensor
 
-from uan_da.data.adapter import Examples
-from uan_da.data.arrays import Arrays
+from uan_da.data.adapter import Arrays, Examples
 from uan_da.data.images import example_pixels
 from uan_da.data.open_dataset import open_dataset
 from uan_da.data.resize import centre
