@@ -6,7 +6,7 @@ import pytest
 
 from uan_da.data.card import Card, load_card
 from uan_da.data.open_dataset import open_dataset
-from uan_da.shipped import shipped
+from uan_da.folders import shipped
 
 CARDS = shipped("datasets")
 EMBEDDED = {"digits", "digits_c", "digits_conditions"}

@@ -23,10 +23,10 @@ from typer.core import TyperGroup
 from uan_da.cli.app import app
 from uan_da.data.card import Card
 from uan_da.errors import UserError
+from uan_da.folders import shipped
 from uan_da.norms import domain_context
 from uan_da.recipe import load_recipe
 from uan_da.recipe.source import parse_value
-from uan_da.shipped import shipped
 from uan_da.sweeps.grid import build_grid
 
 ROOT = Path(__file__).parents[2]

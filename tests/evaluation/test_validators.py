@@ -10,13 +10,9 @@ from sklearn.metrics import pairwise_distances, silhouette_samples
 
 from uan_da.evaluation.evidence import READS, reads
 from uan_da.evaluation.predict import Predictions
-from uan_da.evaluation.validators.class_clustering import class_ami, class_clustering
-from uan_da.evaluation.validators.confidence import diversity, entropy, information_maximization
-from uan_da.evaluation.validators.mano import mano
-from uan_da.evaluation.validators.neighborhood_density import snd
-from uan_da.evaluation.validators.nuclear_norm import bnm
-from uan_da.evaluation.validators.rankme import rankme
+from uan_da.evaluation.validators.confidence import bnm, diversity, entropy, information_maximization, mano
 from uan_da.evaluation.validators.source_risk import dev, importance_weighted, source_accuracy
+from uan_da.evaluation.validators.structure import class_ami, class_clustering, rankme, snd
 from uan_da.names import VALIDATORS
 
 ON_TARGET = [entropy, diversity, information_maximization, bnm, snd, class_clustering, class_ami, mano, rankme]

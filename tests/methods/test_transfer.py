@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from uan_da.data.batch import DomainBatch, DomainImages
+from uan_da.data.domain_batch import DomainBatch, DomainImages
 from uan_da.errors import UserError
 from uan_da.methods.method import Loss, Method, Progress, TransferMethod
 from uan_da.methods.transfer import TransferLoss, build_method

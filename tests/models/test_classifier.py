@@ -9,7 +9,7 @@ from torch import nn
 
 from uan_da.errors import UserError
 from uan_da.models.classifier import build_model
-from uan_da.models.small_cnn import small_cnn
+from uan_da.models.digits_cnns import small_cnn
 from uan_da.names import BACKBONES, NORMS
 from uan_da.norms import UAN2d, domain_context
 from uan_da.norms.domain import DomainNorm

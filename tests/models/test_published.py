@@ -7,7 +7,7 @@ import torch
 
 from uan_da.errors import UserError
 from uan_da.models.published import published_weights
-from uan_da.models.resnet import resnet18
+from uan_da.models.torchvision_backbones import resnet18
 from uan_da.models.weights import load_weights
 
 

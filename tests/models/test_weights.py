@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from uan_da.errors import UserError
-from uan_da.models.small_cnn import small_cnn
+from uan_da.models.digits_cnns import small_cnn
 from uan_da.models.weights import load_weights
 
 

@@ -11,7 +11,7 @@ from torchvision.ops import FrozenBatchNorm2d
 from uan_da.errors import UserError
 from uan_da.names import NORMS
 from uan_da.norms import UAN, UAN1d, UAN2d, UAN3d, convert_norm, domain_context, to_batch_norm
-from uan_da.norms.batch import BatchNorm
+from uan_da.norms.batch_norm import BatchNorm
 from uan_da.norms.uan.conversion import uan
 
 OPTIONS = [

@@ -9,7 +9,7 @@ from torch import nn
 
 from uan_da.names import NORMS
 from uan_da.norms import convert_norm, domain_context
-from uan_da.norms.batch import BatchNorm
+from uan_da.norms.batch_norm import BatchNorm
 
 
 @pytest.mark.parametrize("name", NORMS.targets)

@@ -5,9 +5,9 @@ import pytest
 import torch
 
 from uan_da.errors import UserError
+from uan_da.folders import shipped
 from uan_da.recipe import Recipe, check_every_method, load_recipe
 from uan_da.recipe.source import dump_yaml, read_yaml
-from uan_da.shipped import shipped
 
 GOOD = """\
 dataset: digits

@@ -2,8 +2,8 @@ import pytest
 from ruamel.yaml import YAML
 
 from uan_da.errors import UserError
+from uan_da.folders import shipped
 from uan_da.recipe import load_recipe
-from uan_da.shipped import shipped
 from uan_da.sweeps.address import address
 
 ROW = "{method: DANN, task: 'a:b', accuracy: 91.4, source: a table, protocol: ResNet-50, oracle: true}"

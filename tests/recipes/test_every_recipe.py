@@ -13,12 +13,12 @@ from torchvision import models
 
 from uan_da.cli.app import main
 from uan_da.evaluation.evaluate import test_predictions as predictions_on_test_images
+from uan_da.folders import shipped
 from uan_da.models.classifier import build_model
 from uan_da.norms import UAN2d
 from uan_da.recipe import Recipe, find_recipe, load_recipe
 from uan_da.recipe.overrides import methods_of
 from uan_da.recipe.source import read_yaml
-from uan_da.shipped import shipped
 from uan_da.sweeps.grid import split_values
 from uan_da.training.run import Run
 from uan_da.training.training import Training

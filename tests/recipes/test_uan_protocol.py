@@ -9,10 +9,10 @@ import pytest
 import torch
 from torch import nn
 
+from uan_da.folders import shipped
 from uan_da.models.classifier import build_model
 from uan_da.norms import UAN2d
 from uan_da.recipe import load_recipe
-from uan_da.shipped import shipped
 from uan_da.training.training import Training
 
 CPU = torch.device("cpu")

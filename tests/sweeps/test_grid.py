@@ -5,8 +5,7 @@ import pytest
 
 from uan_da.errors import UserError
 from uan_da.recipe import load_recipe
-from uan_da.sweeps.all_tasks import all_tasks
-from uan_da.sweeps.grid import build_grid, split_values
+from uan_da.sweeps.grid import all_tasks, build_grid, split_values
 
 
 def settings(recipe: Path, *overrides: str) -> list[tuple[str, ...]]:
@@ -81,7 +80,7 @@ def test_tasks(recipe):
     ],
 )
 def test_all_tasks_are_of_the_kind_of_the_recipes_own(recipe, monkeypatch, own, tasks):
-    monkeypatch.setattr("uan_da.sweeps.all_tasks.open_dataset", lambda *_: SimpleNamespace(domains=("a", "b", "c")))
+    monkeypatch.setattr("uan_da.sweeps.grid.open_dataset", lambda *_: SimpleNamespace(domains=("a", "b", "c")))
     assert all_tasks(load_recipe(recipe, ["method=source_only", f"task={own}"])) == tasks
 
 

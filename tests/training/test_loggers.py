@@ -8,8 +8,8 @@ import pytest
 
 from uan_da.errors import UserError
 from uan_da.names import LOGGERS
+from uan_da.training.loggers import scalars
 from uan_da.training.loggers.mlflow import flat
-from uan_da.training.loggers.scalars import scalars
 from uan_da.training.monitor import Several, Silent
 
 ROW = {

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from uan_da.data.batch import DomainBatch
+from uan_da.data.domain_batch import DomainBatch
 from uan_da.errors import UserError
 from uan_da.methods.method import Loss, Method, Phase, Progress, source_loss
 from uan_da.models.classifier import Classifier

@@ -25,9 +25,9 @@ from torchvision.datasets import ImageFolder
 
 from uan_da.data.adapters.folder import Folder
 from uan_da.data.augment import Augmentation, Crop, RandAugment
-from uan_da.data.batch import DomainBatch
 from uan_da.data.check import inspect
 from uan_da.data.decode_cache import VARIABLE, cached
+from uan_da.data.domain_batch import DomainBatch
 from uan_da.data.domain_loader import DomainLoader
 from uan_da.data.image_files import ImageFiles
 from uan_da.data.images import Images, decode

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from uan_da.cli.data_root import DataRoot
+from uan_da.cli.options import DataRoot
 
 if TYPE_CHECKING:
     from uan_da.benchmarks.measure import Spread

@@ -6,9 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from uan_da.cli.data_root import DataRoot
+from uan_da.cli.options import DataRoot, Trusted, trust_of
 from uan_da.cli.progress import download_bars, image_bars
-from uan_da.cli.trust import Trusted, trust_of
 
 if TYPE_CHECKING:
     from rich.table import Table

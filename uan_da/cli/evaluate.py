@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from uan_da.cli.data_root import DataRoot
-from uan_da.cli.trust import Trusted, trust_of
+from uan_da.cli.options import DataRoot, Trusted, trust_of
 
 if TYPE_CHECKING:
     from uan_da.sweeps.sheet import Sheet

@@ -69,8 +69,8 @@ def _type(annotation: object) -> str:
 
 def _rows(kind: Kind) -> Iterable[tuple[str, str]]:
     from uan_da import names
+    from uan_da.folders import shipped
     from uan_da.recipe.source import read_yaml
-    from uan_da.shipped import shipped
 
     if kind is Kind.recipes or kind is Kind.datasets:
         for name, path in shipped("recipes" if kind is Kind.recipes else "datasets").items():

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from uan_da.cli.trust import Trusted, trust_of
+from uan_da.cli.options import Trusted, trust_of
 
 app = typer.Typer(help="Show, copy and check recipes.", no_args_is_help=True)
 

@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from uan_da.cli.data_root import DataRoot
 from uan_da.cli.evaluate import Checkpoint
+from uan_da.cli.options import DataRoot
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from uan_da.cli.data_root import DataRoot
+from uan_da.cli.options import DataRoot
 
 
 def train(

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from uan_da.cli.compare import Devices, ExecutorName, ExecutorOption, Jobs, RayAddress, Threads, choose_executor
-from uan_da.cli.data_root import DataRoot
+from uan_da.cli.options import DataRoot
 
 if TYPE_CHECKING:
     from uan_da.cli.sweep_console import SweepConsole

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from uan_da.cli.trust import Trusted, trust_of
+from uan_da.cli.options import Trusted, trust_of
 
 if TYPE_CHECKING:
     from uan_da.evaluation.ranking import Scored

@@ -9,12 +9,12 @@ from pydantic import AfterValidator, Field, NonNegativeInt, ValidationError, mod
 
 from uan_da.data.checked import looks_alike, unicode_twins
 from uan_da.errors import UserError
+from uan_da.folders import shipped
 from uan_da.names import ADAPTERS, unknown
 from uan_da.recipe.block import Block
 from uan_da.recipe.load import describe_problems
 from uan_da.recipe.source import read_yaml
 from uan_da.recipe.strict import Strict
-from uan_da.shipped import shipped
 from uan_da.trust import FILES, NOTHING, Trust
 
 

@@ -14,12 +14,12 @@ from typing import IO
 import numpy as np
 import torch
 
-from uan_da.data.data_root import user_cache
 from uan_da.data.file_digests import file_digests
 from uan_da.data.image_files import READING, ImageFiles
 from uan_da.data.images import Images, decode_into
 from uan_da.data.progress import Progress, silent
 from uan_da.errors import DataWarning
+from uan_da.folders import user_cache
 from uan_da.recipe.network import Input
 
 VARIABLE = "UAN_DA_CACHE"

@@ -10,11 +10,10 @@ from uan_da.data.adapter import Adapter
 from uan_da.data.card import Card, load_card, read_card
 from uan_da.data.card_dataset import CardDataset
 from uan_da.data.checked import CheckedAdapter, said
-from uan_da.data.data_root import data_root
 from uan_da.data.folder_card import card_of_folder
 from uan_da.errors import UserError
+from uan_da.folders import data_root, shipped
 from uan_da.names import ADAPTERS, unknown
-from uan_da.shipped import shipped
 from uan_da.trust import FILES, NOTHING, Trust
 
 GROUP = "uan_da.datasets"

@@ -9,9 +9,9 @@ from torch import Tensor
 
 from uan_da.data.adapter import UNKNOWN, Adapter, Examples, Split
 from uan_da.data.augment import Augmentation
-from uan_da.data.batch import DomainBatch, DomainImages, View
 from uan_da.data.card_dataset import CardDataset
 from uan_da.data.classes import check_classes
+from uan_da.data.domain_batch import DomainBatch, DomainImages, View
 from uan_da.data.domain_loader import DomainLoader
 from uan_da.data.holdout import hold_out
 from uan_da.data.image_files import DamagedImage, ImageFiles

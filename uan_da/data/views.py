@@ -7,7 +7,7 @@ from torch import Tensor
 
 from uan_da.data.augment import Augmentation
 from uan_da.data.augment.inputs import as_floats
-from uan_da.data.batch import View
+from uan_da.data.domain_batch import View
 from uan_da.data.resize import centre
 from uan_da.errors import UserError
 from uan_da.recipe import Recipe

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from uan_da.data.batch import DomainBatch, View
+from uan_da.data.domain_batch import DomainBatch, View
 from uan_da.methods.routing import Routing, forward
 from uan_da.methods.target import Target
 from uan_da.models.classifier import Classifier, Output

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from torch import nn
 
-from uan_da.data.batch import DomainBatch
+from uan_da.data.domain_batch import DomainBatch
 from uan_da.errors import UserError
 from uan_da.methods.method import Loss, Method, Progress, TransferMethod, shared_loss
 from uan_da.methods.routing import Routing

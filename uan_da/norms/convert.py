@@ -14,7 +14,7 @@ from torch.nn.modules.lazy import LazyModuleMixin
 from torch.nn.modules.module import _WrappedHook
 
 from uan_da.names import NORMS
-from uan_da.norms.batch import BatchNorm, batch_norm
+from uan_da.norms.batch_norm import BatchNorm, batch_norm
 from uan_da.norms.domain import DomainNorm
 from uan_da.norms.uan.depth import assign_together
 from uan_da.norms.uan.layer import UAN

@@ -14,7 +14,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from uan_da.norms.batch import copy_affine, reset_affine
+from uan_da.norms.batch_norm import copy_affine, reset_affine
 
 DomainIndex = int | Tensor
 """The domain of all samples, or of each: an integer tensor ``(N,)``."""

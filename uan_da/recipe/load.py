@@ -6,12 +6,12 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from uan_da.errors import UserError
+from uan_da.folders import shipped
 from uan_da.names import unknown
 from uan_da.recipe.keys import with_full_key
 from uan_da.recipe.overrides import apply_overrides, methods_of
 from uan_da.recipe.schema import Recipe
 from uan_da.recipe.source import Source, parse_value, read_yaml
-from uan_da.shipped import shipped
 from uan_da.trust import NOTHING, Trust
 
 

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from uan_da.errors import UserError
 from uan_da.models.classifier import Classifier
 from uan_da.norms import convert_norm
-from uan_da.norms.batch import BatchNorm
+from uan_da.norms.batch_norm import BatchNorm
 
 
 class StreamNorm(nn.Module):

@@ -6,11 +6,11 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from uan_da.data.open_dataset import open_dataset
 from uan_da.errors import UserError
 from uan_da.recipe import Recipe, load_recipe
 from uan_da.recipe.published import Published
 from uan_da.sweeps.address import Addresses
-from uan_da.sweeps.all_tasks import all_tasks
 from uan_da.sweeps.labels import short
 from uan_da.trust import NOTHING, Trust
 
@@ -57,7 +57,7 @@ def build_grid(
     """The grid that ``key=v1,v2`` texts span over a recipe, ``source_only`` always in it.
 
     Values are separated by commas outside of brackets and quotes; integers may be a range, ``seed=0..4``; ``task=all``
-    is what :func:`~uan_da.sweeps.all_tasks.all_tasks` says. Every cell is the original recipe with the cell's own
+    is what :func:`~uan_da.sweeps.grid.all_tasks` says. Every cell is the original recipe with the cell's own
     overrides. Keys below ``method`` are options of the methods that adapt, and ``init`` is another run's work: neither
     reaches ``source_only``. ``trust`` says whether code that the recipe names is run, ``threads`` how many of the CPU a
     run gets. Without ``reads_data`` the data need not be here, and the cells' addresses are not those of runs.
@@ -154,3 +154,20 @@ def split_values(text: str) -> list[str]:
         else:
             parts[-1] += char
     return [part.strip() for part in parts]
+
+
+def all_tasks(recipe: Recipe) -> Sequence[str]:
+    """Every task of the recipe's data set that is of the kind of the recipe's own, in the order of the domains.
+
+    With one source these are all ordered pairs of domains; with several, each domain is the target of all others; a
+    domain alone is joined by each of the others alone.
+
+    Raises:
+        UserError: the data set does not exist.
+    """
+    domains, task = open_dataset(recipe.dataset, recipe.trust).domains, recipe.task
+    if task.alone:
+        return list(domains)
+    if len(task.sources) == 1:
+        return [f"{source}:{target}" for source, target in itertools.permutations(domains, 2)]
+    return [f"{'+'.join(name for name in domains if name != target)}:{target}" for target in domains]

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from uan_da.data.batch import DomainBatch
+from uan_da.data.domain_batch import DomainBatch
 from uan_da.data.task import Task, build_task
 from uan_da.errors import UserError
 from uan_da.methods.method import Method, Phase, Progress, mean_loss

@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import nn
 
-from uan_da.data.batch import DomainBatch, DomainImages
+from uan_da.data.domain_batch import DomainBatch, DomainImages
 from uan_da.methods.adversarial.adda import ADDA
 from uan_da.methods.method import Phase, Progress
 from uan_da.models.classifier import Classifier

@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import nn
 
-from uan_da.data.batch import DomainBatch
+from uan_da.data.domain_batch import DomainBatch
 from uan_da.methods.adversarial.bsp import BSP, spectral_energy
 from uan_da.methods.adversarial.cdan import CDAN
 from uan_da.methods.adversarial.dann import DANN

@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from uan_da.data.batch import DomainBatch
+from uan_da.data.domain_batch import DomainBatch
 from uan_da.methods.adversarial.cdan import CDAN, OuterProduct, RandomizedMap
 from uan_da.methods.method import Loss, Progress
 from uan_da.models.classifier import Classifier, Output

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from uan_da.data.batch import DomainBatch, DomainImages
+from uan_da.data.domain_batch import DomainBatch, DomainImages
 from uan_da.methods.adversarial.dirt_t import DIRTT
 from uan_da.methods.adversarial.vada import VADA
 from uan_da.methods.method import Progress

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from uan_da.data.batch import DomainBatch
+from uan_da.data.domain_batch import DomainBatch
 from uan_da.methods.adversarial.mdd import MDD, not_cross_entropy
 from uan_da.methods.method import Progress
 from uan_da.models.classifier import Classifier, Output

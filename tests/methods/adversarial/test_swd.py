@@ -8,7 +8,7 @@ import torch
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor, nn
 
-from uan_da.data.batch import DomainBatch
+from uan_da.data.domain_batch import DomainBatch
 from uan_da.methods.adversarial.swd import SWD, sliced_wasserstein
 from uan_da.methods.method import Progress
 from uan_da.models.classifier import Classifier

@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import nn
 
-from uan_da.data.batch import DomainBatch, DomainImages
+from uan_da.data.domain_batch import DomainBatch, DomainImages
 from uan_da.methods.bounds.joint import Joint
 from uan_da.methods.method import Progress
 from uan_da.methods.transfer import TransferLoss

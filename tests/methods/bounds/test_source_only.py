@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from uan_da.data.batch import DomainBatch, DomainImages
+from uan_da.data.domain_batch import DomainBatch, DomainImages
 from uan_da.methods.bounds.source_only import SourceOnly, source_loss
 from uan_da.methods.method import Progress
 from uan_da.models.classifier import Classifier

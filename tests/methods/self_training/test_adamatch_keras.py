@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from uan_da.data.batch import DomainBatch, DomainImages
+from uan_da.data.domain_batch import DomainBatch, DomainImages
 from uan_da.methods.method import Progress
 from uan_da.methods.self_training.adamatch_keras import AdaMatchKeras
 from uan_da.models.classifier import Classifier

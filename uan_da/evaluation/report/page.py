@@ -1,10 +1,16 @@
-"""The page around figures and tables."""
+"""The page around figures and tables, and the images inside it."""
 
+import base64
+import io
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
+from numpy.typing import NDArray
+from PIL import Image
 
 
 def write_page(path: Path, template: str, **content: Any) -> Path:
@@ -26,3 +32,17 @@ def _percent(share: float | None) -> str:
 
 def _number(value: float | None, digits: int = 3) -> str:
     return "–" if value is None else f"{value:.{digits}f}"
+
+
+def data_uri(pixels: NDArray[np.uint8]) -> str:
+    """An image ``(H, W, 1)`` or ``(H, W, 3)`` as a PNG in a ``data:`` address."""
+    image = Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels)
+    buffer = io.BytesIO()
+    image.save(buffer, format="PNG", optimize=True)
+    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
+
+
+def picture(arrays: Mapping[str, NDArray[Any]], domain: str, index: int) -> str | None:
+    """The kept image of a domain as a ``data:`` address; None where it was not kept."""
+    pixels = arrays.get(f"image/{domain}/{index}")
+    return None if pixels is None else data_uri(pixels)

@@ -9,8 +9,7 @@ from uan_da.evaluation.metrics import paired_gain
 from uan_da.evaluation.ranking import Rank, Scored, rank_validators
 from uan_da.evaluation.report import figures
 from uan_da.evaluation.report.files import RunFiles
-from uan_da.evaluation.report.page import write_page
-from uan_da.evaluation.report.pictures import picture
+from uan_da.evaluation.report.page import picture, write_page
 from uan_da.evaluation.report.svg import sparkline
 from uan_da.evaluation.verdict import points, source_cost, verdict
 

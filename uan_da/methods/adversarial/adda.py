@@ -9,7 +9,7 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn import functional as F
 
-from uan_da.data.batch import DomainBatch
+from uan_da.data.domain_batch import DomainBatch
 from uan_da.methods.adversarial.discriminator import discriminator, domain_accuracy, domain_loss, judge
 from uan_da.methods.method import Loss, Method, Phase, Progress
 from uan_da.methods.routing import forward

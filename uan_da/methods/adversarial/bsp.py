@@ -10,7 +10,7 @@ from uan_da.methods.adversarial.cdan import CDAN
 from uan_da.methods.adversarial.dann import DANN
 from uan_da.methods.method import Loss, Progress, TransferMethod
 from uan_da.models.classifier import Classifier, Output
-from uan_da.norms.precision import widened, without_autocast
+from uan_da.norms.forward import widened, without_autocast
 
 
 class BSP(TransferMethod):

@@ -7,7 +7,7 @@ import torch
 from pydantic import Field
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from uan_da.data.batch import DomainBatch, View
+from uan_da.data.domain_batch import DomainBatch, View
 from uan_da.methods.adversarial.vada import VADA, Radius, Weight, smoothness
 from uan_da.methods.adversarial.virtual_adversarial import divergence
 from uan_da.methods.entropy import entropy

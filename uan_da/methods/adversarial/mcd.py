@@ -8,10 +8,9 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn import functional as F
 
-from uan_da.data.batch import DomainBatch
-from uan_da.methods.adversarial.two_heads import Pair, forward_both
+from uan_da.data.domain_batch import DomainBatch
 from uan_da.methods.method import Loss, Method, Phase, Progress
-from uan_da.methods.routing import Routing
+from uan_da.methods.routing import Pair, Routing, forward_both
 from uan_da.models.classifier import Classifier
 
 

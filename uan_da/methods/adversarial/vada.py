@@ -8,7 +8,7 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn import functional as F
 
-from uan_da.data.batch import DomainBatch, View
+from uan_da.data.domain_batch import DomainBatch, View
 from uan_da.methods.adversarial.discriminator import discriminator, domain_accuracy, domain_loss, fixed, judge
 from uan_da.methods.adversarial.virtual_adversarial import virtual_adversarial
 from uan_da.methods.entropy import entropy

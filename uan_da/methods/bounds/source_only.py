@@ -2,7 +2,7 @@
 
 from typing import ClassVar
 
-from uan_da.data.batch import DomainBatch
+from uan_da.data.domain_batch import DomainBatch
 from uan_da.methods.method import Loss, Method, Progress, source_loss
 from uan_da.models.classifier import Classifier
 

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from uan_da.methods.method import Loss, Progress, TransferMethod
 from uan_da.models.classifier import Classifier, Output
-from uan_da.norms.precision import widened, without_autocast
+from uan_da.norms.forward import widened, without_autocast
 
 
 class DeepCORAL(TransferMethod):

@@ -10,7 +10,7 @@ from uan_da.errors import UserError
 from uan_da.methods.discrepancy.kernels import squared_distances
 from uan_da.methods.method import Loss, Progress, TransferMethod
 from uan_da.models.classifier import Classifier, Output
-from uan_da.norms.precision import widened
+from uan_da.norms.forward import widened
 
 
 class DeepJDOT(TransferMethod):

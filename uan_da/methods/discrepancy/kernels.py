@@ -5,7 +5,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from uan_da.norms.precision import widened, without_autocast
+from uan_da.norms.forward import widened, without_autocast
 
 Estimator = Literal["linear", "quadratic"]
 """How :func:`mmd` estimates: from neighbours in the batch, or from all pairs."""

@@ -8,7 +8,7 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn import functional as F
 
-from uan_da.data.batch import DomainBatch, View
+from uan_da.data.domain_batch import DomainBatch, View
 from uan_da.methods.method import Loss, Method, Progress
 from uan_da.methods.routing import forward
 from uan_da.models.classifier import Classifier

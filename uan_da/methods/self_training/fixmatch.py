@@ -6,7 +6,7 @@ import torch
 from pydantic import Field
 from torch.nn import functional as F
 
-from uan_da.data.batch import DomainBatch, View
+from uan_da.data.domain_batch import DomainBatch, View
 from uan_da.methods.method import Loss, Method, Progress
 from uan_da.methods.routing import Routing, forward
 from uan_da.models.classifier import Classifier, Output

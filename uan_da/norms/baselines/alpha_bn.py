@@ -6,9 +6,8 @@ import copy
 import torch
 from torch import Tensor, nn
 
-from uan_da.norms.batch import BatchNorm
-from uan_da.norms.precision import widened
-from uan_da.norms.tracing import fx_leaf
+from uan_da.norms.batch_norm import BatchNorm
+from uan_da.norms.forward import fx_leaf, widened
 from uan_da.norms.uan.mixture import affine, along
 
 

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from uan_da.norms.baselines.dsbn import DomainSpecificNorm
-from uan_da.norms.batch import BatchNorm, has_seen_data, options_of
+from uan_da.norms.batch_norm import BatchNorm, has_seen_data, options_of
 from uan_da.norms.uan.mixture import along
 
 

@@ -5,9 +5,9 @@ from typing import Literal
 
 from torch import Tensor, nn
 
-from uan_da.norms.batch import BatchNorm
+from uan_da.norms.batch_norm import BatchNorm
 from uan_da.norms.domain import DomainNorm
-from uan_da.norms.tracing import fx_leaf
+from uan_da.norms.forward import fx_leaf
 from uan_da.norms.uan.mixture import affine
 
 

@@ -4,7 +4,7 @@ import math
 
 from torch import nn
 
-from uan_da.norms.batch import BatchNorm, copy_affine, options_of
+from uan_da.norms.batch_norm import BatchNorm, copy_affine, options_of
 
 
 def group_norm(bn: BatchNorm, *, num_groups: int = 8) -> nn.GroupNorm:

@@ -4,8 +4,8 @@ import torch
 from torch import Tensor
 from torch.nn.modules.instancenorm import _InstanceNorm
 
-from uan_da.norms.batch import BatchNorm, copy_affine, has_seen_data, options_of
-from uan_da.norms.tracing import fx_leaf
+from uan_da.norms.batch_norm import BatchNorm, copy_affine, has_seen_data, options_of
+from uan_da.norms.forward import fx_leaf
 from uan_da.norms.uan.mixture import affine
 
 

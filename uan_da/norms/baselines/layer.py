@@ -5,7 +5,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from uan_da.norms.baselines.group import group_norm
-from uan_da.norms.batch import BatchNorm, copy_affine, options_of, reset_affine
+from uan_da.norms.batch_norm import BatchNorm, copy_affine, options_of, reset_affine
 
 
 def layer_norm(bn: BatchNorm) -> nn.GroupNorm:

@@ -7,10 +7,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from uan_da.norms.batch import BatchNorm, copy_affine, has_seen_data, options_of, reset_affine
-from uan_da.norms.precision import widened, without_autocast
+from uan_da.norms.batch_norm import BatchNorm, copy_affine, has_seen_data, options_of, reset_affine
+from uan_da.norms.forward import fx_leaf, in_backward, widened, without_autocast
 from uan_da.norms.running import MixtureLayer, update_running
-from uan_da.norms.tracing import fx_leaf, in_backward
 from uan_da.norms.uan import mixture as reference
 from uan_da.norms.uan.mixture import Mixture, along
 

@@ -6,10 +6,9 @@ import torch
 from torch import Tensor
 
 from uan_da.norms.baselines.dsbn import without_affine
-from uan_da.norms.batch import BatchNorm
+from uan_da.norms.batch_norm import BatchNorm
 from uan_da.norms.domain import DomainNorm
-from uan_da.norms.precision import widened
-from uan_da.norms.tracing import fx_leaf
+from uan_da.norms.forward import fx_leaf, widened
 from uan_da.norms.uan.mixture import affine, along
 
 SOURCE, TARGET = 0, 1

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from uan_da.norms.batch import BatchNorm, copy_affine, has_seen_data, options_of
+from uan_da.norms.batch_norm import BatchNorm, copy_affine, has_seen_data, options_of
 from uan_da.norms.uan.clusters import INITIAL_SPREAD
 from uan_da.norms.uan.layer import UAN, UAN1d, UAN2d, UAN3d
 from uan_da.norms.uan.options import Backend, Options, takes_options

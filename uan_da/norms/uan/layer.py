@@ -12,9 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from uan_da.norms.distributed import is_distributed, pool, sum_over_processes
-from uan_da.norms.precision import widened, without_autocast
+from uan_da.norms.forward import fx_leaf, in_backward, widened, without_autocast
 from uan_da.norms.running import MixtureLayer, moved_running
-from uan_da.norms.tracing import fx_leaf, in_backward
 from uan_da.norms.uan import mixture as maths
 from uan_da.norms.uan.assignment import BATCHES, Affine, Batch
 from uan_da.norms.uan.clusters import (

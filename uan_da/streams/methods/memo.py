@@ -9,7 +9,7 @@ from pydantic import Field
 from torch import Tensor
 
 from uan_da.models.classifier import Classifier
-from uan_da.norms.batch import BatchNorm
+from uan_da.norms.batch_norm import BatchNorm
 from uan_da.streams.method import StreamMethod, Surroundings
 from uan_da.streams.norm import StreamNorm, batch_moments, put_norm
 

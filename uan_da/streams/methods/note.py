@@ -9,7 +9,7 @@ from torch import Tensor
 
 from uan_da.methods.entropy import entropy
 from uan_da.models.classifier import Classifier
-from uan_da.norms.batch import BatchNorm
+from uan_da.norms.batch_norm import BatchNorm
 from uan_da.streams.affine import AffineSteps
 from uan_da.streams.memory import Kept, ReservoirMemory, pixels_of
 from uan_da.streams.method import StreamMethod, Surroundings

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from uan_da.methods.entropy import entropy
 from uan_da.models.classifier import Classifier
-from uan_da.norms.batch import BatchNorm
+from uan_da.norms.batch_norm import BatchNorm
 from uan_da.streams.affine import AffineSteps
 from uan_da.streams.memory import Kept, TimelyMemory, pixels_of
 from uan_da.streams.method import StreamMethod, Surroundings

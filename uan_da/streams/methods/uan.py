@@ -9,7 +9,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from uan_da.models.classifier import Classifier
-from uan_da.norms.batch import BatchNorm
+from uan_da.norms.batch_norm import BatchNorm
 from uan_da.norms.uan.conversion import uan
 from uan_da.norms.uan.layer import UAN
 from uan_da.streams.method import Left, StreamMethod, Surroundings

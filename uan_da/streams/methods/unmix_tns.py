@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from uan_da.models.classifier import Classifier
-from uan_da.norms.batch import BatchNorm
+from uan_da.norms.batch_norm import BatchNorm
 from uan_da.seeding import generator
 from uan_da.streams.method import StreamMethod, Surroundings
 from uan_da.streams.norm import StreamNorm, image_moments, put_norm

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from uan_da.errors import UserError
-from uan_da.training.loggers.scalars import scalars
+from uan_da.training.loggers import scalars
 from uan_da.training.run import Run
 from uan_da.training.training import Training
 

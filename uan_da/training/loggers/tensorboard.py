@@ -3,7 +3,7 @@
 from typing import Any
 
 from uan_da.errors import UserError
-from uan_da.training.loggers.scalars import scalars
+from uan_da.training.loggers import scalars
 from uan_da.training.run import Run
 from uan_da.training.training import Training
 

@@ -14,8 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from uan_da.norms.precision import widened, without_autocast
-from uan_da.norms.tracing import in_backward
+from uan_da.norms.forward import in_backward, widened, without_autocast
 from uan_da.norms.uan.assignment import BATCHES, Affine
 from uan_da.norms.uan.clusters import Clusters, Step, advanced
 from uan_da.norms.uan.kernels.layout import dense_format

@@ -1,10 +1,13 @@
-"""The recipes and cards that come with the package, installed or in a checkout."""
+"""Folders: the recipes and cards that come with the package, the user's data and cache."""
 
+import os
 from importlib.resources import files
 from pathlib import Path
 from typing import Literal
 
 Kind = Literal["recipes", "datasets"]
+DATA_VARIABLE = "UAN_DA_DATA"
+"""The environment variable that names the folder of the data sets."""
 
 
 def shipped(kind: Kind) -> dict[str, Path]:
@@ -12,6 +15,18 @@ def shipped(kind: Kind) -> dict[str, Path]:
     folder = _folder(kind)
     found = sorted(folder.rglob("*.yaml"))
     return {path.relative_to(folder).with_suffix("").as_posix(): path for path in found}
+
+
+def data_root() -> Path:
+    """The folder that holds a folder for each data set: ``UAN_DA_DATA``, or ``data`` in the user's cache of uan-da."""
+    given = os.environ.get(DATA_VARIABLE)
+    return Path(given).expanduser() if given else user_cache() / "data"
+
+
+def user_cache() -> Path:
+    """``$XDG_CACHE_HOME/uan-da``, or ``~/.cache/uan-da``."""
+    home = os.environ.get("XDG_CACHE_HOME")
+    return (Path(home) if home else Path.home() / ".cache") / "uan-da"
 
 
 def _folder(kind: Kind) -> Path:

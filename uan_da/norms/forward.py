@@ -1,7 +1,8 @@
-"""Where a forward runs: in a trace of ``torch.fx``, or in a backward that computes activations anew."""
+"""What a layer's forward needs to know of its caller: a trace, a backward, autocast."""
 
 import functools
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
@@ -32,3 +33,15 @@ def in_backward() -> bool:
     It must see the state that the first forward saw, and leave it alone.
     """
     return torch._C._current_graph_task_id() != -1
+
+
+def widened(x: Tensor) -> Tensor:
+    """``x`` in float32 where it has half precision."""
+    return x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
+
+
+def without_autocast(x: Tensor) -> AbstractContextManager[None]:
+    """A context in which autocast leaves the operations on ``x`` alone."""
+    if torch.amp.is_autocast_available(x.device.type) and torch.is_autocast_enabled(x.device.type):
+        return torch.autocast(x.device.type, enabled=False)
+    return nullcontext()

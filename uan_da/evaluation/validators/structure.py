@@ -1,9 +1,12 @@
-"""Validators that read how well the target's features cluster by class."""
+"""Validators that read how the target's images lie: clusters by class, near neighbours, the rank of the features."""
 
 import warnings
+from typing import Annotated
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from pydantic import Field
 from sklearn.cluster import KMeans
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.metrics import adjusted_mutual_info_score, silhouette_score
@@ -13,6 +16,8 @@ from uan_da.evaluation.predict import Predictions
 
 IMAGES = 1000
 """The silhouette looks at all pairs: of more images, this many, evenly spread over the set, stand for all."""
+EPS = 1e-7
+"""What RankMe adds to each share of the singular values, as its paper does."""
 
 
 def class_clustering(target: Predictions) -> float:
@@ -48,6 +53,40 @@ def class_ami(target: Predictions) -> float:
         warnings.simplefilter("ignore", ConvergenceWarning)  # fewer distinct features than classes: collapsed
         found = KMeans(clusters, init=start, n_init=1).fit_predict(features)
     return float(adjusted_mutual_info_score(classes, found))
+
+
+def snd(target: Predictions, *, temperature: Annotated[float, Field(gt=0)] = 0.05) -> float:
+    r"""Soft neighbourhood density: entropy of the similarities of the target's outputs (Saito et al., ICCV 2021).
+
+    SND, arXiv:2108.10860:
+
+    .. math:: \frac1N \sum_i H(\mathrm{softmax}_{j≠i}(\cos(p_i, p_j) / T))
+
+    over class probabilities p: high where each image has many near neighbours. One image has none: 0.
+    """
+    if len(target) < 2:
+        return 0.0
+    p = F.normalize(target.probabilities, dim=1)
+    similarity = p @ p.T / temperature
+    similarity.fill_diagonal_(float("-inf"))
+    log_q = similarity.log_softmax(1).fill_diagonal_(0.0)
+    q = log_q.exp().fill_diagonal_(0.0)
+    return -float((q * log_q).sum(1).mean())
+
+
+def rankme(target: Predictions) -> float:
+    r"""RankMe: the effective rank of the target's features (Garrido et al., ICML 2023, arXiv:2210.02885).
+
+    .. math:: \exp\Big(-\sum_k p_k \log p_k\Big), \quad p_k = σ_k / \sum_j σ_j + 10^{-7}
+
+    over the singular values σ of the features ``(N, F)``. It says that features have not collapsed, and knows nothing
+    of classes.
+    """
+    x = target.features.double()
+    gram = x.T @ x if x.shape[0] > x.shape[1] else x @ x.T
+    sigma = torch.linalg.eigvalsh(gram).clamp_min(0.0).sqrt()
+    p = sigma / sigma.sum().clamp_min(torch.finfo(sigma.dtype).tiny) + EPS
+    return float((-(p * p.log()).sum()).exp())
 
 
 def _features(target: Predictions) -> NDArray[np.float32]:
