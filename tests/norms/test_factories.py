@@ -17,7 +17,7 @@ def test_options_are_annotated_keywords_with_defaults_and_the_first_line_says_wh
     """A recipe reads them."""
     factory = NORMS.load(name)
     bn, *options = inspect.signature(factory).parameters.values()
-    hints = typing.get_type_hints(factory)
+    hints = typing.get_type_hints(factory.__init__ if inspect.isclass(factory) else factory)
     assert issubclass(hints[bn.name], BatchNorm)
     for option in options:
         assert option.kind is option.KEYWORD_ONLY

@@ -6,9 +6,8 @@ from typing import Annotated
 
 import typer
 
-from uan_da.cli.data_root import DataRoot
 from uan_da.cli.evaluate import Checkpoint
-from uan_da.cli.trust import Trusted, trust_of
+from uan_da.cli.options import DataRoot, Trusted, trust_of
 
 
 class ExportFormat(StrEnum):
