@@ -37,12 +37,12 @@ def test_evaluating_a_run_says_again_what_the_training_said(run: Run) -> None:
     output = uan_da("evaluate", run.folder).output
     report = written(run, "last.json")
     assert report["domains"] == run.results["selections"]["last"]["domains"]
-    assert report["h_score"] == run.results["selections"]["last"]["h_score"]
+    assert report["harmonic_mean"] == run.results["selections"]["last"]["harmonic_mean"]
     assert {"confusion", "a_distance", "class_alignment", "label_shift", "clusters", "mistakes"} <= set(report)
     table = pd.read_csv(run.folder / "evaluation" / "last.csv")
     on_target = table[table["domain"] == "optdigits_m"]
     assert on_target["correct"].mean() == report["domains"]["optdigits_m"]["accuracy"]  # type: ignore[index]
-    for word in ("ECE", "AUROC", "NLL", "H-score", "proxy A-distance"):
+    for word in ("ECE", "AUROC", "NLL", "harmonic mean", "proxy A-distance"):
         assert word in output
 
 

@@ -42,7 +42,7 @@ def test_photos_are_turned_as_their_exif_says(tmp_path: Path, orientation: int, 
 
 def test_a_photo_is_upright_whichever_way_it_comes(tmp_path: Path) -> None:
     """Folder, CSV, list, files to predict, a folder to adapt to: a phone's JPEG, light above and dark below."""
-    layout = Input(size=8, channels=1)
+    input = Input(size=8, channels=1)
     pixels = np.repeat(np.array([[200], [50]], dtype=np.uint8), 16, axis=0).repeat(32, axis=1)
     (tmp_path / "phone" / "ant").mkdir(parents=True)
     photo = tmp_path / "phone" / "ant" / "1.jpg"
@@ -57,7 +57,7 @@ def test_a_photo_is_upright_whichever_way_it_comes(tmp_path: Path) -> None:
         target_folder(tmp_path / "phone", ["ant"]),
     ]
     for files in ways:
-        (found,) = decode(files, layout).pixels
+        (found,) = decode(files, input).pixels
         assert found[0, :3].min() > 190
         assert found[0, -3:].max() < 60
 
@@ -174,12 +174,12 @@ def test_a_large_jpeg_is_decoded_to_what_is_needed_and_always_alike(tmp_path: Pa
         (400, 300), Image.Resampling.BICUBIC
     )
     smooth.save(tmp_path / "x.jpg", quality=95)
-    files, layout = ImageFiles([tmp_path / "x.jpg"], [0]), Input(size=24)
+    files, input = ImageFiles([tmp_path / "x.jpg"], [0]), Input(size=24)
     assert files.at_size(0, 24)[0].size == (100, 75)
     assert files.at_size(0, 151)[0].size == (400, 300)
-    found, whole = decode(files, layout).pixels[0], to_pixels(files[0][0], layout)
+    found, whole = decode(files, input).pixels[0], to_pixels(files[0][0], input)
     assert (found.int() - whole.int()).abs().max() <= 3
-    assert all((decode(files, layout).pixels[0] == found).all() for _ in range(3))
+    assert all((decode(files, input).pixels[0] == found).all() for _ in range(3))
 
 
 def test_what_cannot_be_read_says_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

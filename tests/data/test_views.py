@@ -12,19 +12,19 @@ CPU = torch.device("cpu")
 
 def test_the_network_sees_the_centre_of_a_larger_image() -> None:
     images = torch.rand(2, 3, 8, 8)
-    layout = Input(size=8, crop=4, mean=0.0, std=1.0)
-    assert layout.side == 4
-    torch.testing.assert_close(standardize(images, layout), images[:, :, 2:6, 2:6])
-    torch.testing.assert_close(standardize(images[:, :, :4, :4], layout), images[:, :, :4, :4])
+    input = Input(size=8, crop=4, mean=0.0, std=1.0)
+    assert input.side == 4
+    torch.testing.assert_close(standardize(images, input), images[:, :, 2:6, 2:6])
+    torch.testing.assert_close(standardize(images[:, :, :4, :4], input), images[:, :, :4, :4])
     with pytest.raises(ValueError, match="larger than 'size'"):
         Input(size=8, crop=9)
 
 
 def test_standardize() -> None:
     images = torch.rand(2, 3, 4, 4)
-    layout = Input(mean=(0.1, 0.2, 0.3), std=(0.5, 0.6, 0.7))
+    input = Input(mean=(0.1, 0.2, 0.3), std=(0.5, 0.6, 0.7))
     expected = torch.stack([(images[:, c] - m) / s for c, (m, s) in enumerate([(0.1, 0.5), (0.2, 0.6), (0.3, 0.7)])], 1)
-    torch.testing.assert_close(standardize(images, layout), expected)
+    torch.testing.assert_close(standardize(images, input), expected)
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from uan_da.evaluation.metrics import (
     confusion,
     correct_answers,
     domain_metrics,
-    h_score,
+    harmonic_mean,
     paired_gain,
     wilson_interval,
 )
@@ -103,10 +103,10 @@ def test_class_accuracies_of_an_empty_class():
     assert class_accuracies(np.array([[3, 1], [0, 0]])) == [0.75, None]
 
 
-def test_h_score_is_the_harmonic_mean():
-    assert h_score([0.9, 0.7], 0.5) == pytest.approx(2 * 0.8 * 0.5 / 1.3)
-    assert h_score([0.0], 0.5) == 0.0
-    assert h_score([0.9], None) is None
+def test_the_harmonic_mean_takes_the_mean_of_the_sources():
+    assert harmonic_mean([0.9, 0.7], 0.5) == pytest.approx(2 * 0.8 * 0.5 / 1.3)
+    assert harmonic_mean([0.0], 0.5) == 0.0
+    assert harmonic_mean([0.9], None) is None
 
 
 def test_paired_gain_of_equal_answers_and_of_none():

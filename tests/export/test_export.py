@@ -69,7 +69,7 @@ def check_whole_target(run: Run, kind: str, folder: Path) -> None:
     assert export_run(run, kind, file).difference <= 1e-4
     task, own = build_task(run.recipe, CPU), Trained.load(run, "last", CPU)
     test = task.target.test
-    expected = predict(own.model, test, task.layout, task.target.index).probabilities.numpy()
+    expected = predict(own.model, test, task.input, task.target.index).probabilities.numpy()
     pixels = torch.cat([batch.pixels for batch in test.batches(256)])
     found = answers_elsewhere(file, kind, pixels.numpy().astype(np.float32) / 255, folder)
     assert len(found) == 360

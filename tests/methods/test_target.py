@@ -21,8 +21,8 @@ class Negative:
 def target(count: int, seed: int = 0) -> Target:
     pixels = torch.arange(count, dtype=torch.uint8).view(-1, 1, 1, 1).expand(-1, 3, 2, 2).contiguous()
     images = Images(pixels, torch.full((count,), -1))
-    layout = Input(size=2, mean=0.0, std=1.0)
-    return Target(images, layout, 1, [Negative()], seed, torch.device("cpu"))
+    input = Input(size=2, mean=0.0, std=1.0)
+    return Target(images, input, 1, [Negative()], seed, torch.device("cpu"))
 
 
 @pytest.mark.parametrize(("count", "size", "sizes"), [(10, 4, [4, 4, 2]), (9, 4, [4, 4]), (4, 8, [4]), (8, 4, [4, 4])])

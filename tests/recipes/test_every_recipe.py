@@ -12,7 +12,7 @@ import torch
 from torchvision import models
 
 from uan_da.cli.app import main
-from uan_da.evaluation.evaluate import test_predictions as predictions_on_test_images
+from uan_da.evaluation.evaluate import predictions_on_test
 from uan_da.folders import shipped
 from uan_da.models.classifier import build_model
 from uan_da.norms import UAN2d
@@ -102,7 +102,7 @@ def test_it_is_checked_and_trains(name: str, uan_da: Callable[..., str], dataset
     while training.step < training.total_steps:
         training.advance()
     assert training.step == 2
-    answers = predictions_on_test_images(training.answering, training.task, training.recipe.evaluation)
+    answers = predictions_on_test(training.evaluated, training.task, training.recipe.evaluation)
     assert all(len(answer.labels) >= len(training.task.classes) for answer in answers.values())
     assert tuple(answers) == training.recipe.task.domains
 

@@ -15,7 +15,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from uan_da.data.card import load_card
-from uan_da.evaluation.evaluate import test_predictions as predictions_on_test_images
+from uan_da.evaluation.evaluate import predictions_on_test
 from uan_da.recipe import load_recipe
 from uan_da.recipe.schema import Evaluation
 from uan_da.training.training import Training
@@ -292,6 +292,6 @@ def test_test_images_are_all_of_both_domains_and_the_centre_of_each(pictures: Pa
         path.unlink()
     training = training_of("dann")
     Probe.seen.clear()
-    found = predictions_on_test_images(training.answering, training.task, Evaluation())
+    found = predictions_on_test(training.evaluated, training.task, Evaluation())
     assert {name: len(answers.labels) for name, answers in found.items()} == {"amazon": 31, "webcam": 31}
     assert {describe(images, COLOURS).split()[1] for images in Probe.seen} == {"amazon"}

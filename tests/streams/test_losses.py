@@ -135,7 +135,7 @@ def test_eata_is_eta_with_an_anchor_of_fisher_information(
     expected = sum(2.0 * 0.01 * each.sum() for each in total)
     torch.testing.assert_close(method.penalty(), expected)
     with pytest.raises(UserError, match="source images"):
-        EATA(network, 3, Surroundings(surroundings.layout, 1, 6))
+        EATA(network, 3, Surroundings(surroundings.input, 1, 6))
 
 
 def test_sar_steps_by_the_gradient_at_the_sharpest_point_near(

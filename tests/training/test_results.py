@@ -15,8 +15,8 @@ SHORT = ["norm=bn", "backbone.width=4", "train.batch.source=8", "train.batch.tar
 def predicted(monkeypatch: pytest.MonkeyPatch) -> list[object]:
     """A place for each time that the test images are predicted."""
     calls: list[object] = []
-    predict = results.test_predictions
-    monkeypatch.setattr(results, "test_predictions", lambda *args: calls.append(args) or predict(*args))
+    predict = results.predictions_on_test
+    monkeypatch.setattr(results, "predictions_on_test", lambda *args: calls.append(args) or predict(*args))
     return calls
 
 

@@ -137,8 +137,8 @@ def test_a_moving_average_of_the_weights_is_what_answers(tmp_path: Path) -> None
         training.advance()
         now = training.model.head.weight.detach()
         expected = now.clone() if expected is None else 0.7 * expected + 0.3 * now
-    torch.testing.assert_close(training.answering.head.weight, expected)
-    assert not torch.equal(training.answering.head.weight, training.model.head.weight)
+    torch.testing.assert_close(training.evaluated.head.weight, expected)
+    assert not torch.equal(training.evaluated.head.weight, training.model.head.weight)
     run = train(recipe, tmp_path / "run")
     fresh = Training.build(recipe, CPU)
     run.load_weights(fresh.model, "last", CPU)
@@ -152,9 +152,9 @@ def test_a_teacher_answers_once_the_method_has_begun_and_is_no_recipes_average()
     training = Training.build(recipe, CPU)
     for _ in range(3):
         training.advance()
-        assert training.answering is training.model
+        assert training.evaluated is training.model
     training.advance()
-    assert training.answering is training.method.predictor(training.model)
+    assert training.evaluated is training.method.predictor(training.model)
     with pytest.raises(UserError, match=r"train\.ema: 'mean_teacher' answers with an average of its own"):
         Training.build(load_recipe("digits", [*SHORT, "method=mean_teacher", "train.ema=0.9"]), CPU)
 
@@ -193,7 +193,7 @@ def test_one_domain_alone_is_classified(tmp_path: Path) -> None:
     assert list(domains) == ["optdigits"]
     assert domains["optdigits"]["role"] == "source"
     assert run.results["task"] == "optdigits"
-    assert run.results["selections"]["last"]["h_score"] is None
+    assert run.results["selections"]["last"]["harmonic_mean"] is None
     with pytest.raises(UserError, match="has no target"):
         train(recipe, tmp_path / "other", with_baseline=True)
 

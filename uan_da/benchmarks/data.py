@@ -75,11 +75,11 @@ def measure_files(images: int, rounds: int, batch: int = 32) -> Throughput:
         for number, picture in enumerate(_pictures(images, 300)):
             Image.fromarray(picture).save(folder / "domain" / "class" / f"{number}.jpg", quality=90)
         files = Folder(folder, ("class",), split="both").load("domain", "train")
-        layout = Input(size=224)
-        mapped = cached(files, layout)  # the first epoch's work
+        input = Input(size=224)
+        mapped = cached(files, input)  # the first epoch's work
         assert mapped is not None
         plain = ImageFolder(str(folder / "domain"), _as_input(transforms.Resize((224, 224))))
-        return _against("300×300 JPEG files", _task(mapped, batch, layout, ()), plain, rounds)
+        return _against("300×300 JPEG files", _task(mapped, batch, input, ()), plain, rounds)
 
 
 def measure_photos(photos: int, threads: int, rounds: int) -> list[Throughput]:
@@ -91,11 +91,11 @@ def measure_photos(photos: int, threads: int, rounds: int) -> list[Throughput]:
             _photo(seed=int(path.stem)).save(path, quality=90)
         for number, path in enumerate(paths[4:]):
             shutil.copy(paths[number % 4], path)
-        files, layout = ImageFiles(paths, [0] * photos), Input(size=224)
+        files, input = ImageFiles(paths, [0] * photos), Input(size=224)
 
         def plain(path: Path) -> None:
             with Image.open(path) as image:
-                image.convert("RGB").resize((layout.size, layout.size), Image.Resampling.BILINEAR)
+                image.convert("RGB").resize((input.size, input.size), Image.Resampling.BILINEAR)
 
         def ordinary() -> None:
             with ThreadPoolExecutor(threads) as pool:
@@ -110,7 +110,7 @@ def measure_photos(photos: int, threads: int, rounds: int) -> list[Throughput]:
             ),
             compare(
                 "12-megapixel photos, decoded",
-                _rate_of(lambda: decode(files, layout), photos),
+                _rate_of(lambda: decode(files, input), photos),
                 _rate_of(ordinary, photos),
                 rounds,
             ),
@@ -135,12 +135,12 @@ def _photo(seed: int) -> Image.Image:
     return Image.fromarray((smooth + grain).clip(0, 255).astype(np.uint8))
 
 
-def _task(images: Images, batch: int, layout: Input, augmentations: Sequence[Augmentation]) -> Task:
+def _task(images: Images, batch: int, input: Input, augmentations: Sequence[Augmentation]) -> Task:
     """Two domains of the same images."""
     roles: Sequence[tuple[int, Role]] = ((0, "source"), (1, "target"))
     domains = [Domain(role, role, index, images, images) for index, role in roles]
     loaders = [DomainLoader(domain.name, domain.index, images, batch, seed=0) for domain in domains]
-    return Task(domains, ("picture",), layout, {"weak": augmentations}, loaders, seed=0)
+    return Task(domains, ("picture",), input, {"weak": augmentations}, loaders, seed=0)
 
 
 def _as_input(*changed: Callable[[Image.Image], Image.Image]) -> Callable[[Image.Image], Tensor]:

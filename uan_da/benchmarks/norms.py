@@ -61,9 +61,9 @@ def measure_norms(
 ) -> Iterator[NormCost]:
     """Costs shape by shape, norms interleaved."""
     copy = copy_bandwidth(device) if device.type == "cuda" else None
-    layout = torch.channels_last if channels_last else torch.contiguous_format
+    memory_format = torch.channels_last if channels_last else torch.contiguous_format
     for shape in shapes:
-        x = torch.randn(shape, device=device, dtype=dtype).contiguous(memory_format=layout).requires_grad_()
+        x = torch.randn(shape, device=device, dtype=dtype).contiguous(memory_format=memory_format).requires_grad_()
         g = torch.randn_like(x)
         layers = {name: layer.to(device) for name, layer in norms_of(shape[1], clusters, backend).items()}
 

@@ -43,17 +43,17 @@ def measure_training(
     rounds: int,
 ) -> Iterator[StepCost]:
     """Costs of forward, cross-entropy, backward and SGD, norms interleaved."""
-    layout = torch.channels_last if channels_last else torch.contiguous_format
+    memory_format = torch.channels_last if channels_last else torch.contiguous_format
     for network in networks:
         make, size = NETWORKS[network]
-        images = torch.randn(batch, 3, size, size, device=device).contiguous(memory_format=layout)
+        images = torch.randn(batch, 3, size, size, device=device).contiguous(memory_format=memory_format)
         labels = torch.randint(10, (batch,), device=device)
         steps: dict[str, Callable[[], None]] = {}
         for norm in ("bn", *norms):
             model = make()
             if norm != "bn":
                 convert_norm(model, norm)
-            model = model.to(device=device, memory_format=layout)  # type: ignore[call-overload]
+            model = model.to(device=device, memory_format=memory_format)  # type: ignore[call-overload]
             optimizer = torch.optim.SGD(model.parameters(), lr=1e-3, momentum=0.9)
 
             def step(

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 app = typer.Typer(help="What the norms cost on this machine, and how fast images come.", no_args_is_help=True)
 
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1")]
-ChannelsLast = Annotated[bool, typer.Option("--channels-last", help="Activations in channels-last layout.")]
+ChannelsLast = Annotated[bool, typer.Option("--channels-last", help="Activations in channels-last memory format.")]
 Rounds = Annotated[int, typer.Option(min=1, help="Rounds, each of which runs every norm once.")]
 Threads = Annotated[int | None, typer.Option(min=1, help="Threads on a CPU.  [default: PyTorch's]")]
 Json = Annotated[bool, typer.Option("--json", help="One JSON object a line, instead of a table.")]

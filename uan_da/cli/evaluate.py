@@ -92,10 +92,10 @@ def findings(report: dict[str, Any]) -> list[str]:
     """What else an evaluation of the whole task has to say, a line each."""
     from uan_da.cli.console import percent
 
-    if "h_score" not in report:
+    if "harmonic_mean" not in report:
         return []
     distance = report["a_distance"]
-    lines = [f"H-score (harmonic mean of source and target accuracy): {percent(report['h_score'])}"]
+    lines = [f"harmonic mean of source and target accuracy: {percent(report['harmonic_mean'])}"]
     if distance is not None:
         lines.append(f"proxy A-distance of the features: {distance:.2f} (0: alike, 2: always told apart)")
     aligned = [ratio < 1 for ratio in report["class_alignment"] if ratio is not None]

@@ -35,10 +35,11 @@ def cache_folder() -> Path | None:
     return Path(given).expanduser() if given else user_cache() / "decoded"
 
 
-def cached(examples: ImageFiles, layout: Input, progress: Progress = silent) -> Images | None:
+def cached(examples: ImageFiles, input: Input, progress: Progress = silent) -> Images | None:
     """The examples' pixels, mapped from the cache; decoded into it where they are not there yet.
 
-    The key is the content of all files, in their order, and the layout: a changed image is decoded anew.
+    The key is the content of all files, in their order, and the input's size and channels: a changed image is decoded
+    anew.
 
     Returns:
         None where no cache is wanted, or it would take more than half of the disk's free space.
@@ -46,9 +47,9 @@ def cached(examples: ImageFiles, layout: Input, progress: Progress = silent) -> 
     folder = cache_folder()
     if folder is None or not len(examples):
         return None
-    shape = (len(examples), layout.channels, layout.size, layout.size)
+    shape = (len(examples), input.channels, input.size, input.size)
     size = int(np.prod(shape))
-    path = folder / f"{_key(examples, layout)}.u8"
+    path = folder / f"{_key(examples, input)}.u8"
     if not path.is_file() or path.stat().st_size != size:
         try:
             folder.mkdir(parents=True, exist_ok=True)
@@ -56,7 +57,7 @@ def cached(examples: ImageFiles, layout: Input, progress: Progress = silent) -> 
             if size > free / 2:
                 _warn(folder, f"they would take {size / 1e9:.1f} of its disk's {free / 1e9:.1f} GB")
                 return None
-            _fill(path, shape, examples, layout, progress)
+            _fill(path, shape, examples, input, progress)
         except OSError as error:  # a disk that is full or read-only costs the cache, not the training
             _warn(folder, error.strerror or str(error))
             return None
@@ -64,13 +65,13 @@ def cached(examples: ImageFiles, layout: Input, progress: Progress = silent) -> 
     return Images(torch.from_numpy(pixels), torch.tensor(examples.labels, dtype=torch.int64))
 
 
-def _fill(path: Path, shape: tuple[int, ...], examples: ImageFiles, layout: Input, progress: Progress) -> None:
+def _fill(path: Path, shape: tuple[int, ...], examples: ImageFiles, input: Input, progress: Progress) -> None:
     partial = path.with_suffix(f".partial-{os.getpid()}")
     try:
         with partial.open("wb") as file:
             allocate(file, int(np.prod(shape)))
         pixels = np.memmap(partial, dtype=np.uint8, mode="r+", shape=shape)
-        decode_into(pixels, examples, layout, progress)
+        decode_into(pixels, examples, input, progress)
         pixels.flush()
         partial.replace(path)
     finally:
@@ -101,8 +102,8 @@ def _warn(folder: Path, reason: str) -> None:
     )
 
 
-def _key(examples: ImageFiles, layout: Input) -> str:
-    key = hashlib.blake2b(f"{READING} {layout.size} {layout.channels}".encode(), digest_size=16)
+def _key(examples: ImageFiles, input: Input) -> str:
+    key = hashlib.blake2b(f"{READING} {input.size} {input.channels}".encode(), digest_size=16)
     for digest in file_digests(examples.paths):
         key.update(digest)
     return key.hexdigest()

@@ -71,18 +71,18 @@ class Images:
         return map(type(self), torch.split(self.pixels, size), torch.split(self.labels, size))
 
 
-def decode(examples: Examples, layout: Input, progress: Progress = silent) -> Images:
-    """All examples as tensors of the size and channels that ``layout`` says."""
-    pixels = np.empty((len(examples), layout.channels, layout.size, layout.size), dtype=np.uint8)
-    labels = decode_into(pixels, examples, layout, progress)
+def decode(examples: Examples, input: Input, progress: Progress = silent) -> Images:
+    """All examples as tensors of the size and channels that ``input`` says."""
+    pixels = np.empty((len(examples), input.channels, input.size, input.size), dtype=np.uint8)
+    labels = decode_into(pixels, examples, input, progress)
     return Images(torch.from_numpy(pixels), labels)
 
 
-def decode_into(pixels: NDArray[np.uint8], examples: Examples, layout: Input, progress: Progress = silent) -> Tensor:
+def decode_into(pixels: NDArray[np.uint8], examples: Examples, input: Input, progress: Progress = silent) -> Tensor:
     """Fill ``pixels`` ``(N, C, H, W)`` from the examples, on all cores; returns their labels."""
 
     def fill(index: int) -> int:
-        found, label = example_pixels(examples, index, layout)
+        found, label = example_pixels(examples, index, input)
         pixels[index] = found.numpy()
         return label
 
@@ -91,19 +91,19 @@ def decode_into(pixels: NDArray[np.uint8], examples: Examples, layout: Input, pr
         return torch.tensor(list(labels), dtype=torch.int64)
 
 
-def example_pixels(examples: Examples, index: int, layout: Input) -> tuple[Tensor, int]:
+def example_pixels(examples: Examples, index: int, input: Input) -> tuple[Tensor, int]:
     """An example's pixels, uint8 ``(C, size, size)``, and its label; of a large JPEG no more is decoded than is needed.
 
     Raises:
         UserError: it cannot be read, or is not what an example should be.
     """
-    image, label = examples.at_size(index, layout.size) if isinstance(examples, ImageFiles) else examples[index]
-    return to_pixels(image, layout), label
+    image, label = examples.at_size(index, input.size) if isinstance(examples, ImageFiles) else examples[index]
+    return to_pixels(image, input), label
 
 
-def to_pixels(image: Image.Image, layout: Input) -> Tensor:
+def to_pixels(image: Image.Image, input: Input) -> Tensor:
     """An image of any size and mode as uint8 ``(C, size, size)``, upright, resized bilinearly with antialiasing."""
-    mode = "RGB" if layout.channels == 3 else "L"
+    mode = "RGB" if input.channels == 3 else "L"
     pixels = torch.from_numpy(np.array(upright(image).convert(mode), dtype=np.uint8))  # (H, W, C), of grey (H, W)
     pixels_chw = pixels.permute(2, 0, 1) if pixels.ndim == 3 else pixels[None]
-    return resize(pixels_chw, layout.size, layout.size)
+    return resize(pixels_chw, input.size, input.size)

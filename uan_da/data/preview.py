@@ -55,6 +55,6 @@ def sample(adapter: Adapter, domain: str, size: int, seed: int) -> tuple[Tensor,
         places = ClassBalanced(chosen, seed, "preview", domain).places(0, ROWS * len(shown))
         rows = places.view(ROWS, len(shown))
         places = rows.gather(1, labels[rows].argsort(dim=1)).flatten()
-    layout = Input(size=size, channels=3)
-    images = torch.stack([to_pixels(examples[place][0], layout) for place in places.tolist()]).float() / 255
+    input = Input(size=size, channels=3)
+    images = torch.stack([to_pixels(examples[place][0], input) for place in places.tolist()]).float() / 255
     return images, len(shown) or COLUMNS

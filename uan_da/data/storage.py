@@ -19,7 +19,7 @@ MEMORY = 2 * 1024**3
 
 def store(
     parts: Sequence[Examples],
-    layout: Input,
+    input: Input,
     device: torch.device,
     memory: int | None = None,
     progress: Progress = silent,
@@ -30,10 +30,10 @@ def store(
     ``device``; above it files stay mapped from the cache, and what is not in it streams.
     """
     total = sum(map(len, parts))
-    fits = total * layout.channels * layout.size**2 <= (MEMORY if memory is None else memory)
+    fits = total * input.channels * input.size**2 <= (MEMORY if memory is None else memory)
     before = accumulate(map(len, parts), initial=0)
     return [
-        _store(part, layout, device if fits else None, _after(start, total, progress))
+        _store(part, input, device if fits else None, _after(start, total, progress))
         for start, part in zip(before, parts, strict=False)
     ]
 
@@ -43,8 +43,8 @@ def _after(start: int, total: int, progress: Progress) -> Progress:
     return lambda done, _: progress(start + done, total)
 
 
-def _store(examples: Examples, layout: Input, device: torch.device | None, progress: Progress) -> ImageSet:
-    mapped = cached(examples, layout, progress) if isinstance(examples, ImageFiles) else None
+def _store(examples: Examples, input: Input, device: torch.device | None, progress: Progress) -> ImageSet:
+    mapped = cached(examples, input, progress) if isinstance(examples, ImageFiles) else None
     if device is None:
-        return mapped if mapped is not None else Streamed(examples, layout, labels_of(examples))
-    return (mapped if mapped is not None else decode(examples, layout, progress)).to(device)
+        return mapped if mapped is not None else Streamed(examples, input, labels_of(examples))
+    return (mapped if mapped is not None else decode(examples, input, progress)).to(device)

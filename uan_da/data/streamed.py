@@ -27,7 +27,7 @@ class Streamed:
     """Images that stay encoded: threads decode and resize what is asked for, a few batches ahead."""
 
     examples: Examples
-    layout: Input
+    input: Input
     labels: Tensor
     threads: int = min(16, os.cpu_count() or 1)
 
@@ -56,14 +56,14 @@ class Streamed:
         return self.stream(torch.split(torch.arange(len(self)), size))
 
     def _start(self, pool: ThreadPoolExecutor, chosen: Tensor) -> "_Batch":
-        shape = (len(chosen), self.layout.channels, self.layout.size, self.layout.size)
+        shape = (len(chosen), self.input.channels, self.input.size, self.input.size)
         pixels = torch.empty(shape, dtype=torch.uint8, pin_memory=torch.cuda.is_available())
         return _Batch(
             chosen, pixels, [pool.submit(self._fill, pixels[row], place) for row, place in enumerate(chosen.tolist())]
         )
 
     def _fill(self, pixels: Tensor, place: int) -> None:
-        pixels.copy_(example_pixels(self.examples, place, self.layout)[0])
+        pixels.copy_(example_pixels(self.examples, place, self.input)[0])
 
     def _finish(self, batch: "_Batch") -> Images:
         try:

@@ -58,7 +58,7 @@ class Task:
     domains: Sequence[Domain]
     """Sources in the order of the recipe, the target last."""
     classes: Sequence[str]
-    layout: Input
+    input: Input
     augmentations: dict[View, Sequence[Augmentation]]
     loaders: Sequence[DomainLoader]
     seed: int
@@ -101,7 +101,7 @@ class Task:
 
     def unlabelled_batches(self, domain: Domain, size: int) -> Iterator[Tensor]:
         """The same, in batches ``(N, C, H, W)`` as the network sees them in evaluation."""
-        return (standardize(images.pixels, self.layout) for images in domain.train.batches(size))
+        return (standardize(images.pixels, self.input) for images in domain.train.batches(size))
 
     def _images(
         self, loaders: Sequence[DomainLoader], step: int, views: Sequence[View], target_labels: bool
@@ -114,7 +114,7 @@ class Task:
         pixels, labels = (torch.cat([getattr(part, name) for part in parts]) for name in ("pixels", "labels"))
         domains = [torch.full_like(part.labels, loader.index) for part, loader in zip(parts, loaders, strict=True)]
         random = generator(self.seed, "augment", step)
-        made = {view: augmented(pixels, self.augmentations[view], self.layout, random) for view in views}
+        made = {view: augmented(pixels, self.augmentations[view], self.input, random) for view in views}
         return DomainImages(made, labels, torch.cat(domains))
 
 

@@ -14,25 +14,25 @@ from uan_da.recipe import Recipe
 from uan_da.recipe.network import Input
 
 
-def standardize(images: Tensor, layout: Input) -> Tensor:
+def standardize(images: Tensor, input: Input) -> Tensor:
     """(x − mean) / std of images, bytes or in [0, 1], ``(N, C, H, W)``: of their centre, where they are larger than
     the input."""
-    if layout.crop is not None and min(images.shape[2:]) > layout.crop:
-        images = centre(images, layout.crop)
-    mean, std = (torch.as_tensor(value, device=images.device).view(-1, 1, 1) for value in (layout.mean, layout.std))
+    if input.crop is not None and min(images.shape[2:]) > input.crop:
+        images = centre(images, input.crop)
+    mean, std = (torch.as_tensor(value, device=images.device).view(-1, 1, 1) for value in (input.mean, input.std))
     if images.dtype == torch.uint8:
         return as_floats(images).sub_(mean).div_(std)  # in memory that nobody else has
     return (images - mean).div_(std)
 
 
 def augmented(
-    images: Tensor, augmentations: Sequence[Augmentation], layout: Input, random: torch.Generator | None
+    images: Tensor, augmentations: Sequence[Augmentation], input: Input, random: torch.Generator | None
 ) -> Tensor:
     """Images ``(N, C, H, W)``, bytes, through ``augmentations`` and standardized: what the network sees."""
     for augmentation in augmentations:
         keeps_bytes = getattr(augmentation, "keeps_bytes", False)
         images = augmentation(images if keeps_bytes else as_floats(images), random)
-    return standardize(images, layout)
+    return standardize(images, input)
 
 
 def make_views(recipe: Recipe) -> dict[View, Sequence[Augmentation]]:
@@ -50,15 +50,15 @@ def make_views(recipe: Recipe) -> dict[View, Sequence[Augmentation]]:
     return views
 
 
-def _check_side(view: View, augmentations: Sequence[Augmentation], layout: Input) -> None:
-    blank = torch.zeros(1, layout.channels, layout.size, layout.size, dtype=torch.uint8)
+def _check_side(view: View, augmentations: Sequence[Augmentation], input: Input) -> None:
+    blank = torch.zeros(1, input.channels, input.size, input.size, dtype=torch.uint8)
     try:
-        height, width = augmented(blank, augmentations, layout, torch.Generator()).shape[2:]
+        height, width = augmented(blank, augmentations, input, torch.Generator()).shape[2:]
     except ValueError as error:
-        raise UserError(f"augment.{view}: on images of input.size={layout.size}: {error}") from error
-    if (height, width) != (layout.side, layout.side):
-        key = "size" if layout.crop is None else "crop"
+        raise UserError(f"augment.{view}: on images of input.size={input.size}: {error}") from error
+    if (height, width) != (input.side, input.side):
+        key = "size" if input.crop is None else "crop"
         raise UserError(
-            f"augment.{view}: makes images of {height}×{width}, and the network sees {layout.side}×{layout.side} "
+            f"augment.{view}: makes images of {height}×{width}, and the network sees {input.side}×{input.side} "
             f"(input.{key}): give the crop in augment.{view} that size, or set input.crop={min(height, width)}"
         )

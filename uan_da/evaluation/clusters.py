@@ -50,7 +50,7 @@ class Activations:
 
 
 def cluster_report(
-    model_of: Callable[[Domain], Classifier], domains: Sequence[Domain], images: Mapping[str, ImageSet], layout: Input
+    model_of: Callable[[Domain], Classifier], domains: Sequence[Domain], images: Mapping[str, ImageSet], input: Input
 ) -> list[dict[str, Any]]:
     """One entry for each UAN layer: see :func:`describe_layer`; none for a model without such a layer.
 
@@ -58,23 +58,23 @@ def cluster_report(
         model_of: the model as it is used on a domain.
         domains: the domains to compare.
         images: of each domain, ``name → images``; their labels are read, to compare clusters with classes.
-        layout: of the network's input.
+        input: how images become the network's input.
     """
     seen: dict[str, dict[str, Activations]] = {}
     for domain in domains:
-        for layer, activations in _record(model_of(domain), images[domain.name], layout, domain.index).items():
+        for layer, activations in _record(model_of(domain), images[domain.name], input, domain.index).items():
             seen.setdefault(layer, {})[domain.name] = activations
     labels = {name: images[name].labels.cpu().numpy() for name in images}
     sources = [domain.name for domain in domains if domain.role == "source"]
     return [{"layer": layer, **describe_layer(of_domains, labels, sources)} for layer, of_domains in seen.items()]
 
 
-def _record(model: Classifier, images: ImageSet, layout: Input, domain: int) -> dict[str, Activations]:
+def _record(model: Classifier, images: ImageSet, input: Input, domain: int) -> dict[str, Activations]:
     layers = {name: module for name, module in model.named_modules() if isinstance(module, UAN)}
     seen = {name: Activations() for name in layers}
     watching = [layer.register_forward_pre_hook(seen[name].note) for name, layer in layers.items()]
     try:
-        predict(model, images, layout, domain)
+        predict(model, images, input, domain)
     finally:
         for watch in watching:
             watch.remove()

@@ -17,25 +17,25 @@ class Deployed(nn.Module):
 
     Args:
         network: images as the network sees them to something with ``logits``.
-        layout: what the network was trained on.
+        input: what the network was trained on.
         domain: the index by which the norms know the images' domain.
     """
 
-    def __init__(self, network: nn.Module, layout: Input, domain: int) -> None:
+    def __init__(self, network: nn.Module, input: Input, domain: int) -> None:
         super().__init__()
-        self.network, self.layout, self.domain = network, layout, domain
+        self.network, self.input, self.domain = network, input, domain
         self.eval()
 
     @property
     def input_shape(self) -> tuple[int, int, int]:
         """``(C, H, W)`` of what the network sees."""
-        return self.layout.channels, self.layout.side, self.layout.side
+        return self.input.channels, self.input.side, self.input.side
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Logits and probabilities."""
-        if images.shape[2:] != (self.layout.side, self.layout.side):
-            images = resize(images, self.layout.size, self.layout.size)
-        x = standardize(images, self.layout)
+        if images.shape[2:] != (self.input.side, self.input.side):
+            images = resize(images, self.input.size, self.input.size)
+        x = standardize(images, self.input)
         with domain_context(self.network, self.domain):
             logits: Tensor = self.network(x).logits
         return logits, torch.softmax(logits, 1)

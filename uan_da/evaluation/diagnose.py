@@ -42,7 +42,7 @@ def diagnose(
 
 def _clusters(model: Classifier, task: Task, options: Evaluation) -> list[dict[str, Any]]:
     images = {domain.name: subset(domain.test, domain.name) for domain in task.domains}
-    layers = cluster_report(lambda domain: prepared(model, task, domain, options), task.domains, images, task.layout)
+    layers = cluster_report(lambda domain: prepared(model, task, domain, options), task.domains, images, task.input)
     rows = {domain.name: places(len(domain.test), domain.name) for domain in task.domains}
     for layer in layers:  # a row of the subset becomes the image's place in the domain
         layer["examples"] = [

@@ -5,14 +5,14 @@ from typing import Any
 
 from uan_da.data.adapter import Split
 from uan_da.data.task import Domain, Task
-from uan_da.evaluation.metrics import domain_metrics, h_score
+from uan_da.evaluation.metrics import domain_metrics, harmonic_mean
 from uan_da.evaluation.predict import BATCH, NonFiniteAnswers, Predictions, predict
 from uan_da.models.classifier import Classifier
 from uan_da.norms import recalibrate
 from uan_da.recipe.schema import Evaluation
 
 
-def test_predictions(model: Classifier, task: Task, options: Evaluation) -> dict[str, Predictions]:
+def predictions_on_test(model: Classifier, task: Task, options: Evaluation) -> dict[str, Predictions]:
     """Predictions on the test images of every domain, ``name → predictions``; the model is left as it was."""
     return {domain.name: predict_domain(model, task, domain, options) for domain in task.domains}
 
@@ -27,7 +27,7 @@ def predict_domain(
     """
     images = domain.test if split == "test" else domain.train
     try:
-        return predict(prepared(model, task, domain, options), images, task.layout, domain.index)
+        return predict(prepared(model, task, domain, options), images, task.input, domain.index)
     except NonFiniteAnswers as error:
         raise error.about(f"domain {domain.name!r}, {split} images") from None
 
@@ -49,9 +49,9 @@ def summarize(predictions: dict[str, Predictions], task: Task) -> dict[str, dict
     }
 
 
-def domains_h_score(domains: dict[str, dict[str, Any]]) -> float | None:
-    """The H-score of a ``domains`` block: harmonic mean of source and target accuracy, None without a target."""
+def domains_harmonic_mean(domains: dict[str, dict[str, Any]]) -> float | None:
+    """The harmonic mean of source and target accuracy in a ``domains`` block, None without a target."""
     by_role: dict[str, list[float | None]] = {"source": [], "target": []}
     for numbers in domains.values():
         by_role[numbers["role"]].append(numbers["accuracy"])
-    return h_score(by_role["source"], by_role["target"][0] if by_role["target"] else None)
+    return harmonic_mean(by_role["source"], by_role["target"][0] if by_role["target"] else None)

@@ -67,7 +67,7 @@ class Evidence:
 
     def _predict(self, domain: Domain, images: ImageSet) -> Predictions:
         try:
-            return predict(self.model, subset(images, domain.name), self.task.layout, domain.index)
+            return predict(self.model, subset(images, domain.name), self.task.input, domain.index)
         except NonFiniteAnswers as error:
             raise error.about(f"domain {domain.name!r}, training images") from None
 

@@ -101,7 +101,7 @@ def confidence_auroc(confidence: NDArray[np.float64], right: NDArray[np.bool_]) 
     return (rank_sum - positives * (positives + 1) / 2) / (positives * negatives)
 
 
-def h_score(source: list[float | None], target: float | None) -> float | None:
+def harmonic_mean(source: list[float | None], target: float | None) -> float | None:
     """Harmonic mean 2st/(s + t) of the sources' mean accuracy s and the target's t; 0 where either is 0, None where
     one is not known."""
     known = [accuracy for accuracy in source if accuracy is not None]

@@ -76,14 +76,14 @@ class Predictions:
 
 
 @torch.no_grad()
-def predict(model: Classifier, images: ImageSet, layout: Input, domain: int) -> Predictions:
+def predict(model: Classifier, images: ImageSet, input: Input, domain: int) -> Predictions:
     """Run ``model`` in evaluation mode over ``images`` of the domain with that index; its mode is restored."""
     training, device = model.training, next(model.parameters()).device
     model.eval()
     features, logits = [], []
     with domain_context(model, domain):
         for batch in images.batches(BATCH):
-            x = standardize(batch.pixels.to(device), layout).contiguous(memory_format=torch.channels_last)
+            x = standardize(batch.pixels.to(device), input).contiguous(memory_format=torch.channels_last)
             output = model(x)
             features.append(output.features.float().cpu())
             logits.append(output.logits.float().cpu())

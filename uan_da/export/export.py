@@ -68,20 +68,20 @@ def export_run(run: Run, format_name: str, out: Path, *, checkpoint: str = "last
 
 def metadata(run: Run, trained: Trained, checkpoint: str) -> dict[str, Any]:
     """What a program must know of the file, and where it comes from."""
-    recipe, layout = trained.recipe, trained.recipe.input
+    recipe, input = trained.recipe, trained.recipe.input
     return {
         "schema": 1,
         "uan_da": version("uan-da"),
         "classes": list(trained.classes),
         "input": {
             "name": "images",
-            "shape": ["batch", layout.channels, layout.side, layout.side],
+            "shape": ["batch", input.channels, input.side, input.side],
             "type": "float32",
             "range": [0, 1],
-            "channels": "RGB" if layout.channels == 3 else "luminance",
-            "resize": [layout.size, layout.size],
+            "channels": "RGB" if input.channels == 3 else "luminance",
+            "resize": [input.size, input.size],
             "interpolation": "bilinear, antialiased",
-            "center_crop": [layout.side, layout.side],
+            "center_crop": [input.side, input.side],
         },
         "outputs": ["logits", "probabilities"],
         "dataset": recipe.dataset,

@@ -42,13 +42,13 @@ def trial_images(recipe: Recipe) -> Trial:
         return Trial(_images(pieces, range(len(pieces)), recipe.input), "pieces of photographs, for its data are gone")
 
 
-def as_network_input(pixels: Tensor, layout: Input) -> Tensor:
+def as_network_input(pixels: Tensor, input: Input) -> Tensor:
     """uint8 ``(N, C, size, size)`` to what an exported network is given."""
-    return centre(pixels, layout.side).float() / 255
+    return centre(pixels, input.side).float() / 255
 
 
-def _images(examples: Examples, places: Sequence[int], layout: Input) -> Tensor:
-    return as_network_input(torch.stack([example_pixels(examples, place, layout)[0] for place in places]), layout)
+def _images(examples: Examples, places: Sequence[int], input: Input) -> Tensor:
+    return as_network_input(torch.stack([example_pixels(examples, place, input)[0] for place in places]), input)
 
 
 def _photographs() -> Arrays:

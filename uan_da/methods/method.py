@@ -68,12 +68,12 @@ def mean_loss(losses: Sequence[Loss]) -> Loss:
 
 @dataclass(frozen=True)
 class Phase:
-    """One of several optimizer steps on the same batch: what it minimises, the modules that it moves (none named: all),
-    and how often. ``name`` goes in front of its terms in the log."""
+    """One of several optimizer steps on the same batch: what it minimises, the modules whose parameters it trains (none
+    named: all), and how often. ``name`` goes in front of its terms in the log."""
 
     name: str
     loss: Callable[[Classifier, DomainBatch, Progress], Loss]
-    moves: Sequence[nn.Module] = ()
+    modules: Sequence[nn.Module] = ()
     times: int = 1
 
 

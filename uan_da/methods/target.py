@@ -27,7 +27,7 @@ class Target:
     """
 
     images: ImageSet
-    layout: Input
+    input: Input
     domain: int
     augmentations: Sequence[Augmentation]
     """The recipe's weak view."""
@@ -82,5 +82,5 @@ class Target:
 
     def _seen(self, images: Images, random: torch.Generator | None) -> Tensor:
         augmentations = self.augmentations if random is not None else ()
-        seen = augmented(images.pixels.to(self.device), augmentations, self.layout, random)
+        seen = augmented(images.pixels.to(self.device), augmentations, self.input, random)
         return seen.contiguous(memory_format=torch.channels_last)

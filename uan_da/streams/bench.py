@@ -67,8 +67,8 @@ class StreamBench:
         key = (stream.domains, stream.setting == "gradual", stream.split)
         if key not in self._loaded:
             self._loaded.clear()
-            layout, device = self.trained.recipe.input, self.trained.device
-            loaded = load_domains(self.data, stream.domains, stream.setting, stream.split, layout, device)
+            input, device = self.trained.recipe.input, self.trained.device
+            loaded = load_domains(self.data, stream.domains, stream.setting, stream.split, input, device)
             self._loaded[key] = loaded
         return self._loaded[key]
 

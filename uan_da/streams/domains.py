@@ -20,7 +20,7 @@ from uan_da.streams.setting import GRADUAL, Setting
 
 
 def load_domains(
-    dataset: Adapter, names: Sequence[str], setting: Setting, split: Split, layout: Input, device: torch.device
+    dataset: Adapter, names: Sequence[str], setting: Setting, split: Split, input: Input, device: torch.device
 ) -> list[StreamDomain]:
     """The domains called ``names``, in this order; under ``gradual`` each at every severity in turn.
 
@@ -31,14 +31,14 @@ def load_domains(
         if name not in dataset.domains:
             raise UserError(unknown("domain", name, dataset.domains))
     if setting != "gradual":
-        return [_load(dataset, name, split, layout, device) for name in names]
+        return [_load(dataset, name, split, input, device) for name in names]
     at = {severity: at_severity(dataset, severity) for severity in set(GRADUAL)}
-    return [_load(at[severity], name, split, layout, device) for name in names for severity in GRADUAL]
+    return [_load(at[severity], name, split, input, device) for name in names for severity in GRADUAL]
 
 
-def _load(dataset: Adapter, name: str, split: Split, layout: Input, device: torch.device) -> StreamDomain:
+def _load(dataset: Adapter, name: str, split: Split, input: Input, device: torch.device) -> StreamDomain:
     examples = dataset.load(name, split)
-    (images,) = store([examples], layout, device)
+    (images,) = store([examples], input, device)
     labels = labels_of(examples).numpy()
     if isinstance(examples, ConditionedArrays) and len(examples.names) > 1:
         return StreamDomain(images.unlabelled(), labels, examples.conditions, examples.names)

@@ -23,7 +23,7 @@ CPU = torch.device("cpu")
 class Surroundings:
     """What a method may know beside the network and the stream: never a label, never a later image."""
 
-    layout: Input
+    input: Input
     """How pixels become the network's input."""
     domain: int
     """The index by which norms that keep domains apart know the stream."""
@@ -39,12 +39,12 @@ class Surroundings:
 
     def seen(self, pixels: Tensor) -> Tensor:
         """What the network sees of ``pixels`` ``(B, C, H, W)``, bytes."""
-        return augmented(pixels, (), self.layout, None).contiguous(memory_format=torch.channels_last)
+        return augmented(pixels, (), self.input, None).contiguous(memory_format=torch.channels_last)
 
     def augmented(self, pixels: Tensor, views: Sequence[Augmentation], *names: str | int) -> Tensor:
         """The same of an augmented view, whose draws are a function of the seed and ``names``."""
         random = generator(self.seed, "stream", *names)
-        return augmented(pixels, views, self.layout, random).contiguous(memory_format=torch.channels_last)
+        return augmented(pixels, views, self.input, random).contiguous(memory_format=torch.channels_last)
 
 
 class Left(NamedTuple):

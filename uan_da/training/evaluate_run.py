@@ -11,7 +11,7 @@ from uan_da.data.digest import digest
 from uan_da.data.task import Domain, Task, build_task, load_unseen
 from uan_da.errors import UserError
 from uan_da.evaluation.diagnose import diagnose
-from uan_da.evaluation.evaluate import domains_h_score, predict_domain
+from uan_da.evaluation.evaluate import domains_harmonic_mean, predict_domain
 from uan_da.evaluation.metrics import domain_metrics
 from uan_da.evaluation.predict import NonFiniteAnswers
 from uan_da.evaluation.record import predictions_table, save_arrays
@@ -49,7 +49,7 @@ def evaluate_run(
 
     Returns:
         ``checkpoint``, ``step``, ``split``, ``recalibrate``, ``classes``, ``domains``; and, of the test images of the
-        whole task, ``h_score`` and what :func:`uan_da.evaluation.diagnose.diagnose` says. It is written to
+        whole task, ``harmonic_mean`` and what :func:`uan_da.evaluation.diagnose.diagnose` says. It is written to
         ``evaluation/NAME.json``, every prediction to ``NAME.csv`` and features and images to ``NAME.npz``; NAME is the
         checkpoint and whatever departs from the defaults.
 
@@ -78,7 +78,7 @@ def evaluate_run(
     folder = run.folder / "evaluation"
     folder.mkdir(exist_ok=True)
     if not domains and split == "test":
-        report |= {"h_score": domains_h_score(report["domains"]), **diagnose(model, task, options, answers)}
+        report |= {"harmonic_mean": domains_harmonic_mean(report["domains"]), **diagnose(model, task, options, answers)}
         shown = [image for layer in report["clusters"] for own in layer["examples"] for image in own]
         save_arrays(folder / f"{name}.npz", answers, chosen, [*shown, *report["mistakes"]])
     write_text(folder / f"{name}.csv", predictions_table(answers, chosen, task.classes, split).to_csv(index=False))

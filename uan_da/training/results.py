@@ -4,7 +4,7 @@ from typing import Any
 
 from uan_da.data.task import Task
 from uan_da.errors import UserError
-from uan_da.evaluation.evaluate import domains_h_score, summarize, test_predictions
+from uan_da.evaluation.evaluate import domains_harmonic_mean, predictions_on_test, summarize
 from uan_da.evaluation.metrics import correct_answers, paired_gain
 from uan_da.evaluation.predict import Predictions
 from uan_da.models.classifier import Classifier
@@ -24,7 +24,7 @@ class Measured:
 
     def measure(self, model: Classifier, task: Task, options: Evaluation, step: int) -> dict[str, Any]:
         """The numbers on every domain by ``model``, which is that of ``step``."""
-        predictions = test_predictions(model, task, options)
+        predictions = predictions_on_test(model, task, options)
         if step >= max(self.domains, default=0):
             self.last = predictions
         self.domains[step] = summarize(predictions, task)
@@ -36,7 +36,7 @@ def selections(training: Training, run: Run, measured: Measured) -> dict[str, An
 
     All is derived from one checkpoint's manifest, so that a run that has ended can be given its results anew.
     """
-    recipe, model = training.recipe, training.answering
+    recipe, model = training.recipe, training.evaluated
     manifest = run.checkpoints.find(run.identity)
     if manifest is None:
         raise UserError(f"{run.folder}: has no checkpoint")
@@ -51,7 +51,7 @@ def selections(training: Training, run: Run, measured: Measured) -> dict[str, An
         step = manifest.files[name].step
         domains = measured.domains[step]
         epoch = -(-step // training.steps_per_epoch)
-        found[name] = {"epoch": epoch, "domains": domains, "h_score": domains_h_score(domains)}
+        found[name] = {"epoch": epoch, "domains": domains, "harmonic_mean": domains_harmonic_mean(domains)}
     found["selected"]["validator"] = recipe.selection.validator.name
     parts = {"method": recipe.method.name, "norm": recipe.norm.name, "backbone": recipe.backbone.name}
     return {"task": str(recipe.task), **parts, "seed": recipe.seed, "selections": found}

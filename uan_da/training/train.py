@@ -88,7 +88,7 @@ def _train(
                 _fit(training, run, saver, measured, monitor)
             results = selections(training, run, measured)
         baseline: dict[str, Any] = {"method": "source_only", "selections": {}}
-        run.save_model(training.answering)
+        run.save_model(training.evaluated)
         _write_results(run, results, baseline)
         if with_baseline:
             plain = recipe.source_only() if with_baseline is True else with_baseline
@@ -154,8 +154,8 @@ def _stop_where_asked(training: Training, run: Run, saver: Saver, stop: StopRequ
 def _finish_epoch(training: Training, run: Run, saver: Saver, measured: Measured) -> dict[str, Any]:
     """Evaluate, score without target labels, log, and save: ``last``, and ``selected`` where the score is the best."""
     task, recipe = training.task, training.recipe
-    scores = all_scores(Evidence(training.answering, task), recipe.selection.validator)
-    domains = measured.measure(training.answering, task, recipe.evaluation, training.step)
+    scores = all_scores(Evidence(training.evaluated, task), recipe.selection.validator)
+    domains = measured.measure(training.evaluated, task, recipe.evaluation, training.step)
     row: dict[str, Any] = {"epoch": training.epoch, "step": training.step, "train": training.take_averages()}
     row |= {"score": scores[recipe.selection.validator.name], "validators": scores}
     row["domains"] = {name: numbers["accuracy"] for name, numbers in domains.items()}

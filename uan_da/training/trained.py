@@ -51,12 +51,12 @@ class Trained:
             DamagedImage: a file cannot be read; names it.
             NonFiniteAnswers: an answer is no number; names the file.
         """
-        layout, parts = self.recipe.input, []
+        input, parts = self.recipe.input, []
         for start in range(0, len(images), BATCH):
             place = slice(start, start + BATCH)
-            some = decode(ImageFiles(images.paths[place], images.labels[place]), layout)
+            some = decode(ImageFiles(images.paths[place], images.labels[place]), input)
             try:
-                parts.append(predict(self.model, some, layout, self.domain))
+                parts.append(predict(self.model, some, input, self.domain))
             except NonFiniteAnswers as error:
                 raise error.about(str(images.paths[start + error.first])) from None
         return Predictions.cat(parts)

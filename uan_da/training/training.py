@@ -72,7 +72,7 @@ class Training:
         return cls(recipe, task, model, method, optimizer, device, average)
 
     @property
-    def answering(self) -> Classifier:
+    def evaluated(self) -> Classifier:
         """The network that is evaluated and kept: the model, its moving average, or what the method answers with."""
         if self.average is not None:
             assert isinstance(self.average.module, Classifier)
@@ -139,7 +139,7 @@ class Training:
         parts, progress, values = self._batch().parts(self.recipe.train.accumulate), self.progress, dict[str, Tensor]()
         phases = [Phase("", self.method.pretrain_loss)] if self.pretraining else self.method.phases(self.model)
         for phase in phases:
-            moved = [p for module in phase.moves for p in module.parameters() if p.requires_grad]
+            moved = [p for module in phase.modules for p in module.parameters() if p.requires_grad]
             before = values.get("loss", 0.0)
             for _ in range(phase.times):
                 self.optimizer.zero_grad(set_to_none=True)
@@ -213,8 +213,8 @@ class Training:
             state["scaler"] = self.optimizer_step.scaler.state_dict()
         if self.average is not None:
             state["average"] = self.average.state_dict()
-        if self.answering is not self.model:
-            state["answering"] = self.answering.state_dict()
+        if self.evaluated is not self.model:
+            state["answering"] = self.evaluated.state_dict()
         return state
 
     def load_state_dict(self, state: dict[str, Any]) -> None:

@@ -118,7 +118,7 @@ def test_a_target_without_labels_has_a_report(reported_run: Path, tmp_path: Path
     for chosen in content["selections"].values():
         nothing = dict.fromkeys(chosen["domains"]["optdigits_m"])
         chosen["domains"]["optdigits_m"] = nothing | {"role": "target", "split": "test", "n": 0}
-        chosen["h_score"] = None
+        chosen["harmonic_mean"] = None
     results.write_text(json.dumps(content))
     rows = [json.loads(line) for line in metrics.read_text().splitlines()]
     lines = [json.dumps(row | {"domains": row["domains"] | {"optdigits_m": None}}) for row in rows]

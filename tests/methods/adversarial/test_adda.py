@@ -15,7 +15,7 @@ HALF = Progress(1, 2)
 
 def step(phase: Phase, model: Classifier, batch: DomainBatch, lr: float = 1e-2) -> float:
     """One step of plain gradient descent on what the phase moves; the loss before it."""
-    moved = [parameter for module in phase.moves for parameter in module.parameters()]
+    moved = [parameter for module in phase.modules for parameter in module.parameters()]
     total = phase.loss(model, batch, HALF).total
     for parameter, gradient in zip(moved, torch.autograd.grad(total, moved), strict=True):
         parameter.data -= lr * gradient
@@ -48,8 +48,8 @@ def test_a_phase_moves_the_discriminator_or_the_encoder_and_never_the_head(
 ) -> None:
     discriminate, confuse = method.phases(model)
     encoder = list(model.backbone.parameters())
-    assert list(discriminate.moves) == [method.discriminator]
-    assert [p for module in confuse.moves for p in module.parameters()] == encoder
+    assert list(discriminate.modules) == [method.discriminator]
+    assert [p for module in confuse.modules for p in module.parameters()] == encoder
     total = discriminate.loss(model, batch, HALF).total
     assert torch.autograd.grad(total, encoder, allow_unused=True) == (None,) * len(encoder)
     assert not any(parameter.requires_grad for parameter in method.source_model.parameters())
@@ -115,7 +115,7 @@ def test_the_target_is_moved_onto_the_source(norm: bool) -> None:
     method.start(model)
     phases = method.phases(model)
     optimizers = [
-        torch.optim.Adam([p for module in phase.moves for p in module.parameters()], 1e-2) for phase in phases
+        torch.optim.Adam([p for module in phase.modules for p in module.parameters()], 1e-2) for phase in phases
     ]
     gaps, accuracies = [], []
     for _ in range(200):
@@ -125,7 +125,7 @@ def test_the_target_is_moved_onto_the_source(norm: bool) -> None:
         )
         for phase, optimizer in zip(phases, optimizers, strict=True):
             loss = phase.loss(model, batch, HALF)
-            moved = [p for module in phase.moves for p in module.parameters()]
+            moved = [p for module in phase.modules for p in module.parameters()]
             optimizer.zero_grad()
             loss.total.backward(inputs=moved)
             optimizer.step()

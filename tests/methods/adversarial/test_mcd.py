@@ -19,7 +19,7 @@ def method(model: Classifier) -> MCD:
 
 
 def parameters(phase: Phase) -> list[nn.Parameter]:
-    return [parameter for module in phase.moves for parameter in module.parameters()]
+    return [parameter for module in phase.modules for parameter in module.parameters()]
 
 
 def probabilities(method: MCD, model: Classifier, images: Tensor) -> list[Tensor]:

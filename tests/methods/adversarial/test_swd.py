@@ -95,7 +95,7 @@ def test_each_phase_moves_its_modules(model: Classifier) -> None:
     phases = method.phases(model)
     features = {*model.parameters()} - {*model.head.parameters()}
     heads = {*model.head.parameters(), *method.parameters()}
-    moved = [{p for module in phase.moves for p in module.parameters()} for phase in phases]
+    moved = [{p for module in phase.modules for p in module.parameters()} for phase in phases]
     assert moved == [features | heads, heads, features]
     assert [phase.times for phase in phases] == [1, 1, 1]
     assert len({phase.name for phase in phases}) == 3
