@@ -94,9 +94,9 @@ def test_a_command_is_understood(where: str, words: list[str]) -> None:
         assert command is not None, f"{where}: there is no command {name!r}"
         rest = [] if isinstance(command, TyperGroup) else list(words)
         parsed = command.make_context(name, rest, parent=parsed, resilient_parsing=isinstance(command, TyperGroup))
-    if parsed.command_path == "uan-da train":
-        if given := [*(parsed.args or positional(parsed))]:  # --resume needs no recipe
-            resolve(given[0], given[1:])
+    given = [*(parsed.args or positional(parsed))]
+    if parsed.command_path == "uan-da train" and given:  # --resume needs no recipe
+        resolve(given[0], given[1:])
 
 
 def positional(context: Any) -> list[str]:
