@@ -51,8 +51,8 @@ def test_pixels_and_labels_by_places(files: ImageFiles, way: str) -> None:
     images = WAYS[way](files)
     assert images is not None
     whole = torch.stack([F.resize(F.pil_to_tensor(files[i][0]), [10, 10], antialias=True) for i in range(len(files))])
-    places = [torch.tensor([3, 30, 3]), torch.tensor([0])]
-    for chosen, found in zip(places, images.stream(places), strict=True):
+    indices = [torch.tensor([3, 30, 3]), torch.tensor([0])]
+    for chosen, found in zip(indices, images.stream(indices), strict=True):
         assert torch.equal(found.pixels, whole[chosen])
         assert found.labels.tolist() == [files.labels[i] for i in chosen]
     batches = list(images.batches(16))

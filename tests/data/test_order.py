@@ -6,15 +6,15 @@ from uan_da.data.order import ClassBalanced, Shuffled
 
 @pytest.mark.parametrize("order", [Shuffled(7, 0, "a"), ClassBalanced(torch.tensor([0, 0, 0, 1, 2, 2, 0]), 0, "a")])
 def test_any_stretch_is_part_of_one_stream(order) -> None:
-    whole = order.places(0, 60)
+    whole = order.indices(0, 60)
     for start, count in ((0, 1), (3, 9), (13, 8), (59, 1), (20, 40)):
-        assert torch.equal(order.places(start, count), whole[start : start + count])
+        assert torch.equal(order.indices(start, count), whole[start : start + count])
 
 
 def test_balanced_classes_are_equally_frequent_and_use_all_images() -> None:
     labels = torch.tensor([0] * 30 + [1] * 5 + [4] * 2 + [-1] * 10)
     order = ClassBalanced(labels, 0, "a")
-    stream = order.places(0, 90)
+    stream = order.indices(0, 90)
     assert torch.bincount(labels[stream], minlength=5).tolist() == [30, 30, 0, 0, 30]
     assert sorted(stream[labels[stream] == 0].tolist()) == list(range(30))  # one pass over the class
     fives = stream[labels[stream] == 1]
@@ -27,7 +27,7 @@ def test_balanced_classes_are_equally_frequent_and_use_all_images() -> None:
 def test_the_seed_and_the_names_decide() -> None:
     labels = torch.arange(40) % 4
     for make in (lambda *a: Shuffled(40, *a), lambda *a: ClassBalanced(labels, *a)):
-        one, again, seed, name = (make(*a).places(0, 40) for a in ((0, "a"), (0, "a"), (1, "a"), (0, "b")))
+        one, again, seed, name = (make(*a).indices(0, 40) for a in ((0, "a"), (0, "a"), (1, "a"), (0, "b")))
         assert torch.equal(one, again)
         assert not torch.equal(one, seed)
         assert not torch.equal(one, name)

@@ -4,7 +4,7 @@ import torch
 from uan_da.data.images import Images
 from uan_da.data.task import Task, build_task
 from uan_da.errors import UserError
-from uan_da.evaluation.evidence import Evidence, all_scores, places, reads, subset
+from uan_da.evaluation.evidence import Evidence, all_scores, reads, subset, subset_indices
 from uan_da.evaluation.predict import Predictions
 from uan_da.models.classifier import Classifier, build_model
 from uan_da.names import VALIDATORS
@@ -70,7 +70,7 @@ def test_large_sets_are_sampled_alike_at_every_epoch():
     images = Images(torch.arange(5000).view(-1, 1, 1, 1), torch.arange(5000))
     chosen = subset(images, "a").labels
     assert len(chosen) == 2048
-    assert chosen.tolist() == sorted(set(chosen.tolist())) == places(5000, "a").tolist()
+    assert chosen.tolist() == sorted(set(chosen.tolist())) == subset_indices(5000, "a").tolist()
     assert subset(images, "b").labels.tolist() != chosen.tolist()
 
 

@@ -29,10 +29,10 @@ def target(count: int, seed: int = 0) -> Target:
 def test_batches_are_all_images_but_a_last_one_alone(count: int, size: int, sizes: list[int]) -> None:
     images = target(count)
     batches = list(images.batches(size, epoch=0))
-    assert [len(places) for places, _ in batches] == sizes
+    assert [len(indices) for indices, _ in batches] == sizes
     assert images.number_of_batches(size) == len(sizes)
-    places = torch.cat([places for places, _ in batches])
-    assert len(places.unique()) == len(places)
+    indices = torch.cat([indices for indices, _ in batches])
+    assert len(indices.unique()) == len(indices)
     for chosen, x in batches:
         torch.testing.assert_close(x[:, 0, 0, 0] * 255, chosen.float())
 
@@ -45,8 +45,8 @@ def test_the_order_is_random_and_a_function_of_seed_and_epoch() -> None:
 
 
 def test_the_weak_view_is_asked_for() -> None:
-    (places, plain), (again, weak) = (next(target(8).batches(8, 0, augmented=flag)) for flag in (False, True))
-    assert torch.equal(places, again)
+    (indices, plain), (again, weak) = (next(target(8).batches(8, 0, augmented=flag)) for flag in (False, True))
+    assert torch.equal(indices, again)
     torch.testing.assert_close(weak, 1 - plain)
 
 

@@ -4,7 +4,7 @@ from ruamel.yaml import YAML
 from uan_da.errors import UserError
 from uan_da.folders import shipped
 from uan_da.recipe import load_recipe
-from uan_da.sweeps.address import address
+from uan_da.sweeps.run_id import run_id
 
 ROW = "{method: DANN, task: 'a:b', accuracy: 91.4, source: a table, protocol: ResNet-50, oracle: true}"
 
@@ -38,7 +38,7 @@ def test_a_figure_of_others_changes_no_run() -> None:
     assert plain.published is None
     assert "published" not in plain.to_dict()
     assert told.to_dict()["published"][0]["accuracy"] == 91.4
-    assert address(told, []) == address(plain, []) != address(load_recipe("digits", ["seed=1"]), [])
+    assert run_id(told, []) == run_id(plain, []) != run_id(load_recipe("digits", ["seed=1"]), [])
 
 
 @pytest.mark.parametrize("name", WITH_FIGURES)

@@ -38,8 +38,8 @@ class Listener:
     def event(self, event: Event) -> None:
         self.events.append(event)
 
-    def addresses(self, kind: str) -> list[str]:
-        return [event.address for event in self.events if event.kind == kind]
+    def run_ids(self, kind: str) -> list[str]:
+        return [event.run_id for event in self.events if event.kind == kind]
 
 
 @pytest.fixture(scope="module")
@@ -71,7 +71,7 @@ def test_every_run_is_trained_once_in_a_folder_of_its_address(swept):
     assert len(folders) == 4
     methods = [Run(out / "runs" / name).recipe.method.name for name in listener.left]
     assert methods == ["dann", "source_only"] * 2  # the short ones of a seed last
-    assert sorted(listener.addresses("started")) == sorted(listener.addresses("finished")) == folders
+    assert sorted(listener.run_ids("started")) == sorted(listener.run_ids("finished")) == folders
     assert all(Run(out / "runs" / name).done for name in folders)
 
 
@@ -147,7 +147,7 @@ def test_only_what_is_left_is_trained(swept, tmp_path):
     file, out, _ = swept
     listener = Listener()
     compare(file, [*AXES[:1], "seed=0..2"], out=out, executor=CPU, view=listener)
-    assert len(listener.left) == len(listener.addresses("finished")) == 2
+    assert len(listener.left) == len(listener.run_ids("finished")) == 2
 
 
 def test_a_table_of_other_runs_is_gone_before_the_first_run(swept, tmp_path):
@@ -188,7 +188,7 @@ def test_a_run_that_fails_is_listed_with_its_error_and_stops_no_other(swept, tmp
     table = compare(file, overrides, out="out", executor=Local(["cpu"], 1, 1), view=listener)
     assert (table.done, table.left) == (1, 0)
     assert [r.error for r in table.failed] == ["RuntimeError: no such luck", "its process was killed by signal 9"]
-    error = json.loads((tmp_path / "out" / "runs" / table.failed[0].address / "error.json").read_text())
+    error = json.loads((tmp_path / "out" / "runs" / table.failed[0].run_id / "error.json").read_text())
     assert "bad_net.py" in error["trace"]
     assert "no such luck" in (tmp_path / "out" / "table.md").read_text()
 

@@ -85,7 +85,7 @@ def test_all_tasks_are_of_the_kind_of_the_recipes_own(recipe, monkeypatch, own, 
 
 
 def test_a_grid_of_all_tasks(recipe, monkeypatch):
-    monkeypatch.setattr("uan_da.sweeps.address.data_digest", lambda dataset, domain, trust: domain)
+    monkeypatch.setattr("uan_da.sweeps.run_id.data_digest", lambda dataset, domain, trust: domain)
     names = ["optdigits", "optdigits_m", "synthetic"]
     tasks = [f"{source}:{target}" for source in names for target in names if source != target]
     found = build_grid(recipe, ["task=all"])

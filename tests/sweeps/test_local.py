@@ -33,7 +33,7 @@ def test_what_ran_out_of_memory_beside_others_is_tried_again_by_itself(monkeypat
     jobs = [Job(name, {}, tmp_path) for name in "abc"]
 
     def train(self: Pass, given: list[Job]) -> list[Job]:
-        passes.append((self.slots.jobs, [job.address for job in given]))
+        passes.append((self.slots.jobs, [job.run_id for job in given]))
         return list(given[1:]) if len(passes) == 1 else []
 
     monkeypatch.setattr(Pass, "train", train)

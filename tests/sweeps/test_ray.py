@@ -46,7 +46,7 @@ def test_a_node_of_its_own_folder_keeps_the_floors(tmp_path, monkeypatch):
     monkeypatch.setattr("uan_da.sweeps.ray.work", keep)
     job = Job("a", {"seed": 0}, tmp_path / "elsewhere", {1: 0.5})
     assert _task(job, "cpu", 1, None, "nowhere", {}) is not None
-    assert [(one.address, one.recipe, one.floors) for one in seen] == [("a", {"seed": 0}, {1: 0.5})]
+    assert [(one.run_id, one.recipe, one.floors) for one in seen] == [("a", {"seed": 0}, {1: 0.5})]
     assert seen[0].sweep != job.sweep
 
 
@@ -98,11 +98,11 @@ class Killer:
 
     def event(self, event: Event) -> None:
         if event.kind == "started":
-            self.started.append(event.address)
-            self.running.add(event.address)
+            self.started.append(event.run_id)
+            self.running.add(event.run_id)
         elif event.kind in ("finished", "failed"):
             self.failed += [event.error] if event.error else []
-            self.running.discard(event.address)
+            self.running.discard(event.run_id)
         if len(self.running) == 2 and not self.killed:
             self.killed = True
             self.cluster.remove_node(self.cluster.second, allow_graceful=False)

@@ -9,7 +9,7 @@ from uan_da.sweeps.results import read_result, write_text
 
 def test_one_domain_alone_is_its_own_target(recipe: Path, tmp_path: Path) -> None:
     cell = build_grid(recipe, ["method=source_only", "task=optdigits"]).cells[0]
-    folder = run_folder(tmp_path, cell.address)
+    folder = run_folder(tmp_path, cell.run_id)
     folder.mkdir(parents=True)
     chosen = {"epoch": 2, "domains": {"optdigits": {"role": "source", "accuracy": 0.9}}}
     selections = {"last": chosen, "selected": {**chosen, "validator": "snd"}, "oracle": {}}

@@ -45,13 +45,13 @@ class MadeUp:
 
     def run(self, jobs: Sequence[Job], tell: Tell) -> None:
         for job in jobs:
-            self.trained.append(job.address)
+            self.trained.append(job.run_id)
             lr = job.recipe["train"]["optimizer"]["lr"]
             if self.fails(lr):
-                tell(Event("failed", job.address, error="ValueError: no"))
+                tell(Event("failed", job.run_id, error="ValueError: no"))
                 continue
             self._write(job, -abs(math.log10(lr) + 2), self.target(lr))
-            tell(Event("finished", job.address))
+            tell(Event("finished", job.run_id))
 
     def _write(self, job: Job, score: float, target: float) -> None:
         run = Run(job.folder)
@@ -181,5 +181,5 @@ def test_real_runs_are_stopped_early_by_their_floors(recipe, tmp_path):
     assert heard[-1].kind == "finished"
     assert not Run(job.folder).done
     assert json.loads((job.folder / "metrics.jsonl").read_text().splitlines()[-1])["epoch"] == 2
-    Local(["cpu"], 1, 1).run([Job(job.address, job.recipe, job.sweep)], heard.append)  # as a comparison would
+    Local(["cpu"], 1, 1).run([Job(job.run_id, job.recipe, job.sweep)], heard.append)  # as a comparison would
     assert Run(job.folder).done

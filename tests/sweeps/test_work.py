@@ -73,7 +73,7 @@ def test_what_is_done_is_left_alone(job):
 
 
 def test_an_interrupted_run_goes_on_to_the_same_bits(job, tmp_path):
-    whole = Job(job.address, job.recipe, tmp_path / "other")
+    whole = Job(job.run_id, job.recipe, tmp_path / "other")
     work(whole, "cpu", 1, Interrupting())
     with pytest.raises(Interrupted):
         work(job, "cpu", 1, Interrupting(signal.SIGTERM))

@@ -128,6 +128,6 @@ def _say_what_is_left(grid: "Grid", folder: Path) -> None:
     found = [(cell.name, read_result(cell, folder)) for cell in grid.cells]
     for name, result in found:
         what = f"failed, to be tried again: {result.error}" if result.status == "failed" else result.status
-        typer.echo(f"{result.address}  {name}: {what}")
+        typer.echo(f"{result.run_id}  {name}: {what}")
     done = sum(result.status == "done" for _, result in found)
     typer.echo(f"{len(found)} runs: {done} done, {len(found) - done} left")

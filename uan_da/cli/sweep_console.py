@@ -48,8 +48,8 @@ class SweepConsole:
     def start(self, sweep: Sweep, left: Sequence[str]) -> None:
         """The header of a comparison."""
         self.sweep = sweep
-        self.names = {cell.address: cell.name for cell in sweep.grid.cells}
-        kinds = {cell.address: cell.settings["method"] for cell in sweep.grid.cells if cell.address in set(left)}
+        self.names = {cell.run_id: cell.name for cell in sweep.grid.cells}
+        kinds = {cell.run_id: cell.settings["method"] for cell in sweep.grid.cells if cell.run_id in set(left)}
         self.progress = Progress(kinds, already=len(sweep.grid.cells) - len(left))
         self.say(f"{len(sweep.grid.cells)} runs: {self.progress.done} done, {len(left)} to do   in {sweep.folder}")
         if not self.plain and left:
@@ -72,7 +72,7 @@ class SweepConsole:
             self.best = best(self.sweep.table())
         if event.kind == "failed" or self.plain:
             what = f"failed: {event.error}" if event.kind == "failed" else "done"
-            self.say(f"{self.names[event.address]}: {what}" + (f"   [{self.status()}]" if self.plain else ""))
+            self.say(f"{self.names[event.run_id]}: {what}" + (f"   [{self.status()}]" if self.plain else ""))
 
     def status(self) -> str:
         """The counts, the time left, and the best so far."""
@@ -84,10 +84,10 @@ class SweepConsole:
 
     def _view(self) -> Group:
         lines = [Text(self.status())]
-        for address, run in list(self.progress.running.items()):
+        for run_id, run in list(self.progress.running.items()):
             filled = round(BAR * run.step / max(1, run.total))
             bar = "━" * filled + " " * (BAR - filled)
-            lines.append(Text(f"  {bar} {run.step:>6}/{run.total}  {self.names.get(address, address)}"))
+            lines.append(Text(f"  {bar} {run.step:>6}/{run.total}  {self.names.get(run_id, run_id)}"))
         return Group(*lines)
 
     def table(self, table: Table) -> None:

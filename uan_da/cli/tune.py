@@ -52,7 +52,7 @@ def tune(
         at_once = trains.jobs if isinstance(trains, Local) else jobs or 1
 
         def start(over: int, next_jobs: Sequence["Job"]) -> None:
-            console.begin({job.address: f"run {job.address}" for job in next_jobs}, over, trials)
+            console.begin({job.run_id: f"run {job.run_id}" for job in next_jobs}, over, trials)
 
         try:
             found = search(
@@ -88,5 +88,5 @@ def _conclude(console: "SweepConsole", found: "Search", space: "Space", folder: 
     console.sheets([page], failed)
     if found.best is not None:
         chosen = [*arguments, *found.best.point, f"selection.validator={found.validator}"]
-        console.say(f"chosen by {found.validator}: trial {found.best.number}, {folder / 'runs' / found.best.address}")
+        console.say(f"chosen by {found.validator}: trial {found.best.number}, {folder / 'runs' / found.best.run_id}")
         console.say(f"again: uan-da train {shlex.join(chosen)}")

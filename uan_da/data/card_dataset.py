@@ -46,12 +46,12 @@ class CardDataset:
         described = self.card.domains[domain]
         block = described.adapter or self.card.adapter
         assert block is not None, "the card's own validation"
-        places = _reads_files(block)
-        adapter = block(*(self.folder, self.classes)[:places])
+        positional = _reads_files(block)
+        adapter = block(*(self.folder, self.classes)[:positional])
         try:
             examples = adapter.load(described.path or domain, split)
         except MissingData as error:
-            hint = f"\n{self.how_to_get()}" if places else ""  # data of another data set say their own
+            hint = f"\n{self.how_to_get()}" if positional else ""  # data of another data set say their own
             raise MissingData(f"domain {domain!r} is not here: {error}{hint}") from None
         return checked(examples, self.classes, f"dataset {self.name!r}, domain {domain!r}, {split}")
 

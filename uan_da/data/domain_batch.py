@@ -37,10 +37,10 @@ class DomainImages:
         """The same without labels."""
         return replace(self, labels=torch.full_like(self.labels, UNKNOWN))
 
-    def __getitem__(self, places: slice) -> Self:
+    def __getitem__(self, indices: slice) -> Self:
         """Some of the images, in the same memory."""
-        views = {view: images[places] for view, images in self.views.items()}
-        return type(self)(views, self.labels[places], self.domain[places])
+        views = {view: images[indices] for view, images in self.views.items()}
+        return type(self)(views, self.labels[indices], self.domain[indices])
 
 
 @dataclass(frozen=True)
@@ -58,5 +58,5 @@ class DomainBatch:
 
     def part(self, number: int, count: int) -> "DomainBatch":
         """Every ``count``-th image, from ``number`` on, of each side."""
-        places = slice(number, None, count)
-        return DomainBatch(self.source[places], self.target[places])
+        indices = slice(number, None, count)
+        return DomainBatch(self.source[indices], self.target[indices])

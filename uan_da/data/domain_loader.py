@@ -13,9 +13,9 @@ from uan_da.data.order import Balance, ClassBalanced, Order, Shuffled
 class DomainLoader:
     """An endless, reshuffled stream of one domain's images, cut into batches.
 
-    Step t has the places t·B … (t+1)·B of the domain's order, so that a domain smaller than its batch wraps around. The
-    order is a function of (seed, domain): any step can be asked for, and no position needs to be saved. Steps that are
-    asked for one after the other are prepared ahead where images are decoded on the way.
+    Step t has the indices t·B … (t+1)·B of the domain's order, so that a domain smaller than its batch wraps around.
+    The order is a function of (seed, domain): any step can be asked for, and no position needs to be saved. Steps that
+    are asked for one after the other are prepared ahead where images are decoded on the way.
     """
 
     def __init__(
@@ -53,5 +53,5 @@ class DomainLoader:
 
 
 def _batches(order: Order, size: int, step: int) -> Iterator[Tensor]:
-    """The places of ``step`` and all later ones; it knows nothing of the loader, so that both go when one does."""
-    return (order.places(t * size, size) for t in count(step))
+    """The indices of ``step`` and all later ones; it knows nothing of the loader, so that both go when one does."""
+    return (order.indices(t * size, size) for t in count(step))

@@ -13,30 +13,30 @@ from uan_da.seeding import generator
 
 @dataclass(frozen=True)
 class Part:
-    """Some images of a set, by their places in it, int64 ``(N,)``."""
+    """Some images of a set, by their indices in it, int64 ``(N,)``."""
 
     whole: ImageSet
-    places: Tensor
+    indices: Tensor
 
     @property
     def labels(self) -> Tensor:
         """int64 ``(N,)``, −1 where unknown."""
-        return self.whole.labels[self.places.to(self.whole.labels.device)]
+        return self.whole.labels[self.indices.to(self.whole.labels.device)]
 
     def __len__(self) -> int:
-        return len(self.places)
+        return len(self.indices)
 
     def unlabelled(self) -> "Part":
         """The same without labels."""
-        return Part(self.whole.unlabelled(), self.places)
+        return Part(self.whole.unlabelled(), self.indices)
 
-    def stream(self, places: Iterable[Tensor]) -> Iterator[Images]:
-        """The images of each of ``places``, in this order."""
-        return self.whole.stream(self.places[chosen.to(self.places.device)] for chosen in places)
+    def stream(self, indices: Iterable[Tensor]) -> Iterator[Images]:
+        """The images of each of ``indices``, in this order."""
+        return self.whole.stream(self.indices[chosen.to(self.indices.device)] for chosen in indices)
 
     def batches(self, size: int) -> Iterator[Images]:
         """All images in their order, ``size`` at a time."""
-        return self.whole.stream(torch.split(self.places, size))
+        return self.whole.stream(torch.split(self.indices, size))
 
 
 def hold_out(images: ImageSet, part: float, name: str) -> tuple[Part, Part]:

@@ -1,4 +1,4 @@
-"""A domain's images as the network's side sees them: uint8 of one size, by places."""
+"""A domain's images as the network's side sees them: uint8 of one size, by their indices."""
 
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -21,7 +21,7 @@ from uan_da.recipe.network import Input
 
 
 class ImageSet(Protocol):
-    """Images by places, wherever they are kept: in memory, in a file, or still encoded."""
+    """Images by their indices, wherever they are kept: in memory, in a file, or still encoded."""
 
     @property
     def labels(self) -> Tensor:
@@ -32,8 +32,8 @@ class ImageSet(Protocol):
     def unlabelled(self) -> "ImageSet":
         """The same without labels."""
 
-    def stream(self, places: Iterable[Tensor]) -> Iterator["Images"]:
-        """The images of each of ``places``, int64 ``(B,)``, in this order."""
+    def stream(self, indices: Iterable[Tensor]) -> Iterator["Images"]:
+        """The images of each of ``indices``, int64 ``(B,)``, in this order."""
 
     def batches(self, size: int) -> Iterator["Images"]:
         """All images in their order, ``size`` at a time."""
@@ -57,14 +57,14 @@ class Images:
         """The same without labels."""
         return type(self)(self.pixels, torch.full_like(self.labels, UNKNOWN))
 
-    def take(self, places: Tensor) -> Self:
-        """The images at ``places``, int64 ``(B,)``."""
-        places = places.to(self.labels.device)
-        return type(self)(self.pixels.index_select(0, places), self.labels.index_select(0, places))
+    def take(self, indices: Tensor) -> Self:
+        """The images at ``indices``, int64 ``(B,)``."""
+        indices = indices.to(self.labels.device)
+        return type(self)(self.pixels.index_select(0, indices), self.labels.index_select(0, indices))
 
-    def stream(self, places: Iterable[Tensor]) -> Iterator[Self]:
-        """The images of each of ``places``, in this order."""
-        return map(self.take, places)
+    def stream(self, indices: Iterable[Tensor]) -> Iterator[Self]:
+        """The images of each of ``indices``, in this order."""
+        return map(self.take, indices)
 
     def batches(self, size: int) -> Iterator[Self]:
         """All images in their order, ``size`` at a time."""

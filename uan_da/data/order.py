@@ -1,4 +1,4 @@
-"""In which order a domain's images come: endless streams of places, any part of which can be asked for.
+"""In which order a domain's images come: endless streams of indices, any part of which can be asked for.
 
 A stream is a function of (seed, domain): no position needs to be saved for a run to go on where it stopped.
 """
@@ -14,20 +14,20 @@ Balance = Literal["none", "class"]
 
 
 class Order(Protocol):
-    """An endless stream of places 0 … n − 1."""
+    """An endless stream of indices 0 … n − 1."""
 
-    def places(self, start: int, count: int) -> Tensor:
-        """The places ``start`` … ``start + count − 1`` of the stream, int64 ``(count,)``."""
+    def indices(self, start: int, count: int) -> Tensor:
+        """The indices ``start`` … ``start + count − 1`` of the stream, int64 ``(count,)``."""
 
 
 class Shuffled:
-    """One random permutation of ``n`` places after another: each pass sees every place once."""
+    """One random permutation of ``n`` indices after another: each pass sees every index once."""
 
     def __init__(self, n: int, seed: int, *names: str | int) -> None:
         self.n, self.seed, self.names = n, seed, names
         self._passes: dict[int, Tensor] = {}
 
-    def places(self, start: int, count: int) -> Tensor:
+    def indices(self, start: int, count: int) -> Tensor:
         """Places of the passes that the stretch touches."""
         first, last = start // self.n, (start + count - 1) // self.n
         self._passes = {number: self._permutation(number) for number in range(first, last + 1)}
@@ -53,14 +53,14 @@ class ClassBalanced:
         self.streams = [Shuffled(len(found), seed, *names, "class", label) for label, found in by_label]
         self.rounds = Shuffled(len(present), seed, *names, "round")
 
-    def places(self, start: int, count: int) -> Tensor:
+    def indices(self, start: int, count: int) -> Tensor:
         """Place t is the image number t // K of the class that stands at t % K in that round, of K classes."""
         number = torch.arange(start, start + count) // self.rounds.n
-        chosen = self.rounds.places(start, count)
+        chosen = self.rounds.indices(start, count)
         result = torch.empty(count, dtype=torch.int64)
         for index in torch.unique(chosen).tolist():
             here = chosen == index
             low, high = int(number[here].min()), int(number[here].max())
-            stretch = self.streams[index].places(low, high - low + 1)
+            stretch = self.streams[index].indices(low, high - low + 1)
             result[here] = self.members[index][stretch[number[here] - low]]
         return result

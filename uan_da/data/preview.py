@@ -49,12 +49,12 @@ def sample(adapter: Adapter, domain: str, size: int, seed: int) -> tuple[Tensor,
         raise UserError(f"domain {domain!r}: the train split has no images")
     labels = labels_of(examples)
     shown = [label for label in torch.unique(labels).tolist() if label >= 0][:COLUMNS]
-    places = torch.arange(min(len(examples), COLUMNS * ROWS))
+    indices = torch.arange(min(len(examples), COLUMNS * ROWS))
     if shown:
         chosen = torch.where(torch.isin(labels, torch.tensor(shown)), labels, -1)
-        places = ClassBalanced(chosen, seed, "preview", domain).places(0, ROWS * len(shown))
-        rows = places.view(ROWS, len(shown))
-        places = rows.gather(1, labels[rows].argsort(dim=1)).flatten()
+        indices = ClassBalanced(chosen, seed, "preview", domain).indices(0, ROWS * len(shown))
+        rows = indices.view(ROWS, len(shown))
+        indices = rows.gather(1, labels[rows].argsort(dim=1)).flatten()
     input = Input(size=size, channels=3)
-    images = torch.stack([to_pixels(examples[place][0], input) for place in places.tolist()]).float() / 255
+    images = torch.stack([to_pixels(examples[index][0], input) for index in indices.tolist()]).float() / 255
     return images, len(shown) or COLUMNS

@@ -38,11 +38,11 @@ class Streamed:
         """The same without labels."""
         return replace(self, labels=torch.full_like(self.labels, UNKNOWN))
 
-    def stream(self, places: Iterable[Tensor]) -> Iterator[Images]:
-        """The images of each of ``places``, in this order; ``places`` may be endless."""
+    def stream(self, indices: Iterable[Tensor]) -> Iterator[Images]:
+        """The images of each of ``indices``, in this order; ``indices`` may be endless."""
         pool, under_way = ThreadPoolExecutor(self.threads), deque[_Batch]()
         try:
-            for chosen in places:
+            for chosen in indices:
                 under_way.append(self._start(pool, chosen))
                 if len(under_way) > AHEAD:
                     yield self._finish(under_way.popleft())
@@ -59,11 +59,11 @@ class Streamed:
         shape = (len(chosen), self.input.channels, self.input.size, self.input.size)
         pixels = torch.empty(shape, dtype=torch.uint8, pin_memory=torch.cuda.is_available())
         return _Batch(
-            chosen, pixels, [pool.submit(self._fill, pixels[row], place) for row, place in enumerate(chosen.tolist())]
+            chosen, pixels, [pool.submit(self._fill, pixels[row], index) for row, index in enumerate(chosen.tolist())]
         )
 
-    def _fill(self, pixels: Tensor, place: int) -> None:
-        pixels.copy_(example_pixels(self.examples, place, self.input)[0])
+    def _fill(self, pixels: Tensor, index: int) -> None:
+        pixels.copy_(example_pixels(self.examples, index, self.input)[0])
 
     def _finish(self, batch: "_Batch") -> Images:
         try:
@@ -76,7 +76,7 @@ class Streamed:
 
 @dataclass(frozen=True)
 class _Batch:
-    """Pixels ``(B, C, H, W)`` of the ``chosen`` places, and what is still to be filled in."""
+    """Pixels ``(B, C, H, W)`` of the ``chosen`` indices, and what is still to be filled in."""
 
     chosen: Tensor
     pixels: Tensor

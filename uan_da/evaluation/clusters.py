@@ -161,9 +161,9 @@ def _channels(mean: dict[str, Any], var: dict[str, Any], sources: Sequence[str])
 
 
 def _examples(own: NDArray[np.bool_], names: Sequence[str], domain: NDArray[np.int64]) -> list[dict[str, Any]]:
-    places = np.flatnonzero(own)
-    if not len(places):
+    indices = np.flatnonzero(own)
+    if not len(indices):
         return []
-    chosen = places[np.unique(np.linspace(0, len(places) - 1, EXAMPLES).astype(int))]
+    chosen = indices[np.unique(np.linspace(0, len(indices) - 1, EXAMPLES).astype(int))]
     starts = np.searchsorted(domain, np.arange(len(names)))
     return [{"domain": names[domain[i]], "row": int(i - starts[domain[i]])} for i in chosen]

@@ -9,7 +9,7 @@ from uan_da.data.adapter import UNKNOWN
 from uan_da.data.task import Task
 from uan_da.evaluation.clusters import cluster_report
 from uan_da.evaluation.evaluate import prepared
-from uan_da.evaluation.evidence import places, subset
+from uan_da.evaluation.evidence import subset, subset_indices
 from uan_da.evaluation.metrics import confusion
 from uan_da.evaluation.predict import Predictions
 from uan_da.evaluation.shift import class_alignment, label_shift, proxy_a_distance
@@ -43,7 +43,7 @@ def diagnose(
 def _clusters(model: Classifier, task: Task, options: Evaluation) -> list[dict[str, Any]]:
     images = {domain.name: subset(domain.test, domain.name) for domain in task.domains}
     layers = cluster_report(lambda domain: prepared(model, task, domain, options), task.domains, images, task.input)
-    rows = {domain.name: places(len(domain.test), domain.name) for domain in task.domains}
+    rows = {domain.name: subset_indices(len(domain.test), domain.name) for domain in task.domains}
     for layer in layers:  # a row of the subset becomes the image's place in the domain
         layer["examples"] = [
             [{"domain": e["domain"], "index": int(rows[e["domain"]][e["row"]])} for e in own]

@@ -73,11 +73,11 @@ class Evidence:
 
 
 def subset(images: ImageSet, name: str) -> ImageSet:
-    """The images at :func:`places`."""
-    return images if len(images) <= IMAGES else Part(images, places(len(images), name))
+    """The images at :func:`subset_indices`."""
+    return images if len(images) <= IMAGES else Part(images, subset_indices(len(images), name))
 
 
-def places(count: int, name: str) -> Tensor:
+def subset_indices(count: int, name: str) -> Tensor:
     """Of ``count`` images of the domain ``name`` all, or 2048 by a fixed random choice, in their order."""
     if count <= IMAGES:
         return torch.arange(count)

@@ -13,7 +13,7 @@ from torch import Tensor
 from uan_da.data.adapter import UNKNOWN
 from uan_da.data.resize import resize
 from uan_da.data.task import Domain
-from uan_da.evaluation.evidence import places
+from uan_da.evaluation.evidence import subset_indices
 from uan_da.evaluation.predict import Predictions
 from uan_da.files import whole_file
 
@@ -52,12 +52,12 @@ def predictions_table(
 def save_arrays(
     path: Path, predictions: Mapping[str, Predictions], domains: Sequence[Domain], shown: Iterable[Mapping[str, Any]]
 ) -> None:
-    """``features/DOMAIN`` (float16, those beyond its range at its ends) and ``rows/DOMAIN`` (their places in the
+    """``features/DOMAIN`` (float16, those beyond its range at its ends) and ``rows/DOMAIN`` (their indices in the
     predictions) of at most 500 images a domain, and ``image/DOMAIN/INDEX`` (uint8 ``(H, W, C)``) of those ``shown``."""
     arrays: dict[str, NDArray[Any]] = {}
     by_name = {domain.name: domain for domain in domains}
     for name, answers in predictions.items():
-        rows = places(len(answers), name)
+        rows = subset_indices(len(answers), name)
         rows = rows[np.linspace(0, len(rows) - 1, min(FEATURES, len(rows))).astype(int)]
         arrays[f"features/{name}"] = answers.features[rows].half().nan_to_num().numpy()
         arrays[f"rows/{name}"] = rows.numpy()

@@ -35,8 +35,8 @@ def trial_images(recipe: Recipe) -> Trial:
     target = recipe.task.target
     try:
         examples = open_dataset(recipe.dataset, recipe.trust).load(target, "test")
-        places = np.unique(np.linspace(0, len(examples) - 1, min(MOST, len(examples))).astype(int)).tolist()
-        return Trial(_images(examples, places, recipe.input), f"test images of {target}")
+        indices = np.unique(np.linspace(0, len(examples) - 1, min(MOST, len(examples))).astype(int)).tolist()
+        return Trial(_images(examples, indices, recipe.input), f"test images of {target}")
     except UserError:
         pieces = _photographs()
         return Trial(_images(pieces, range(len(pieces)), recipe.input), "pieces of photographs, for its data are gone")
@@ -47,8 +47,8 @@ def as_network_input(pixels: Tensor, input: Input) -> Tensor:
     return centre(pixels, input.side).float() / 255
 
 
-def _images(examples: Examples, places: Sequence[int], input: Input) -> Tensor:
-    return as_network_input(torch.stack([example_pixels(examples, place, input)[0] for place in places]), input)
+def _images(examples: Examples, indices: Sequence[int], input: Input) -> Tensor:
+    return as_network_input(torch.stack([example_pixels(examples, index, input)[0] for index in indices]), input)
 
 
 def _photographs() -> Arrays:

@@ -44,16 +44,16 @@ class Target:
         A last batch of one image is left out, for it has no batch statistics.
 
         Yields:
-            The images' places ``(B,)``, and the images ``(B, C, H, W)`` as the network sees them.
+            The images' indices ``(B,)``, and the images ``(B, C, H, W)`` as the network sees them.
 
         Raises:
             UserError: there is but one image.
         """
         if len(self) < 2:
             raise UserError("one image is too few to adapt to: batch statistics need two or more")
-        places = [part for part in torch.split(self.order(epoch), size) if len(part) > 1]
+        indices = [part for part in torch.split(self.order(epoch), size) if len(part) > 1]
         random = generator(self.seed, "adapt", "augment", epoch)
-        for part, images in zip(places, self.images.stream(places), strict=True):
+        for part, images in zip(indices, self.images.stream(indices), strict=True):
             yield part, self._seen(images, random if augmented else None)
 
     def number_of_batches(self, size: int) -> int:
@@ -61,7 +61,7 @@ class Target:
         return len(self) // size + (len(self) % size > 1)
 
     def order(self, epoch: int) -> Tensor:
-        """The random order of an epoch: all places ``(N,)``."""
+        """The random order of an epoch: all indices ``(N,)``."""
         return torch.randperm(len(self), generator=generator(self.seed, "adapt", "order", epoch))
 
     def in_order(self) -> Iterator[Tensor]:

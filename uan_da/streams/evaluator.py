@@ -84,10 +84,10 @@ def fetch(domains: Sequence[StreamDomain], segment: Segment, part: slice) -> Ten
     domain, index = segment.domain[part], torch.from_numpy(segment.index[part])
     pixels: Tensor | None = None
     for number in np.unique(domain):
-        places = torch.from_numpy(np.flatnonzero(domain == number))
-        (some,) = domains[number].images.stream([index[places]])
+        indices = torch.from_numpy(np.flatnonzero(domain == number))
+        (some,) = domains[number].images.stream([index[indices]])
         if pixels is None:
             pixels = some.pixels.new_empty(len(index), *some.pixels.shape[1:])
-        pixels[places.to(pixels.device)] = some.pixels
+        pixels[indices.to(pixels.device)] = some.pixels
     assert pixels is not None
     return pixels

@@ -45,8 +45,8 @@ class ReservoirMemory:
             self._replace(new.label, new)
 
     def _replace(self, label: int, new: Kept) -> None:
-        places = [place for place, kept in enumerate(self.kept) if kept.label == label]
-        del self.kept[self.random.choice(places)]
+        indices = [place for place, kept in enumerate(self.kept) if kept.label == label]
+        del self.kept[self.random.choice(indices)]
         self.kept.append(new)
 
 

@@ -25,9 +25,9 @@ def oracle_answers(
     condition = np.array([domains[d].conditions[i] for d, i in zip(domain, index, strict=True)])
     probabilities: np.ndarray[tuple[int, int], np.dtype[np.float32]] | None = None
     for number, which in sorted(set(zip(domain.tolist(), condition.tolist(), strict=True))):
-        (places,) = np.nonzero((domain == number) & (condition == which))
-        segment = Segment(domain[places], index[places], reset=False)
-        starts = range(0, len(places), BATCH)
+        (indices,) = np.nonzero((domain == number) & (condition == which))
+        segment = Segment(domain[indices], index[indices], reset=False)
+        starts = range(0, len(indices), BATCH)
         seen = [surroundings.seen(fetch(domains, segment, slice(s, s + BATCH)).to(surroundings.device)) for s in starts]
         own = copy.deepcopy(model)
         if not recalibrate(own, seen, surroundings.domain):
@@ -37,6 +37,6 @@ def oracle_answers(
             found = torch.cat([own(images).logits.float().softmax(1).cpu() for images in seen]).numpy()
         if probabilities is None:
             probabilities = np.empty((len(domain), found.shape[1]), dtype=np.float32)
-        probabilities[places] = found
+        probabilities[indices] = found
     assert probabilities is not None
     return Answers(probabilities, domain, index, 0.0, 0, 0)

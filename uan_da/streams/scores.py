@@ -50,10 +50,10 @@ def _known(answers: Answers, domains: Sequence[StreamDomain]) -> tuple[NDArray[n
     labels = np.empty(len(answers.domain), dtype=np.int64)
     names = np.empty(len(answers.domain), dtype=object)
     for number, domain in enumerate(domains):
-        places = answers.domain == number
-        index = answers.index[places]
-        labels[places] = domain.labels[index]
-        names[places] = np.array(domain.names, dtype=object)[domain.conditions[index]]
+        here = answers.domain == number
+        index = answers.index[here]
+        labels[here] = domain.labels[index]
+        names[here] = np.array(domain.names, dtype=object)[domain.conditions[index]]
     return labels, names
 
 

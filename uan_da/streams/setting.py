@@ -66,11 +66,11 @@ def segments(
     else:
         groups = [np.flatnonzero(domain == number) for number in range(len(parts))]
     stream = []
-    for number, places in enumerate(groups):
+    for number, indices in enumerate(groups):
         if correlated:
-            classes = np.array([labels[domain[place]][index[place]] for place in places])
-            places = places[by_class(classes, gamma, random)]
-        stream.append(Segment(domain[places], index[places], reset=setting == "single" and number > 0))
+            classes = np.array([labels[domain[place]][index[place]] for place in indices])
+            indices = indices[by_class(classes, gamma, random)]
+        stream.append(Segment(domain[indices], index[indices], reset=setting == "single" and number > 0))
     return stream
 
 

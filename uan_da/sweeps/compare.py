@@ -17,7 +17,7 @@ class View(Protocol):
     """Is told of a sweep; decides nothing."""
 
     def start(self, sweep: Sweep, left: Sequence[str]) -> None:
-        """Before the first run; ``left`` are the addresses of what is to be done."""
+        """Before the first run; ``left`` are the run ids of what is to be done."""
 
     def event(self, event: Event) -> None:
         """After each word of a run."""
@@ -65,7 +65,7 @@ def compare(
     if jobs:  # killed before the new one is written, the folder has no table of other runs
         (sweep.folder / "table.json").unlink(missing_ok=True)
     if view is not None:
-        view.start(sweep, [job.address for job in jobs])
+        view.start(sweep, [job.run_id for job in jobs])
 
     def tell(event: Event) -> None:
         sweep.note(event)

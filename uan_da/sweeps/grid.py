@@ -10,8 +10,8 @@ from uan_da.data.open_dataset import open_dataset
 from uan_da.errors import UserError
 from uan_da.recipe import Recipe, load_recipe
 from uan_da.recipe.published import Published
-from uan_da.sweeps.address import Addresses
 from uan_da.sweeps.labels import short
+from uan_da.sweeps.run_id import RunIds
 from uan_da.trust import NOTHING, Trust
 
 BASELINE = "source_only"
@@ -21,11 +21,11 @@ MAIN = ("task", "method", "norm", "seed")
 
 @dataclass(frozen=True)
 class Cell:
-    """One run of a grid: where it stands on each axis, its recipe, and its address."""
+    """One run of a grid: where it stands on each axis, its recipe, and its run id."""
 
     settings: Mapping[str, str]
     recipe: Recipe = field(repr=False)
-    address: str
+    run_id: str
 
     @property
     def name(self) -> str:
@@ -60,7 +60,7 @@ def build_grid(
     is what :func:`~uan_da.sweeps.grid.all_tasks` says. Every cell is the original recipe with the cell's own
     overrides. Keys below ``method`` are options of the methods that adapt, and ``init`` is another run's work: neither
     reaches ``source_only``. ``trust`` says whether code that the recipe names is run, ``threads`` how many of the CPU a
-    run gets. Without ``reads_data`` the data need not be here, and the cells' addresses are not those of runs.
+    run gets. Without ``reads_data`` the data need not be here, and the ids of the cells are not those of runs.
 
     Raises:
         UserError: a cell is no recipe, or its data set or domain does not exist.
@@ -75,7 +75,7 @@ def build_grid(
     axes = [key for key, values in given.items() if len(values) > 1 and key not in MAIN]
     found: dict[str, Cell] = {}
     published: dict[Published, None] = {}
-    addresses = Addresses(threads, reads_data)
+    run_ids = RunIds(threads, reads_data)
     for method in dict.fromkeys([BASELINE, *_methods(recipe, given, trust)]):
         own = {key: values for key, values in given.items() if method != BASELINE or not is_of_adaptation(key)}
         own["method"] = [method]
@@ -83,7 +83,7 @@ def build_grid(
         for one_of_each in itertools.product(*own.values()):
             chosen = dict(zip(own, one_of_each, strict=True))
             resolved = load_recipe(recipe, [*(f"{key}={value}" for key, value in chosen.items()), *without], trust)
-            where = addresses.of(resolved)
+            where = run_ids.of(resolved)
             published |= dict.fromkeys(resolved.published or ())
             own_recipe = resolved.model_copy(update={"published": None})
             found.setdefault(where, Cell(_settings(resolved, chosen, axes), own_recipe, where))

@@ -11,9 +11,9 @@ from uan_da.training.device import ran_out_of_memory
 
 @dataclass(frozen=True)
 class Job:
-    """A run that is to be done: its address, its resolved recipe as plain data, and the folder of its sweep."""
+    """A run that is to be done: its run id, its resolved recipe as plain data, and the folder of its sweep."""
 
-    address: str
+    run_id: str
     recipe: Mapping[str, Any] = field(repr=False)
     sweep: Path
     floors: Mapping[int, float] = field(default_factory=dict)
@@ -22,12 +22,12 @@ class Job:
     @property
     def folder(self) -> Path:
         """The run's own folder."""
-        return run_folder(self.sweep, self.address)
+        return run_folder(self.sweep, self.run_id)
 
 
-def run_folder(sweep: Path, address: str) -> Path:
-    """Where a sweep keeps the run of that address."""
-    return sweep / "runs" / address
+def run_folder(sweep: Path, run_id: str) -> Path:
+    """Where a sweep keeps the run of that id."""
+    return sweep / "runs" / run_id
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class Event:
     """What became of a run."""
 
     kind: Literal["started", "step", "finished", "failed"]
-    address: str
+    run_id: str
     step: int = 0
     total: int = 0
     error: str = ""
@@ -52,7 +52,7 @@ def failure(job: Job, error: Exception) -> Event:
     """What is told of a run that raised ``error``."""
     trace = "".join(traceback.format_exception(error))
     line = " ".join(f"{type(error).__name__}: {error}".split())
-    return Event("failed", job.address, error=line, trace=trace, out_of_memory=ran_out_of_memory(error))
+    return Event("failed", job.run_id, error=line, trace=trace, out_of_memory=ran_out_of_memory(error))
 
 
 Tell = Callable[[Event], None]

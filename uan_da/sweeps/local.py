@@ -122,7 +122,7 @@ class Pass:
             process.start()
             theirs.close()
             self.children[ours] = Child(job, process)
-            self.slots.running[job.address] = device
+            self.slots.running[job.run_id] = device
 
     def _ask_to_stop(self) -> None:
         for child in self.children.values():
@@ -146,13 +146,13 @@ class Pass:
         """Tell how, once the process has left its memory to others."""
         connection.close()
         child.process.join()
-        del self.children[connection], self.slots.running[child.job.address]
+        del self.children[connection], self.slots.running[child.job.run_id]
         event, code = child.last, child.process.exitcode
         if event is None or event.kind not in ("finished", "failed"):
             if self.stop.number is not None:
                 return
             how = f"was killed by signal {-code}" if code is not None and code < 0 else f"ended with exit code {code}"
-            event = Event("failed", child.job.address, error=f"its process {how}", out_of_memory=code == -SIGKILL)
+            event = Event("failed", child.job.run_id, error=f"its process {how}", out_of_memory=code == -SIGKILL)
         if event.out_of_memory and self.crowded:
             self.starved.append(child.job)
         else:
@@ -178,7 +178,7 @@ def _child(job: Job, device: str, threads: int, parent: Connection, environment:
         torch.cuda.set_device(device)
     try:
         work(job, device, threads, parent.send)
-        parent.send(Event("finished", job.address, peak=memory.peak(device)))
+        parent.send(Event("finished", job.run_id, peak=memory.peak(device)))
     except Interrupted as stop:
         raise SystemExit(stop.exit_code) from None
     except KeyboardInterrupt:

@@ -21,7 +21,7 @@ class Running:
 class Progress:
     """Counts, and an estimate of the seconds left, from what the runs tell.
 
-    ``kinds``: address → what runs of about the same length have in common, for everything that is to be done.
+    ``kinds``: run id → what runs of about the same length have in common, for everything that is to be done.
     """
 
     kinds: Mapping[str, str]
@@ -36,19 +36,19 @@ class Progress:
 
     def see(self, event: Event, now: float) -> None:
         """Take in an event; ``now`` in seconds. Of a run that has ended nothing more is taken in."""
-        if event.address in self.finished or event.address in self.failed:
+        if event.run_id in self.finished or event.run_id in self.failed:
             return
         if event.kind == "started":
-            self.running[event.address] = Running(now, event.step, event.step, event.total)
+            self.running[event.run_id] = Running(now, event.step, event.step, event.total)
             self.at_once = max(self.at_once, len(self.running))
-        elif event.kind == "step" and event.address in self.running:
-            self.running[event.address].step = event.step
+        elif event.kind == "step" and event.run_id in self.running:
+            self.running[event.run_id].step = event.step
         elif event.kind in ("finished", "failed"):
-            run = self.running.pop(event.address, None)
+            run = self.running.pop(event.run_id, None)
             if event.kind == "failed":
-                self.failed.append(event.address)
+                self.failed.append(event.run_id)
             else:
-                self.finished[event.address] = _whole(run, now)
+                self.finished[event.run_id] = _whole(run, now)
 
     @property
     def done(self) -> int:
@@ -63,23 +63,23 @@ class Progress:
     def seconds_left(self, now: float) -> float | None:
         """None until a run has made enough steps to tell."""
         waiting = [a for a in self.kinds if a not in {*self.finished, *self.failed, *self.running}]
-        seconds = [self._expected(self.kinds[address], now) for address in waiting]
-        seconds += [self._remaining(address, run, now) for address, run in self.running.items()]
+        seconds = [self._expected(self.kinds[run_id], now) for run_id in waiting]
+        seconds += [self._remaining(run_id, run, now) for run_id, run in self.running.items()]
         known = [value for value in seconds if value is not None]
         if len(known) < len(seconds) or not seconds:
             return None
         return max(sum(known) / self.at_once, max(known))
 
-    def _remaining(self, address: str, run: Running, now: float) -> float | None:
-        expected = self._expected(self.kinds[address], now)
+    def _remaining(self, run_id: str, run: Running, now: float) -> float | None:
+        expected = self._expected(self.kinds[run_id], now)
         return None if expected is None else max(0.0, expected * (1 - run.step / max(1, run.total)))
 
     def _expected(self, kind: str, now: float) -> float | None:
         """Seconds of a whole run: the mean of its kind, else of all."""
-        known = [(self.kinds[address], seconds) for address, seconds in self.finished.items() if seconds > 0]
+        known = [(self.kinds[run_id], seconds) for run_id, seconds in self.finished.items() if seconds > 0]
         known = known or [
-            (self.kinds[address], (now - run.since) * run.total / (run.step - run.first))
-            for address, run in self.running.items()
+            (self.kinds[run_id], (now - run.since) * run.total / (run.step - run.first))
+            for run_id, run in self.running.items()
             if run.step > run.first
         ]
         own = [seconds for other, seconds in known if other == kind] or [seconds for _, seconds in known]

@@ -154,7 +154,7 @@ def _outcome(ray: Any, reference: Any, job: Job) -> Event:
         return failure(job, error)
     if packed is not None:
         unpack(packed, job.folder)
-    return Event("finished", job.address)
+    return Event("finished", job.run_id)
 
 
 def pack(folder: Path) -> bytes:

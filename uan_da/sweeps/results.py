@@ -21,7 +21,7 @@ SELECTIONS = ("last", "selected", "oracle")
 class Result:
     """A run of the grid, finished or not; accuracies are shares, None where an image has no label."""
 
-    address: str
+    run_id: str
     settings: Mapping[str, str]
     status: Literal["done", "failed", "left"]
     target: Mapping[str, float | None] = field(default_factory=dict)
@@ -41,11 +41,11 @@ class Result:
 
 def read_result(cell: Cell, sweep: Path) -> Result:
     """What the folder of a cell's run says of it."""
-    folder = run_folder(sweep, cell.address)
+    folder = run_folder(sweep, cell.run_id)
     if (folder / "done").is_file():
         return _done(cell, folder)
     error = _json(folder / "error.json")
-    return Result(cell.address, cell.settings, "failed" if error else "left", error=error.get("error", ""))
+    return Result(cell.run_id, cell.settings, "failed" if error else "left", error=error.get("error", ""))
 
 
 def _done(cell: Cell, folder: Path) -> Result:
@@ -53,7 +53,7 @@ def _done(cell: Cell, folder: Path) -> Result:
     domains = {name: chosen["domains"] for name, chosen in selections.items()}
     target = cell.recipe.task.target
     return Result(
-        cell.address,
+        cell.run_id,
         cell.settings,
         "done",
         {name: own[target]["accuracy"] for name, own in domains.items()},
@@ -84,7 +84,7 @@ def write_csv(path: Path, results: Sequence[Result]) -> None:
     for result in results:
         by = {"target": result.target, "source": result.source, "epoch": result.epoch}
         values = [by[what].get(selection) for selection in SELECTIONS for what in ("target", "source", "epoch")]
-        row = [result.address, *result.settings.values(), result.status, *values]
+        row = [result.run_id, *result.settings.values(), result.status, *values]
         table.writerow(
             [
                 "" if value is None else csv_cell(value)

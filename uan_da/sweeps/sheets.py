@@ -106,7 +106,7 @@ def warnings(table: Table) -> list[str]:
         + _doubt(gain)
         for selection, name, task, gain in negative_transfer(table)
     ]
-    return lines + [f"failed: {' '.join(r.settings.values())}: {r.error} (runs/{r.address})" for r in table.failed]
+    return lines + [f"failed: {' '.join(r.settings.values())}: {r.error} (runs/{r.run_id})" for r in table.failed]
 
 
 def _unknown(table: Table) -> list[str]:

@@ -26,8 +26,8 @@ class Sweep:
 
     def results(self) -> list[Result]:
         """Every run of the grid, as it stands."""
-        found = [self._done.get(cell.address) or read_result(cell, self.folder) for cell in self.grid.cells]
-        self._done.update({result.address: result for result in found if result.status == "done"})
+        found = [self._done.get(cell.run_id) or read_result(cell, self.folder) for cell in self.grid.cells]
+        self._done.update({result.run_id: result for result in found if result.status == "done"})
         return found
 
     def left(self) -> list[Cell]:
@@ -35,13 +35,13 @@ class Sweep:
 
         Of a seed the baselines come last: they are short, and the end of a sweep does not wait long for its last run.
         """
-        left = [cell for cell in self.grid.cells if not (run_folder(self.folder, cell.address) / "done").is_file()]
+        left = [cell for cell in self.grid.cells if not (run_folder(self.folder, cell.run_id) / "done").is_file()]
         seeds = list(dict.fromkeys(cell.settings["seed"] for cell in left))
         return sorted(left, key=lambda c: (seeds.index(c.settings["seed"]), c.settings["method"] == BASELINE))
 
     def job(self, cell: Cell) -> Job:
         """The cell, for an executor."""
-        return Job(cell.address, cell.recipe.to_dict(), self.folder.absolute())
+        return Job(cell.run_id, cell.recipe.to_dict(), self.folder.absolute())
 
     def table(self) -> Table:
         """Of what is done.
@@ -58,7 +58,7 @@ class Sweep:
     def note(self, event: Event) -> None:
         """Keep what a run that failed told, and bring ``results.csv`` up to date when one ends."""
         if event.kind == "failed":
-            folder = run_folder(self.folder, event.address)
+            folder = run_folder(self.folder, event.run_id)
             folder.mkdir(parents=True, exist_ok=True)
             write_text(folder / "error.json", json.dumps({"error": event.error, "trace": event.trace}, indent=1) + "\n")
         if event.kind in ("finished", "failed"):
@@ -70,11 +70,11 @@ class Sweep:
         table = self.table()
         pages, notes = self.sheets(table), warnings(table)
         write_csv(self.folder / "results.csv", self.results())
-        runs = [cell.address for cell in self.grid.cells]
+        runs = [cell.run_id for cell in self.grid.cells]
         content = to_dict(table) | {"sheets": to_dict(pages), "warnings": notes, "runs": runs}
         write_text(self.folder / "table.json", json.dumps(content, indent=1) + "\n")
         write_text(self.folder / "table.md", markdown(pages, notes))
         write_text(self.folder / "table.tex", latex(pages, notes))
         if table.done:
-            sweep_report(self.folder, [run_folder(self.folder, cell.address) for cell in self.grid.cells])
+            sweep_report(self.folder, [run_folder(self.folder, cell.run_id) for cell in self.grid.cells])
         return table

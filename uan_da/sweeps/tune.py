@@ -8,8 +8,8 @@ from typing import Any
 
 from uan_da.errors import UserError
 from uan_da.recipe import Recipe, load_recipe
-from uan_da.sweeps.address import Addresses
 from uan_da.sweeps.jobs import Event, Executor, Job, run_folder
+from uan_da.sweeps.run_id import RunIds
 from uan_da.sweeps.sheet import Sheet
 from uan_da.sweeps.sheets import NONE
 from uan_da.sweeps.space import Space
@@ -30,7 +30,7 @@ class Trial:
     number: int
     point: Sequence[str]
     """``key=value`` texts."""
-    address: str
+    run_id: str
     recipe: Recipe = field(repr=False)
     scores: Sequence[float | None] = ()
     """The validator's, by epoch."""
@@ -83,7 +83,7 @@ def tune(
     A trial's value is the best score of its epochs by ``validator``, which is the score of the checkpoint that the run
     keeps as ``selected``. A run stops after an epoch by which its best score is below the median of the best scores of
     the trials before it by the same epoch (the median rule of Golovin et al., KDD 2017). Every draw is a function of
-    the scores before it, and runs are kept by their address: the same call goes on where it was interrupted.
+    the scores before it, and runs are kept by their run id: the same call goes on where it was interrupted.
 
     Args:
         recipe: a shipped recipe's name, or a file.
@@ -104,21 +104,21 @@ def tune(
     optuna = _optuna()
     study = optuna.create_study(direction="maximize", sampler=optuna.samplers.TPESampler(seed=SEED))
     check_folder(Path(out))
-    folder, addresses, over = Path(out), Addresses(executor.threads), list[Trial]()
+    folder, run_ids, over = Path(out), RunIds(executor.threads), list[Trial]()
     while len(over) < trials:
         drawn = [study.ask() for _ in range(min(at_once, trials - len(over)))]
         batch = []
         for number, one in enumerate(drawn, len(over)):
             point = space.draw(one)
             resolved = load_recipe(recipe, [*overrides, *point, f"selection.validator={validator}"], TELLING)
-            batch.append(Trial(number, point, addresses.of(resolved), resolved))
+            batch.append(Trial(number, point, run_ids.of(resolved), resolved))
         floors = floors_of(over)
         jobs = _jobs(batch, folder.absolute(), floors)
         if start is not None:
             start(len(over), jobs)
         errors = _train(executor, jobs, tell)
         for one, trial in zip(drawn, batch, strict=True):
-            over.append(_outcome(trial, run_folder(folder, trial.address), floors, errors.get(trial.address, "")))
+            over.append(_outcome(trial, run_folder(folder, trial.run_id), floors, errors.get(trial.run_id, "")))
             _report(optuna, study, one, over[-1])
     return Search(validator, sorted(over, key=_rank))
 
@@ -152,8 +152,8 @@ def _optuna() -> Any:
 
 def _jobs(batch: Sequence[Trial], folder: Path, floors: Mapping[int, float]) -> list[Job]:
     """What is left to train of a batch: equal points are one run."""
-    left = {trial.address: trial for trial in batch if not _is_over(run_folder(folder, trial.address), floors)}
-    return [Job(trial.address, trial.recipe.to_dict(), folder, floors) for trial in left.values()]
+    left = {trial.run_id: trial for trial in batch if not _is_over(run_folder(folder, trial.run_id), floors)}
+    return [Job(trial.run_id, trial.recipe.to_dict(), folder, floors) for trial in left.values()]
 
 
 def _is_over(folder: Path, floors: Mapping[int, float]) -> bool:
@@ -161,12 +161,12 @@ def _is_over(folder: Path, floors: Mapping[int, float]) -> bool:
 
 
 def _train(executor: Executor, jobs: Sequence[Job], tell: Callable[[Event], None] | None) -> dict[str, str]:
-    """The errors of those that failed, by address."""
+    """The errors of those that failed, by run id."""
     errors: dict[str, str] = {}
 
     def hear(event: Event) -> None:
         if event.kind == "failed":
-            errors[event.address] = event.error
+            errors[event.run_id] = event.error
         if tell is not None:
             tell(event)
 

@@ -40,7 +40,7 @@ def work(job: Job, device: str, threads: int, tell: Tell) -> None:
     """
     run = Run(job.folder)
     torch.set_num_threads(threads)
-    with only_one(job.sweep / "locks" / job.address):
+    with only_one(job.sweep / "locks" / job.run_id):
         if run.done:  # by another command in the same folder, while this one waited
             return
         started, teller = time.perf_counter(), Teller(job, device, tell)
@@ -109,7 +109,7 @@ class Teller(Silent):
     def _say(self, kind: Any, training: Training) -> None:
         self.said = time.monotonic()
         peak = memory.peak(self.device)
-        self.tell(Event(kind, self.job.address, training.step, training.total_steps, peak=peak, free=self.free))
+        self.tell(Event(kind, self.job.run_id, training.step, training.total_steps, peak=peak, free=self.free))
 
 
 def cut(rows: Sequence[Mapping[str, Any]], floors: Mapping[int, float]) -> int | None:

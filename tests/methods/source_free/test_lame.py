@@ -120,10 +120,10 @@ def test_the_model_stays_and_answers_are_in_the_order_of_the_images(batch: int) 
     adjusted = LAME(model, 4, batch=batch).adapt(model, images)
     assert all(torch.equal(x, before[name]) for name, x in model.state_dict().items())
     features, logits = images.answers(model)
-    for places in images.order(0).split(batch):
-        w = naive_affinities(features[places].double().numpy(), "knn", 5)
-        expected = naive_lame(logits[places].double().softmax(1).numpy(), w)
-        torch.testing.assert_close(adjusted[places], torch.from_numpy(expected))
+    for indices in images.order(0).split(batch):
+        w = naive_affinities(features[indices].double().numpy(), "knn", 5)
+        expected = naive_lame(logits[indices].double().softmax(1).numpy(), w)
+        torch.testing.assert_close(adjusted[indices], torch.from_numpy(expected))
 
 
 def test_one_image_is_answered() -> None:

@@ -107,8 +107,8 @@ def test_the_first_step_is_the_authors_sgd() -> None:
     method = SHOT(model, 4, epochs=1, batch=8, lr=0.02, backbone_lr=0.5)
     features, logits = images.answers(expected)
     labels = pseudo_labels(features, logits.softmax(1))
-    ((places, x),) = images.batches(8, 0)
-    method.loss(expected(x).logits, labels[places], 0.3).backward()
+    ((indices, x),) = images.batches(8, 0)
+    method.loss(expected(x).logits, labels[indices], 0.3).backward()
     method.adapt(model, images)
     rate = 0.5 * 0.02 * (1 + 10) ** -0.75
     for (name, old), new in zip(expected.named_parameters(), model.parameters(), strict=True):

@@ -40,7 +40,7 @@ def test_one_step_is_adam_on_the_gradient_of_the_mean_entropy() -> None:
 
     class Doubled(Target):
         def batches(self, size, epoch, *, augmented=False):  # type: ignore[no-untyped-def]
-            return ((places, x.double()) for places, x in super().batches(size, epoch, augmented=augmented))
+            return ((indices, x.double()) for indices, x in super().batches(size, epoch, augmented=augmented))
 
     Tent(model, 5, lr=1e-3, batch=40).adapt(model, Doubled(**vars(images)))
     y = x.double()

@@ -76,8 +76,8 @@ class Corrupted:
         conditions = np.array(drawn, dtype=np.int64)
         corrupted = np.empty((*clean.images.shape[:3], 3), dtype=np.uint8)
         for number, name in enumerate(names):
-            (places,) = np.nonzero(conditions == number)
-            for chunk in np.array_split(places, max(1, len(places) // CHUNK)):
+            (indices,) = np.nonzero(conditions == number)
+            for chunk in np.array_split(indices, max(1, len(indices) // CHUNK)):
                 if len(chunk):
                     draws = Draws.of(chunk, self.seed, name, split)
                     corrupted[chunk] = known[name](clean.images[chunk], draws, self.severity)

@@ -64,8 +64,8 @@ class HuggingFace:
             from datasets import load_dataset  # type: ignore[attr-defined, unused-ignore]
         except ImportError:
             raise UserError("adapter 'hugging_face' needs: pip install 'uan-da[hf]'") from None
-        places = {"folder": str(self.folder), "domain": domain}
-        given = {key: value.format_map(places) for key, value in self.arguments.items() if value is not None}
+        fields = {"folder": str(self.folder), "domain": domain}
+        given = {key: value.format_map(fields) for key, value in self.arguments.items() if value is not None}
         try:
             found = load_dataset(**given, split=self.splits[split])
         except (OSError, ValueError, RuntimeError) as error:

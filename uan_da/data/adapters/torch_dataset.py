@@ -68,8 +68,8 @@ class TorchDataset:
         if not (inspect.isclass(target) and hasattr(target, "__getitem__") and hasattr(target, "__len__")):
             raise UserError(f"dataset {self.dataset!r}: expected a class of map-style data sets")
         given = self.arguments | self.of_split[split]
-        places = {"folder": str(self.folder), "domain": domain}
-        filled = {key: value.format_map(places) if isinstance(value, str) else value for key, value in given.items()}
+        fields = {"folder": str(self.folder), "domain": domain}
+        filled = {key: value.format_map(fields) if isinstance(value, str) else value for key, value in given.items()}
         try:
             return Converted(target(**filled))
         except (RuntimeError, TypeError, ValueError, OSError) as error:

@@ -41,7 +41,5 @@ class Crop:
         if high[0] == high[1]:
             top, left = integers(num_images, 2, high=high[0], generator=generator, device=images.device).unbind(1)
         else:
-            top, left = (
-                integers(num_images, high=places, generator=generator, device=images.device) for places in high
-            )
+            top, left = (integers(num_images, high=limit, generator=generator, device=images.device) for limit in high)
         return crop(pad(images, [self.padding] * 4), top, left, *size)

@@ -17,15 +17,15 @@ def apply_per_group_(images: Tensor, group: Tensor, operations: Sequence[Operati
         images: (N, C, H, W).
         group: (N,), integers in 0 … len(operations) − 1. The host reads how many images each group has, so a
             group that lives on the CPU spares images on a GPU a synchronisation.
-        operations: each takes the images of its group, (n, C, H, W), and their places in the batch, (n,), and
+        operations: each takes the images of its group, (n, C, H, W), and their indices in the batch, (n,), and
             returns images of the same shape.
 
     Returns:
         ``images``.
     """
     counts: list[int] = torch.bincount(group, minlength=len(operations)).tolist()
-    places = group.argsort(stable=True).to(images.device)
-    for operation, place in zip(operations, torch.split(places, counts), strict=True):
+    indices = group.argsort(stable=True).to(images.device)
+    for operation, place in zip(operations, torch.split(indices, counts), strict=True):
         part = images.index_select(0, place)
         changed = operation(part, place) if len(place) else part
         if changed is not part:

@@ -49,9 +49,9 @@ class ResizedCrop:
         sides = torch.stack((area.sqrt() / root, area.sqrt() * root), dim=-1).round()
         limits = sides.new_tensor([height, width])
         fits = ((sides >= 1) & (sides <= limits)).all(dim=-1)
-        places = (torch.stack((y, x), dim=-1) * (limits - sides + 1)).floor()
+        corners = (torch.stack((y, x), dim=-1) * (limits - sides + 1)).floor()
         first = fits.int().argmax(dim=1)
-        drawn = torch.cat((places, sides), dim=-1)[torch.arange(num_images, device=first.device), first]
+        drawn = torch.cat((corners, sides), dim=-1)[torch.arange(num_images, device=first.device), first]
         return torch.where(fits.any(dim=1, keepdim=True), drawn, drawn.new_tensor(self._centred(height, width))).long()
 
     def _centred(self, height: int, width: int) -> tuple[int, int, int, int]:

@@ -187,18 +187,18 @@ def bars(
     """
     lying = max(map(len, groups), default=0) * len(groups) > 60
     names = [textwrap.fill(group, 40) for group in groups]
-    places, share = np.arange(len(groups)), 0.8 / max(1, len(series))
+    positions, share = np.arange(len(groups)), 0.8 / max(1, len(series))
     lines = sum(max(1 + text.count("\n"), 0.8 * len(series)) for text in names)
     size = {"width": 7.0, "height": 1.0 + 0.2 * lines} if lying else {"width": 4.4, "height": 2.6}
     with drawing(name, description, **size) as made:
         (ax,) = made.axes()
         for i, (key, values) in enumerate(series.items()):
             style: dict[str, Any] = {"color": COLORS[i % 6], "hatch": ("", "////", "xx")[i % 3], "label": key}
-            at = places + (i - (len(series) - 1) / 2) * share
+            at = positions + (i - (len(series) - 1) / 2) * share
             lengths = [0.0 if v is None else 100 * v for v in values]
             draw = ax.barh if lying else ax.bar
             draw(at, lengths, share * 0.92, edgecolor=INK, linewidth=0.4, **style)
-        (ax.set_yticks if lying else ax.set_xticks)(places, names)
+        (ax.set_yticks if lying else ax.set_xticks)(positions, names)
         (ax.set_xlabel if lying else ax.set_ylabel)(label)
         ax.grid(False, axis="y" if lying else "x")
         if lying:

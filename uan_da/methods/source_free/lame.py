@@ -53,9 +53,9 @@ class LAME(SourceFreeMethod):
         features, logits = target.answers(model)
         log_p = logits.double().log_softmax(1)
         adjusted = torch.empty_like(log_p)
-        for places in torch.split(target.order(0), self.batch):
-            weights = affinities(features[places].double(), self.affinity, self.neighbors)
-            adjusted[places] = laplacian_adjusted(log_p[places], weights)
+        for indices in torch.split(target.order(0), self.batch):
+            weights = affinities(features[indices].double(), self.affinity, self.neighbors)
+            adjusted[indices] = laplacian_adjusted(log_p[indices], weights)
         return adjusted
 
 

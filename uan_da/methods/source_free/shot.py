@@ -65,14 +65,14 @@ class SHOT(SourceFreeMethod):
             trade_off = 0.0 if epoch < self.information_epochs else self.trade_off
             model.train()
             model.head.eval()
-            for places, images in target.batches(self.batch, epoch, augmented=True):
+            for indices, images in target.batches(self.batch, epoch, augmented=True):
                 step += 1
                 for group, rate in zip(optimizer.param_groups, rates, strict=True):
                     group["lr"] = rate * (1 + DECAY * step / total) ** -POWER
                 with domain_context(model, target.domain):
                     output = model(images)
                 optimizer.zero_grad(set_to_none=True)
-                loss = self.loss(output.logits, labels[places.to(target.device)], trade_off)
+                loss = self.loss(output.logits, labels[indices.to(target.device)], trade_off)
                 loss.backward(inputs=moved)  # type: ignore[no-untyped-call]
                 optimizer.step()
         optimizer.zero_grad(set_to_none=True)

@@ -1,4 +1,4 @@
-"""The address of a run: what its numbers depend on, as one short word."""
+"""The id of a run: what its numbers depend on, as one short word."""
 
 import json
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ from uan_da.recipe import Recipe
 from uan_da.training.run import Run
 
 
-def address(recipe: Recipe, data: Sequence[str], threads: int = 1) -> str:
+def run_id(recipe: Recipe, data: Sequence[str], threads: int = 1) -> str:
     """16 hexadecimal digits of the resolved recipe, digests of the ``data`` that it reads, our version, and the CPU
     threads of the run where they are not one: sums of another order differ in their last bits, and training makes whole
     points of that.
@@ -29,23 +29,23 @@ def _numbers_since(release: str) -> str:
     return f"0.{minor}" if major == "0" else major
 
 
-class Addresses:
-    """Addresses of recipes, whose data are read once, or not at all."""
+class RunIds:
+    """The ids of recipes, whose data are read once, or not at all."""
 
     def __init__(self, threads: int = 1, reads_data: bool = True) -> None:
         self.threads, self.reads_data = threads, reads_data
         self._of_data, self._of_file = cache(data_digest), cache(file_digest)
 
     def of(self, recipe: Recipe) -> str:
-        """The address, by the content of the task's domains and of the weights that the run starts from.
+        """The id, by the content of the task's domains and of the weights that the run starts from.
 
         Raises:
             UserError: something of that does not exist.
         """
         if not self.reads_data:
-            return address(recipe, [], self.threads)
+            return run_id(recipe, [], self.threads)
         data = [self._of_data(recipe.dataset, domain, recipe.trust) for domain in recipe.task.domains]
-        return address(recipe, data + [self._of_file(path) for path in _weights(recipe)], self.threads)
+        return run_id(recipe, data + [self._of_file(path) for path in _weights(recipe)], self.threads)
 
 
 def _weights(recipe: Recipe) -> list[Path]:

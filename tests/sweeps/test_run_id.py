@@ -8,20 +8,20 @@ from PIL import Image
 
 from uan_da.data.digest import data_digest
 from uan_da.recipe import load_recipe
-from uan_da.sweeps.address import address
 from uan_da.sweeps.grid import build_grid
+from uan_da.sweeps.run_id import run_id
 
 
 def test_what_changes_no_number_changes_no_address(recipe):
     plain = load_recipe(recipe)
     other = plain.model_copy(update={"description": "other words", "published": None})
-    assert address(plain, ["a"]) == address(other, ["a"])
+    assert run_id(plain, ["a"]) == run_id(other, ["a"])
 
 
 def test_releases_whose_numbers_may_differ_have_addresses_of_their_own(recipe, monkeypatch):
     def of(release: str) -> str:
-        monkeypatch.setattr("uan_da.sweeps.address.version", lambda name: release)
-        return address(load_recipe(recipe), ["a"])
+        monkeypatch.setattr("uan_da.sweeps.run_id.version", lambda name: release)
+        return run_id(load_recipe(recipe), ["a"])
 
     assert of("0.1.0") == of("0.1.7") == of("0.1.2.dev3") != of("0.2.0")
     assert len({of("0.1.0"), of("0.2.0"), of("0.10.0"), of("1.0.0"), of("1.4.2"), of("2.0")}) == 5
@@ -29,23 +29,23 @@ def test_releases_whose_numbers_may_differ_have_addresses_of_their_own(recipe, m
 
 @pytest.mark.parametrize("override", ["seed=1", "norm=bn", "train.optimizer.lr=0.5", "method.trade_off=0.6"])
 def test_what_may_change_a_number_changes_the_address(recipe, override):
-    assert address(load_recipe(recipe), ["a"]) != address(load_recipe(recipe, [override]), ["a"])
+    assert run_id(load_recipe(recipe), ["a"]) != run_id(load_recipe(recipe, [override]), ["a"])
 
 
 def test_a_value_that_is_written_out_is_the_default(recipe):
-    assert address(load_recipe(recipe), []) == address(load_recipe(recipe, ["evaluation.recalibrate=none"]), [])
+    assert run_id(load_recipe(recipe), []) == run_id(load_recipe(recipe, ["evaluation.recalibrate=none"]), [])
 
 
 def test_the_order_of_keys_is_nothing(recipe):
     text = recipe.read_text().strip().splitlines()
-    before = address(load_recipe(recipe), [])
+    before = run_id(load_recipe(recipe), [])
     recipe.write_text("\n".join([text[3], text[0], text[2], text[1], *text[4:]]))
-    assert address(load_recipe(recipe), []) == before
+    assert run_id(load_recipe(recipe), []) == before
 
 
 def test_the_data_are_part_of_it(recipe):
     plain = load_recipe(recipe)
-    assert len({address(plain, data) for data in (["a", "b"], ["b", "a"], ["ab"], ["a", "c"])}) == 4
+    assert len({run_id(plain, data) for data in (["a", "b"], ["b", "a"], ["ab"], ["a", "c"])}) == 4
 
 
 @pytest.fixture
@@ -124,7 +124,7 @@ def test_the_weights_that_a_run_starts_from_are_part_of_it(recipe, tmp_path):
     found = []
     for value in (0.0, 0.0, 1.0):
         torch.save({"model": torch.full((3,), value)}, checkpoint)
-        found.append(build_grid(recipe, [f"init={tmp_path / 'before'}"]).cells[-1].address)
+        found.append(build_grid(recipe, [f"init={tmp_path / 'before'}"]).cells[-1].run_id)
     assert found[0] == found[1] != found[2]
 
 
@@ -144,6 +144,6 @@ def test_weights_that_are_an_option_of_the_backbone_are_part_of_it_too(recipe, t
     for content in (b"1", b"1", b"2"):
         file.write_bytes(content)
         block = f"backbone={{name: 'own_weights_net:net', weights: '{file}'}}"
-        found.append(build_grid(recipe, [block]).cells[0].address)
+        found.append(build_grid(recipe, [block]).cells[0].run_id)
     assert found[0] == found[1] != found[2]
-    assert build_grid(recipe, ["backbone=own_weights_net:net"]).cells[0].address not in found
+    assert build_grid(recipe, ["backbone=own_weights_net:net"]).cells[0].run_id not in found
