@@ -109,7 +109,7 @@ def _import(target: str, kind: str) -> Any:
 NORMS = Names(
     "norm",
     {
-        "bn": "uan_da.norms.batch_norm:batch_norm",
+        "bn": "uan_da.norms.synchronized:batch_norm",
         "uan": "uan_da.norms.uan.conversion:uan",
         "uan_paper": "uan_da.norms.uan.conversion:uan_paper",
         "gn": "uan_da.norms.baselines.group:group_norm",

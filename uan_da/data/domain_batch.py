@@ -52,11 +52,11 @@ class DomainBatch:
 
     def parts(self, count: int) -> "list[DomainBatch]":
         """The batch in ``count`` equal parts; each has its share of every domain, whose images divide by ``count``."""
-        if count == 1:
-            return [self]
         return [self.part(number, count) for number in range(count)]
 
     def part(self, number: int, count: int) -> "DomainBatch":
         """Every ``count``-th image, from ``number`` on, of each side."""
+        if count == 1:
+            return self
         indices = slice(number, None, count)
         return DomainBatch(self.source[indices], self.target[indices])

@@ -109,6 +109,10 @@ class Method(BaseMethod):
     pretrains_with_target: ClassVar[bool] = False
     """Whether :meth:`pretrain_loss` reads the target, or updates what :meth:`predictor` gives."""
 
+    parallel: bool = False
+    """Whether processes that share each batch come to what one comes to: the loss is a mean over the images, and all
+    else that it takes from a batch it takes from all processes (:mod:`uan_da.norms.distributed`)."""
+
     shares_forward: ClassVar[bool] = False
     """Whether it is a :class:`TransferMethod`."""
 

@@ -22,6 +22,7 @@ class TransferLoss(Method):
         super().__init__()
         self.routing = routing
         self.methods = nn.ModuleList(methods)
+        self.parallel = all(method.parallel for method in methods)
 
     def loss(self, model: Classifier, batch: DomainBatch, progress: Progress) -> Loss:
         """The loss of one batch."""

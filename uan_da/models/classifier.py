@@ -98,7 +98,7 @@ def _put_norm(model: Classifier, recipe: Recipe) -> None:
     norm, where, options = recipe.norm, recipe.norm.where, _norm_options(recipe)
     if norm.input == "instance":
         model.input_norm = nn.InstanceNorm2d(recipe.input.channels)
-    if norm.name == "bn" and where == "all":
+    if norm.name == "bn" and where == "all" and not options.get("sync"):
         return  # every norm is what it was, whatever it was
     place = model if where == "input" else nn.ModuleDict({"backbone": model.backbone})
     try:

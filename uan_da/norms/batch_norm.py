@@ -6,7 +6,7 @@ import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm as BatchNorm
 
-__all__ = ["BatchNorm", "BatchNormOptions", "batch_norm", "copy_affine", "has_seen_data", "options_of", "reset_affine"]
+__all__ = ["BatchNorm", "BatchNormOptions", "copy_affine", "has_seen_data", "options_of", "reset_affine"]
 
 
 class BatchNormOptions(TypedDict):
@@ -19,11 +19,6 @@ class BatchNormOptions(TypedDict):
     bias: bool
     device: torch.device | None
     dtype: torch.dtype | None
-
-
-def batch_norm(bn: BatchNorm) -> BatchNorm:
-    """Batch normalisation as it is (Ioffe & Szegedy, arXiv:1502.03167): the layer itself."""
-    return bn
 
 
 def options_of(bn: BatchNorm) -> BatchNormOptions:

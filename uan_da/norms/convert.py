@@ -14,8 +14,9 @@ from torch.nn.modules.lazy import LazyModuleMixin
 from torch.nn.modules.module import _WrappedHook
 
 from uan_da.names import NORMS
-from uan_da.norms.batch_norm import BatchNorm, batch_norm
+from uan_da.norms.batch_norm import BatchNorm
 from uan_da.norms.domain import DomainNorm
+from uan_da.norms.synchronized import batch_norm
 from uan_da.norms.uan.depth import assign_together
 from uan_da.norms.uan.layer import UAN
 
@@ -157,7 +158,7 @@ def _counted(kinds: Iterable[str]) -> str:
 
 
 def _converted(path: str, bn: BatchNorm, factory: Factory, options: dict[str, Any]) -> nn.Module:
-    if factory is batch_norm:
+    if factory is batch_norm and not options.get("sync"):
         return bn
     _check_convertible(path, bn)
     bare = _bare(bn)

@@ -1,6 +1,7 @@
 """Sums over the processes of ``torch.distributed``; with one process, nothing."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -9,14 +10,64 @@ from torch import Tensor, distributed
 from uan_da.norms.uan.mixture import Moments
 
 
+_alone = False
+
+
 def is_distributed() -> bool:
     """Whether there is more than one process."""
-    return distributed.is_available() and distributed.is_initialized() and distributed.get_world_size() > 1
+    if _alone or not (distributed.is_available() and distributed.is_initialized()):
+        return False
+    return distributed.get_world_size() > 1
 
 
 def sum_over_processes(x: Tensor) -> Tensor:
     """The sum of ``x`` over all processes, also for the gradient: that of the sum of the processes' losses."""
     return _Sum.apply(x) if is_distributed() else x
+
+
+def process_count() -> int:
+    """How many processes train together."""
+    return distributed.get_world_size() if is_distributed() else 1
+
+
+def process_number() -> int:
+    """The number of this one, from 0."""
+    return distributed.get_rank() if is_distributed() else 0
+
+
+@contextmanager
+def alone() -> Iterator[None]:
+    """Inside the block this process works by itself, as if there were no other."""
+    global _alone
+    before, _alone = _alone, True
+    try:
+        yield
+    finally:
+        _alone = before
+
+
+def mean_over_processes(x: Tensor) -> Tensor:
+    """The mean of ``x`` over all processes: of means of equal parts of a batch that of the batch. Its gradient is that
+    of the sum of the processes' losses, as :func:`sum_over_processes` has it."""
+    return sum_over_processes(x) / process_count() if is_distributed() else x
+
+
+def log_mean_over_processes(x: Tensor) -> Tensor:
+    """log of the mean of exp x over all processes, with its gradient, as :func:`mean_over_processes`."""
+    if not is_distributed():
+        return x
+    high = x.detach().clone()
+    distributed.all_reduce(high, distributed.ReduceOp.MAX)
+    return high + mean_over_processes((x - high).exp()).log()
+
+
+def shared_rand_like(x: Tensor) -> Tensor:
+    """Uniform random numbers for the share ``x`` ``(N, …)`` that this process has of a batch: those that one process
+    would draw for the same images of the whole batch."""
+    if not is_distributed():
+        return torch.rand_like(x)
+    whole = torch.rand(len(x) * process_count(), *x.shape[1:], dtype=x.dtype, device=x.device)
+    return whole[process_number() :: process_count()]
 
 
 @torch.no_grad()
@@ -28,7 +79,7 @@ def average_over_processes_(tensors: Sequence[Tensor]) -> None:
         same = [tensor for tensor in tensors if tensor.dtype == dtype]
         flat = torch.cat([tensor.reshape(-1) for tensor in same])
         distributed.all_reduce(flat)
-        means = torch.split(flat / distributed.get_world_size(), [tensor.numel() for tensor in same])
+        means = torch.split(flat / process_count(), [tensor.numel() for tensor in same])
         for tensor, mean in zip(same, means, strict=True):
             tensor.copy_(mean.view(tensor.shape))
 

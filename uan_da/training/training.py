@@ -16,6 +16,8 @@ from uan_da.errors import UserError
 from uan_da.methods.method import Method, Phase, Progress, mean_loss
 from uan_da.methods.transfer import build_method
 from uan_da.models.classifier import Classifier, build_model
+from uan_da.norms.distributed import is_distributed, process_count, process_number
+from uan_da.norms.synchronized import synchronize
 from uan_da.recipe import Recipe
 from uan_da.seeding import fold
 from uan_da.training.finite import FiniteCheck
@@ -62,6 +64,8 @@ class Training:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(fold(recipe.seed, "method"))
             method = build_method(recipe.method, model, len(task.classes))
+        if is_distributed():
+            _share(recipe, model, method)
         optimizer = recipe.train.optimizer([model, method])
         decay = recipe.train.ema
         if decay is not None and type(method).predictor is not Method.predictor:
@@ -136,7 +140,7 @@ class Training:
             self.method.start(self.model)
         self.model.train()
         self._set_learning_rate()
-        parts, progress, values = self._batch().parts(self.recipe.train.accumulate), self.progress, dict[str, Tensor]()
+        parts, progress, values = self._parts(), self.progress, dict[str, Tensor]()
         phases = [Phase("", self.method.pretrain_loss)] if self.pretraining else self.method.phases(self.model)
         for phase in phases:
             moved = [p for module in phase.modules for p in module.parameters() if p.requires_grad]
@@ -163,6 +167,10 @@ class Training:
         self.step += 1
         for name, value in values.items():
             self.sums[name] = value + self.sums.get(name, 0.0)
+
+    def _parts(self) -> list[DomainBatch]:
+        """This process's share of the batch, in the parts that it goes through the network in."""
+        return self._batch().part(process_number(), process_count()).parts(self.recipe.train.accumulate)
 
     def _batch(self) -> DomainBatch:
         """This step's images: no more than its losses read."""
@@ -231,13 +239,31 @@ class Training:
 
 def check_parts(recipe: Recipe, task: Task) -> None:
     """UserError where the images of a domain in a batch are no multiple of the parts that it goes through in."""
-    parts = recipe.train.accumulate
+    parts = recipe.train.accumulate * process_count()
     for loader in task.loaders:
         if loader.batch_size % parts:
             raise UserError(
-                f"train.accumulate={parts}: domain {loader.domain!r} has {loader.batch_size} images in a batch "
-                f"(train.batch), which do not divide by {parts}"
+                f"train.accumulate={recipe.train.accumulate} in {process_count()} processes: domain {loader.domain!r} "
+                f"has {loader.batch_size} images in a batch (train.batch), which do not divide by {parts}"
             )
+
+
+def _share(recipe: Recipe, model: Classifier, method: Method) -> None:
+    """Ready for a share of each batch: BatchNorms beside the backbone take the moments of all; those in it, and other
+    norms, as ``norm.sync`` says.
+
+    Raises:
+        UserError: the method would come to something else.
+    """
+    if not method.parallel:
+        names = ", ".join([recipe.method.name, *(added.name for added in recipe.method.then)])
+        raise UserError(
+            f"method {names}: several processes would come to something else than one, for the loss takes more of a "
+            "batch than a mean over its images. Train it in one process; source_only, joint, dann, mcd and adamatch "
+            "share their batches"
+        )
+    model.bottleneck, model.head = synchronize(model.bottleneck), synchronize(model.head)
+    synchronize(method)
 
 
 @contextmanager

@@ -24,6 +24,8 @@ class DANN(TransferMethod):
     published ones: ``hidden: 1024``, ``discriminator_norm: true``, ``reversal_steps: 1000``.
     """
 
+    parallel = True
+
     def __init__(
         self,
         model: Classifier,

@@ -12,6 +12,7 @@ from uan_da.data.domain_batch import DomainBatch
 from uan_da.methods.method import Loss, Method, Phase, Progress
 from uan_da.methods.routing import Pair, Routing, forward_both
 from uan_da.models.classifier import Classifier
+from uan_da.norms.distributed import log_mean_over_processes
 
 
 class MCD(Method):
@@ -31,6 +32,8 @@ class MCD(Method):
     of Office-31; the authors have 1 on 10), b = 0.01, and both domains in one forward in each step. The authors' code
     has b = 0 and, as ``routing: separate`` does, a forward for each domain, of the target alone in C.
     """
+
+    parallel = True
 
     def __init__(
         self,
@@ -88,4 +91,4 @@ def imbalance(logits: Tensor) -> Tensor:
 
     From logits, so that a class that nothing is taken for has a finite loss and a gradient.
     """
-    return math.log(len(logits)) - logits.log_softmax(1).logsumexp(0).mean()
+    return math.log(len(logits)) - log_mean_over_processes(logits.log_softmax(1).logsumexp(0)).mean()

@@ -17,6 +17,8 @@ class Joint(TransferMethod):
     of its own, and changes running statistics and clusters only.
     """
 
+    parallel = True
+
     def __init__(self, model: Classifier, num_classes: int) -> None:
         super().__init__()
 

@@ -12,6 +12,7 @@ class SourceOnly(Method):
 
     needs: ClassVar[str] = "nothing"
     uses_target: ClassVar[bool] = False
+    parallel = True
 
     def __init__(self, model: Classifier, num_classes: int) -> None:
         super().__init__()

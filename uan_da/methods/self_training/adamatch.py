@@ -13,6 +13,7 @@ from uan_da.methods.method import Loss, Method, Progress
 from uan_da.methods.routing import forward
 from uan_da.models.classifier import Classifier
 from uan_da.norms import frozen_statistics
+from uan_da.norms.distributed import mean_over_processes, shared_rand_like
 
 SOURCE_MOMENTUM = 0.999
 """Of the exponential average of the source's class probabilities."""
@@ -46,6 +47,7 @@ class AdaMatch(Method):
 
     views: ClassVar[tuple[View, ...]] = ("weak", "strong")
     needs: ClassVar[str] = "weak and strong views of both domains"
+    parallel = True
 
     def __init__(
         self,
@@ -69,7 +71,7 @@ class AdaMatch(Method):
         with torch.no_grad():
             source_probs = source_weak.softmax(1)
             pseudo = self.align(source_probs, target_weak.softmax(1))
-            confidence = self.threshold * source_probs.amax(1).mean()
+            confidence = self.threshold * mean_over_processes(source_probs.amax(1).mean())
             mask = (pseudo.amax(1) >= confidence).float()
             labels_t = pseudo if self.pseudo_label == "soft" else pseudo.argmax(1)
         on_source = F.cross_entropy(source_weak, labels) + F.cross_entropy(source_strong, labels)
@@ -87,7 +89,7 @@ def interpolated_logits(model: Classifier, batch: DomainBatch) -> list[Tensor]:
     joint = [output.logits for output in forward(model, images, domains, "joint")]
     with frozen_statistics(model):
         alone = [output.logits for output in forward(model, images[:2], domains[:2], "joint")]
-    mixed = [torch.lerp(z2, z1, torch.rand_like(z1)) for z1, z2 in zip(joint, alone, strict=False)]
+    mixed = [torch.lerp(z2, z1, shared_rand_like(z1)) for z1, z2 in zip(joint, alone, strict=False)]
     return mixed + joint[2:]
 
 
@@ -96,7 +98,7 @@ class BatchAlignment(nn.Module):
 
     def forward(self, source: Tensor, target: Tensor) -> Tensor:
         """Class probabilities of the source ``(N_S, C)`` and the target ``(N_T, C)`` to the target's, aligned."""
-        return align(target, source.mean(0), target.mean(0))
+        return align(target, mean_over_processes(source.mean(0)), mean_over_processes(target.mean(0)))
 
 
 class RunningAlignment(nn.Module):
@@ -119,8 +121,9 @@ class RunningAlignment(nn.Module):
 
     def forward(self, source: Tensor, target: Tensor) -> Tensor:
         """As :class:`BatchAlignment`; the averages follow the two batches."""
-        self.source.lerp_(source.mean(0).to(self.source), 1 - SOURCE_MOMENTUM)
-        self.target.copy_(torch.cat([self.target[1:], target.mean(0, keepdim=True).to(self.target)]))
+        source_mean, target_mean = (mean_over_processes(probs.mean(0, keepdim=True)) for probs in (source, target))
+        self.source.lerp_(source_mean[0].to(self.source), 1 - SOURCE_MOMENTUM)
+        self.target.copy_(torch.cat([self.target[1:], target_mean.to(self.target)]))
         return align(target, self.source.to(target), self.target.mean(0).to(target))
 
 

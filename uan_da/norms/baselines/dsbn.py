@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from uan_da.norms.batch_norm import BatchNorm
 from uan_da.norms.domain import DomainNorm
 from uan_da.norms.forward import fx_leaf
+from uan_da.norms.synchronized import batch_norm
 from uan_da.norms.uan.mixture import affine
 
 
@@ -35,13 +36,19 @@ class DomainSpecificNorm(DomainNorm):
 
 
 def dsbn(
-    bn: BatchNorm, *, num_domains: int = 2, affine: Literal["separate", "shared"] = "separate"
+    bn: BatchNorm,
+    *,
+    num_domains: int = 2,
+    affine: Literal["separate", "shared"] = "separate",
+    sync: bool = False,
 ) -> DomainSpecificNorm:
     """Domain-specific batch normalisation: a BatchNorm per domain (Chang et al., arXiv:1906.03950).
 
     Every branch starts as a copy of ``bn``. ``affine="shared"``: γ and β are one pair for all domains.
-    ``num_domains`` counts sources and target.
+    ``num_domains`` counts sources and target. ``sync``: the moments of a domain are those of the batches of all
+    processes that train together.
     """
+    bn = batch_norm(bn, sync=sync)
     if affine == "separate":
         return DomainSpecificNorm([copy.deepcopy(bn) for _ in range(num_domains)])
     return DomainSpecificNorm([without_affine(bn) for _ in range(num_domains)], shared=bn)
