@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -9,11 +10,12 @@ from pathlib import Path
 import pytest
 import torch
 
+from uan_da.training.run import Run
 from uan_da.training.training import Training
 
-sys.path.insert(0, str(Path(__file__).parent))
-from two_processes import STEPS, build, losses
-
+SCRIPT = Path(__file__).with_name("two_processes.py")
+sys.path.insert(0, str(SCRIPT.parent))
+from two_processes import STEPS, build, losses  # noqa: E402
 
 METHODS = ("source_only", "dann", "mcd", "adamatch")
 NORMS = ("bn", "dsbn", "uan")
@@ -23,8 +25,7 @@ CASES = [f"method={method} norm={norm} norm.sync=true" for method, norm in itert
 @pytest.fixture(scope="module")
 def of_two(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("two")
-    script = Path(__file__).with_name("two_processes.py")
-    command = [sys.executable, str(script)]
+    command = [sys.executable, str(SCRIPT)]
     processes = [
         subprocess.Popen([*command, str(rank), str(folder / "meet"), str(folder), *CASES], stderr=subprocess.PIPE)
         for rank in range(2)
@@ -41,7 +42,6 @@ def test_the_losses_of_two_processes_are_those_of_one(case: str, of_two: Path) -
     first, second = (json.loads((of_two / f"{rank}.json").read_text())[number] for rank in range(2))
     assert first == second
     for step, (mine, theirs) in enumerate(zip(losses(build(case), STEPS), first, strict=True)):
-        print(case, step, max(abs(mine[n]-theirs[n])/max(1e-9,abs(mine[n])) for n in mine))
         assert theirs == pytest.approx(mine, rel=1e-6), step
 
 
@@ -52,3 +52,45 @@ def test_one_process_goes_on_from_the_state_of_two(of_two: Path) -> None:
     rest = json.loads((of_two / "0.json").read_text())[number][STEPS // 2 :]
     for mine, theirs in zip(losses(training, len(rest)), rest, strict=True):
         assert theirs == pytest.approx(mine, rel=1e-6)
+
+
+def uan_da(out: Path, *arguments: str) -> "subprocess.Popen[str]":
+    short = ["train.steps_per_epoch=2", "train.batch.source=8", "train.batch.target=8", "--device", "cpu"]
+    command = [sys.executable, "-m", "uan_da", "train", "digits", *short, "--out", str(out), *arguments]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def test_devices_starts_processes_of_which_one_writes(tmp_path: Path) -> None:
+    started = uan_da(tmp_path / "run", "train.epochs=2", "method=dann", "norm.sync=true", "--devices", "2")
+    output, error = started.communicate()
+    assert (started.returncode, error) == (0, "")
+    assert output.count("epoch 2 (last)") == 1
+    run = Run.open(tmp_path / "run")
+    assert run.done
+    assert [row["step"] for row in run.metrics()] == [2, 4]
+
+
+def test_a_method_that_needs_the_whole_batch_is_refused_once(tmp_path: Path) -> None:
+    started = uan_da(tmp_path / "run", "train.epochs=2", "method=dan", "--devices", "2")
+    output, error = started.communicate()
+    assert started.returncode == 2
+    assert output == ""
+    assert error.count("method dan: several processes would come to something else than one") == 1
+    assert "Traceback" not in error
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.slow
+def test_all_processes_stop_after_the_same_step_and_one_goes_on(tmp_path: Path) -> None:
+    started = uan_da(tmp_path / "run", "train.epochs=500", "method=source_only", "--devices", "2")
+    assert started.stdout is not None
+    while "information_maximization" not in started.stdout.readline():
+        assert started.poll() is None
+    started.stdout.readline()
+    started.send_signal(signal.SIGTERM)
+    assert started.wait(120) == 143
+    step = Run.open(tmp_path / "run").load("last", torch.device("cpu"))["step"]
+    assert 0 < step < 1000
+    again = uan_da(tmp_path / "run", "train.epochs=500", "method=source_only", "--resume")
+    assert again.wait(600) == 0
+    assert Run.open(tmp_path / "run").metrics()[-1]["step"] == 1000

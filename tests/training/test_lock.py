@@ -44,13 +44,6 @@ def test_the_same_process_is_refused_too(tmp_path: Path) -> None:
         pass
 
 
-def test_processes_of_torchrun_are_told_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("WORLD_SIZE", "2")
-    refused = pytest.raises(UserError, match="one of 2 processes that torchrun started")
-    with locked(tmp_path / "r"), refused, locked(tmp_path / "r"):
-        pass
-
-
 def test_a_folder_that_was_not_used_is_gone(tmp_path: Path) -> None:
     with locked(tmp_path / "a" / "b" / "c"):
         pass

@@ -116,7 +116,7 @@ def test_parts_of_a_batch_have_the_gradient_of_the_whole() -> None:
 
 
 def test_a_batch_that_does_not_divide_is_refused() -> None:
-    with pytest.raises(UserError, match=r"train\.accumulate=3 in 1 processes: domain 'optdigits' has 16 images in a batch"):
+    with pytest.raises(UserError, match=r"train\.accumulate=3 in 1 processes: domain 'optdigits' has 16 images"):
         training("train.accumulate=3")
 
 

@@ -1,6 +1,7 @@
 """``uan-da train``."""
 
 import shlex
+import sys
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -27,6 +28,9 @@ def train(
     ] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the run in --out.")] = False,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps")] = "auto",
+    devices: Annotated[
+        int, typer.Option(min=1, help="Processes that share each batch: a GPU each, or with --device cpu on the CPU.")
+    ] = 1,
     log: Annotated[
         list[str] | None,
         typer.Option(help="Also log to tensorboard, wandb or mlflow (optional extras); may be repeated."),
@@ -39,8 +43,10 @@ def train(
     from uan_da.errors import UserError
     from uan_da.names import LOGGERS
     from uan_da.recipe import load_recipe
+    from uan_da.training.distributed import is_launched, process
     from uan_da.training.finite import NonFiniteLoss
     from uan_da.training.interrupt import Interrupted
+    from uan_da.training.launch import launch
     from uan_da.training.monitor import Several
     from uan_da.training.run import Run
     from uan_da.training.train import train as run_training
@@ -57,6 +63,8 @@ def train(
         recipe = str(Run.open(out).recipe_file)
         with_baseline = with_baseline or (out / "baseline" / "recipe.yaml").is_file()
     resolved = load_recipe(recipe, overrides or [], TELLING)
+    if devices > 1 and not is_launched():
+        raise typer.Exit(launch(sys.argv[1:], devices))
     folder = out or _default_folder(recipe, resolved.seed)
     options: dict[str, Any] = {"overwrite": overwrite, "resume": resume}
     if with_baseline:  # from the file, which may have a protocol of its own for source_only
@@ -66,6 +74,8 @@ def train(
     with Console() as console:
         try:
             run = run_training(resolved, folder, device=device, monitor=Several(console, *loggers), **options)
+            if process() > 0:
+                return
         except Interrupted as stop:
             again = [recipe, *(overrides or []), "--out", str(folder), *(["--with-baseline"] if with_baseline else [])]
             console.say(f"{stop}; go on with: uan-da train {shlex.join(again)} --resume")

@@ -9,7 +9,6 @@ from torch import Tensor, distributed
 
 from uan_da.norms.uan.mixture import Moments
 
-
 _alone = False
 
 

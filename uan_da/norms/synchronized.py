@@ -63,10 +63,10 @@ def batch_norm(bn: BatchNorm, *, sync: bool = False) -> BatchNorm:
     return SynchronizedBatchNorm.of(bn) if sync else bn
 
 
-def synchronize(module: nn.Module) -> nn.Module:
-    """``module`` with every plain BatchNorm in it synchronised, in place; itself where it is one."""
-    if type(module).__module__ == BatchNorm.__module__ and isinstance(module, BatchNorm):
-        return SynchronizedBatchNorm.of(module)
-    for name, child in module.named_children():
-        setattr(module, name, synchronize(child))
-    return module
+def synchronize(model: nn.Module) -> None:
+    """Put a synchronised layer in the place of every plain BatchNorm inside ``model``; the parameters stay."""
+    for name, child in model.named_children():
+        if isinstance(child, BatchNorm) and type(child).__module__ == BatchNorm.__module__:
+            setattr(model, name, SynchronizedBatchNorm.of(child))
+        else:
+            synchronize(child)

@@ -68,9 +68,7 @@ def share_state(training: Training) -> None:
         content = [buffer.getvalue()]
     distributed.broadcast_object_list(content)
     if process() > 0 and content[0] is not None:
-        training.load_state_dict(
-            torch.load(io.BytesIO(content[0]), map_location=training.device, weights_only=True)
-        )
+        training.load_state_dict(torch.load(io.BytesIO(content[0]), map_location=training.device, weights_only=True))
 
 
 def agreed(signal_number: int | None) -> int | None:

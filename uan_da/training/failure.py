@@ -1,12 +1,17 @@
 """What the machine did to a training, in one message."""
 
 import errno
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from uan_da.errors import Failure, UserError
+from uan_da.norms.distributed import is_distributed
 from uan_da.training.device import ran_out_of_memory
 from uan_da.training.run import Run
+
+_PEER = re.compile("closed by peer|reset by peer|gloo|NCCL", re.IGNORECASE)
+"""What PyTorch says when another process is gone."""
 
 NO_PERMISSION = (errno.EACCES, errno.EPERM, errno.EROFS)
 
@@ -32,6 +37,8 @@ def told(run: Run) -> Iterator[None]:
             raise Failure(
                 f"out of memory: {what}. Take smaller batches (train.batch) or images (input.size); {kept(run)}"
             ) from error
+        if is_distributed() and _PEER.search(str(error)):
+            raise Failure(f"another process of this training has ended; {kept(run)}") from error
         raise
 
 

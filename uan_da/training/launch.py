@@ -37,7 +37,8 @@ def launch(arguments: Sequence[str], count: int) -> int:
         if failed is None:
             return 0
         code = processes[failed].returncode
-        if failed > 0 and 0 < code < 128:  # beyond are signals, which the first process tells of
+        told = processes[0].returncode == 2  # of the same mistake of the user's; beyond 128 are signals
+        if failed > 0 and 0 < code < 128 and not told:
             errors[failed].seek(0)
             print(f"process {failed}: {errors[failed].read().decode(errors='replace').strip()}", file=sys.stderr)
         return code if code > 0 else 128 - code

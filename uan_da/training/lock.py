@@ -74,6 +74,4 @@ def _lock(folder: Path) -> int:
     except (BlockingIOError, FileNotFoundError):
         pass
     os.close(number)
-    ranks = int(os.environ.get("WORLD_SIZE", "1"))
-    hint = f" (this is one of {ranks} processes that torchrun started: start one)" if ranks > 1 else ""
-    raise UserError(f"{folder}: another process trains in it{hint}. Wait for its end, or choose another --out")
+    raise UserError(f"{folder}: another process trains in it. Wait for its end, or choose another --out")

@@ -9,12 +9,14 @@ from uan_da.errors import UserError
 from uan_da.evaluation.evidence import Evidence, all_scores, check_validator
 from uan_da.evaluation.predict import NonFiniteAnswers, Predictions
 from uan_da.files import write_json
+from uan_da.norms.distributed import alone, process_number
 from uan_da.recipe import Recipe, load_recipe
 from uan_da.training.checkpoint import Manifest
 from uan_da.training.device import choose_device
+from uan_da.training.distributed import agreed, joined, own_device, share_state
 from uan_da.training.failure import kept, told
 from uan_da.training.finite import NonFiniteLoss
-from uan_da.training.interrupt import Interrupted, StopRequest, noticing_signals
+from uan_da.training.interrupt import Interrupted, noticing_signals
 from uan_da.training.lock import locked
 from uan_da.training.monitor import Monitor, Silent
 from uan_da.training.record import Record
@@ -36,7 +38,7 @@ def train(
     with_baseline: bool | Recipe = False,
     monitor: Monitor | None = None,
 ) -> Run:
-    """Train ``recipe`` in the folder ``out``.
+    """Train ``recipe`` in the folder ``out``; under ``torchrun``, in all its processes, of which the first one writes.
 
     Args:
         recipe: what to train, or the name or file of a recipe.
@@ -60,7 +62,29 @@ def train(
     """
     recipe = recipe if isinstance(recipe, Recipe) else load_recipe(recipe, trust=TELLING)
     check_validator(recipe.selection.validator)
-    return _train(recipe, out, device, overwrite, resume, with_baseline, monitor)[0]
+    with joined():
+        device = own_device(device)
+        if process_number() > 0:
+            _follow(recipe, device, with_baseline)
+            return Run(out, recipe.trust)
+        return _train(recipe, out, device, overwrite, resume, with_baseline, monitor)[0]
+
+
+def _follow(recipe: Recipe, device: str, with_baseline: bool | Recipe) -> None:
+    """What the processes beside the first do: the same steps, on their share of each batch. They write nothing."""
+    with torch.random.fork_rng():
+        training = Training.build(recipe, choose_device(device), fresh=False)
+        share_state(training)
+        with noticing_signals() as stop:
+            while training.step < training.total_steps:
+                training.advance()
+                if training.at_epoch_end:
+                    training.take_averages()
+                number = agreed(stop.number)
+                if number is not None:
+                    raise Interrupted(number)
+    if with_baseline:
+        _follow(recipe.source_only() if with_baseline is True else with_baseline, device, False)
 
 
 def _train(
@@ -80,13 +104,15 @@ def _train(
     with told(run), locked(run.folder):
         with torch.random.fork_rng():
             training, manifest = _begin(recipe, run, choose_device(device), resume, overwrite)
+            share_state(training)
             what = f"{recipe.task} {recipe.method.name} {recipe.norm.name}"
             run.log(f"{what}: from step {training.step} of {training.total_steps}")
             monitor.start(training, run)
             measured = Measured()
             with Saver(run, manifest) as saver:
                 _fit(training, run, saver, measured, monitor)
-            results = selections(training, run, measured)
+            with alone():
+                results = selections(training, run, measured)
         baseline: dict[str, Any] = {"method": "source_only", "selections": {}}
         run.save_model(training.evaluated)
         _write_results(run, results, baseline)
@@ -132,8 +158,10 @@ def _fit(training: Training, run: Run, saver: Saver, measured: Measured, monitor
                 training.advance()
                 monitor.step(training)
                 if training.at_epoch_end:
-                    monitor.epoch(_finish_epoch(training, run, saver, measured))
-                elif stop.number is not None or saver.seconds_since >= seconds:
+                    with alone():
+                        monitor.epoch(_finish_epoch(training, run, saver, measured))
+                number = agreed(stop.number)
+                if not training.at_epoch_end and (number is not None or saver.seconds_since >= seconds):
                     saver.save(training.step, training.state_dict())
             except (NonFiniteLoss, NonFiniteAnswers) as error:
                 saver.wait()
@@ -141,14 +169,14 @@ def _fit(training: Training, run: Run, saver: Saver, measured: Measured, monitor
                 run.log(f"{after}{error}")
                 raise NonFiniteLoss(f"{after}{error}; {kept(run)}") from None
             saver.check()
-            _stop_where_asked(training, run, saver, stop)
+            _stop_where_asked(training, run, saver, number)
 
 
-def _stop_where_asked(training: Training, run: Run, saver: Saver, stop: StopRequest) -> None:
-    if stop.number is not None:
+def _stop_where_asked(training: Training, run: Run, saver: Saver, number: int | None) -> None:
+    if number is not None:
         saver.wait()
         run.log(f"stopped by a signal after step {training.step}")
-        raise Interrupted(stop.number)
+        raise Interrupted(number)
 
 
 def _finish_epoch(training: Training, run: Run, saver: Saver, measured: Measured) -> dict[str, Any]:

@@ -262,8 +262,8 @@ def _share(recipe: Recipe, model: Classifier, method: Method) -> None:
             "batch than a mean over its images. Train it in one process; source_only, joint, dann, mcd and adamatch "
             "share their batches"
         )
-    model.bottleneck, model.head = synchronize(model.bottleneck), synchronize(model.head)
-    synchronize(method)
+    for part in (model.bottleneck, model.head, method):
+        synchronize(part)
 
 
 @contextmanager
