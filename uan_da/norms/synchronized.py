@@ -5,9 +5,9 @@ from typing import Self
 import torch
 from torch import Tensor, nn
 
-from uan_da.norms.batch import BatchNorm
+from uan_da.norms.batch_norm import BatchNorm
 from uan_da.norms.distributed import is_distributed, sum_over_processes
-from uan_da.norms.precision import widened, without_autocast
+from uan_da.norms.forward import widened, without_autocast
 from uan_da.norms.uan.mixture import affine, along
 
 
