@@ -23,6 +23,8 @@ MAY_IMPORT = {
     "benchmarks": {"training", "methods", "evaluation", "models", "data", "norms", "recipe"},
     "sweeps": {"training", "methods", "evaluation", "models", "data", "norms", "recipe"},
     "export": {"training", "methods", "evaluation", "models", "data", "norms", "recipe"},
+    "estimator": {"training", "methods", "evaluation", "models", "data", "norms", "recipe"},
+    "api": {"export", "sweeps", "training", "methods", "evaluation", "models", "data", "norms", "recipe"},
     "cli": {
         "benchmarks",
         "sweeps",

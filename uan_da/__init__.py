@@ -6,15 +6,19 @@ What is public is imported when it is first used, so that ``import uan_da`` does
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from uan_da.api.compare import Comparison as Comparison
+    from uan_da.api.compare import compare as compare
+    from uan_da.api.run import Run as Run
+    from uan_da.api.train import train as train
+    from uan_da.estimator.classifier import DomainAdaptationClassifier as DomainAdaptationClassifier
     from uan_da.recipe import load_recipe as load_recipe
-    from uan_da.sweeps.compare import compare as compare
-    from uan_da.training.run import Run as Run
-    from uan_da.training.train import train as train
 
 _PUBLIC = {
-    "train": "uan_da.training.train",
-    "compare": "uan_da.sweeps.compare",
-    "Run": "uan_da.training.run",
+    "train": "uan_da.api.train",
+    "compare": "uan_da.api.compare",
+    "Comparison": "uan_da.api.compare",
+    "Run": "uan_da.api.run",
+    "DomainAdaptationClassifier": "uan_da.estimator.classifier",
     "load_recipe": "uan_da.recipe",
 }
 

@@ -122,9 +122,7 @@ def test_python_runs(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         pytest.skip("no such block")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
-    monkeypatch.setattr(
-        "uan_da.sweeps.compare.compare", lambda recipe, grid, out: build_grid(recipe, grid)
-    )  # no training
+    monkeypatch.setattr("uan_da.api.compare.compare", lambda recipe, grid, out: build_grid(recipe, grid))  # no training
     scope: dict[str, object] = {"__name__": path.stem, **given(path.name)}
     for block in blocks:
         exec(compile(block.text, str(block), "exec"), scope)  # the point of this test

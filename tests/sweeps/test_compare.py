@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
-from uan_da import compare
 from uan_da.errors import UserError
+from uan_da.sweeps.compare import compare
 from uan_da.sweeps.jobs import Event
 from uan_da.sweeps.local import Local
 from uan_da.sweeps.sweep import Sweep
@@ -76,7 +76,7 @@ def test_every_run_is_trained_once_in_a_folder_of_its_address(swept):
 
 
 def test_a_run_has_the_numbers_that_train_gives_it(swept, tmp_path):
-    from uan_da import train
+    from uan_da.training.train import train
 
     _, out, listener = swept
     run = Run(out / "runs" / listener.left[-1])
@@ -199,7 +199,7 @@ def test_a_run_that_fails_is_listed_with_its_error_and_stops_no_other(swept, tmp
 
 COMPARE = """
 import sys
-from uan_da import compare
+from uan_da.sweeps.compare import compare
 from uan_da.sweeps.local import Local
 if __name__ == "__main__":
     compare(sys.argv[1], sys.argv[3:], out=sys.argv[2], executor=Local(["cpu"], 2, 1))

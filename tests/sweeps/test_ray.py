@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from uan_da import compare
 from uan_da.errors import UserError
+from uan_da.sweeps.compare import compare
 from uan_da.sweeps.jobs import Event, Job
 from uan_da.sweeps.local import Local
 from uan_da.sweeps.ray import OnRay, _check_fits, _task, pack, unpack

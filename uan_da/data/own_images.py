@@ -1,9 +1,11 @@
 """Images that belong to no data set: a folder to adapt to, files to classify."""
 
+import os
 import unicodedata
 import warnings
 from collections import Counter
 from collections.abc import Sequence
+from glob import glob, has_magic
 from pathlib import Path
 
 from uan_da.data.adapter import UNKNOWN
@@ -22,6 +24,20 @@ def images_at(paths: Sequence[Path]) -> ImageFiles:
     """
     found = [image for path in paths for image in (images_in(path) if path.is_dir() else [_existing(path)])]
     return ImageFiles(found, [UNKNOWN] * len(found))
+
+
+def expand(word: str) -> list[Path]:
+    """What a word of the user names: a path, or all that a pattern such as ``photos/**/*.jpg`` matches, by name.
+
+    Raises:
+        UserError: nothing matches.
+    """
+    if not has_magic(word) or os.path.lexists(word):
+        return [Path(word)]
+    found = sorted(glob(word, recursive=True))
+    if not found:
+        raise UserError(f"{word}: matches no file")
+    return [Path(path) for path in found]
 
 
 def target_folder(folder: Path, classes: Sequence[str]) -> ImageFiles:

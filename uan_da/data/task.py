@@ -149,6 +149,22 @@ def build_task(recipe: Recipe, device: torch.device, progress: Progress = silent
     return Task(domains, tuple(adapter.classes), recipe.input, augmentations, loaders, recipe.seed)
 
 
+def task_of(recipe: Recipe, classes: Sequence[str], parts: Sequence[ImageSet], device: torch.device) -> Task:
+    """A task of images that are there already, one set a domain in the recipe's order, which also stand for its test
+    images; its data set is not opened.
+
+    Raises:
+        UserError: a label of a source is missing, or a view that the method reads has another size than the input.
+    """
+    domains = [
+        _domain(name, min(place, target_index(recipe)), part, part, recipe)
+        for place, (name, part) in enumerate(zip(recipe.task.domains, parts, strict=True))
+    ]
+    return Task(
+        domains, tuple(classes), recipe.input, make_views(recipe), _loaders(domains, recipe, device), recipe.seed
+    )
+
+
 def target_index(recipe: Recipe) -> int:
     """The number by which norms know the target: the last source's, where the method is shown no target image, for then
     nothing has trained a branch of the target's own; a norm may evaluate by that branch nevertheless."""

@@ -71,13 +71,16 @@ class Classifier(nn.Module):
         return Output(features, self.head(features))
 
 
-def build_model(recipe: Recipe, num_classes: int, *, pretrained: bool = True) -> Classifier:
+def build_model(
+    recipe: Recipe, num_classes: int, *, pretrained: bool = True, channels: int | None = None
+) -> Classifier:
     """The recipe's classifier: what is random is a function of the recipe's seed, and its norm is in place.
 
     Args:
         recipe: its ``input``, ``backbone``, ``bottleneck``, ``head``, ``norm`` and ``seed``.
         num_classes: of the logits.
         pretrained: whether ``backbone.weights`` are loaded. They need not be there where other weights follow.
+        channels: of the images, where they are not the recipe's: features are images of one pixel.
 
     Raises:
         UserError: the backbone does not take the recipe's images, gives no features, or does not fit its weights or
@@ -85,8 +88,11 @@ def build_model(recipe: Recipe, num_classes: int, *, pretrained: bool = True) ->
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(fold(recipe.seed, "model"))
-        backbone = recipe.backbone(recipe.input.channels)
-        model = Classifier(backbone, _num_features(backbone, recipe), num_classes, recipe.bottleneck, recipe.head)
+        shape = (channels or recipe.input.channels, recipe.input.side, recipe.input.side)
+        backbone = recipe.backbone(shape[0])
+        model = Classifier(
+            backbone, _num_features(backbone, recipe, shape), num_classes, recipe.bottleneck, recipe.head
+        )
     if pretrained:
         load_weights(backbone, recipe.backbone.name, recipe.backbone.weights)
     _put_norm(model, recipe)
@@ -124,16 +130,15 @@ def _norm_options(recipe: Recipe) -> dict[str, Any]:
 
 
 @torch.no_grad()
-def _num_features(backbone: nn.Module, recipe: Recipe) -> int:
+def _num_features(backbone: nn.Module, recipe: Recipe, shape: tuple[int, int, int]) -> int:
     """The width of the backbone's features, measured on one blank image."""
-    training, side = backbone.training, recipe.input.side
-    shape = (recipe.input.channels, side, side)
+    training = backbone.training
     try:
         features: Tensor = backbone.eval()(torch.zeros(1, *shape))
     except (RuntimeError, ValueError, AssertionError) as error:
         key = "size" if recipe.input.crop is None else "crop"
         raise UserError(
-            f"input.{key}={side}: backbone {recipe.backbone.name!r} does not take images "
+            f"input.{key}={recipe.input.side}: backbone {recipe.backbone.name!r} does not take images "
             f"{'×'.join(map(str, shape))}: {str(error).splitlines()[0] if str(error) else type(error).__name__}"
         ) from error
     backbone.train(training)

@@ -53,9 +53,16 @@ class Training:
 
         Without ``fresh`` the weights that it would start from are not read: a checkpoint's take their place.
         """
-        task = build_task(recipe, device)
+        return cls.of(build_task(recipe, device), recipe, device, fresh=fresh)
+
+    @classmethod
+    def of(
+        cls, task: Task, recipe: Recipe, device: torch.device, *, fresh: bool = True, channels: int | None = None
+    ) -> Self:
+        """The same on a ``task`` that is there already; ``channels``: of its images, where the recipe's are others."""
         check_parts(recipe, task)
-        model = build_model(recipe, len(task.classes), pretrained=fresh and recipe.init is None).to(device)
+        pretrained = fresh and recipe.init is None
+        model = build_model(recipe, len(task.classes), pretrained=pretrained, channels=channels).to(device)
         if fresh and recipe.init is not None:
             Run.open(recipe.init).start_from(model, device)
         model.autocast_dtype = HALF[recipe.train.precision]
