@@ -149,7 +149,7 @@ def test_mistakes_are_value_errors(shifted: tuple[np.ndarray, ...]) -> None:
 def test_on_digits_it_learns_what_train_learns(
     digits: tuple[np.ndarray, np.ndarray, np.ndarray], tmp_path: Any
 ) -> None:
-    """The same recipe, seed and pixels; another order of the images, so that after 60 steps numbers differ by that noise."""
+    """The same recipe, seed and pixels; the images in another order, as by another seed."""
     X, y, domain = digits
     few = ["method=source_only", "norm=bn", "train.epochs=1", "train.steps_per_epoch=60"]
     model = DomainAdaptationClassifier("source_only", "bn", overrides=few[2:], random_state=0, device="cpu")

@@ -132,7 +132,7 @@ class DomainAdaptationClassifier(ClassifierMixin, BaseEstimator):  # type: ignor
             training = Training.of(task, recipe, device, channels=inputs.channels)
             while training.step < training.total_steps:
                 training.advance()
-        self.recipe_, self.model_ = recipe, training.answering.eval()
+        self.recipe_, self.model_ = recipe, training.evaluated.eval()
         self._inputs, self._sources = inputs, numbers
 
     def _recipe(self, inputs: Inputs, sources: Sequence[int], adapts: bool) -> Recipe:
