@@ -48,7 +48,7 @@ class Comparison:
     def _repr_html_(self) -> str:
         """In a notebook: the table, and the runs that failed."""
         shown = self.table.to_html(index=False, float_format="{:.3f}".format, na_rep="")
-        failed = pd.DataFrame([{"run": each.address, "error": each.error} for each in self.summary.failed])
+        failed = pd.DataFrame([{"run": each.run_id, "error": each.error} for each in self.summary.failed])
         return shown if failed.empty else shown + failed.to_html(index=False)
 
 

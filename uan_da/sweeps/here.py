@@ -46,7 +46,7 @@ class Here:
             raise
         except Exception as error:
             return failure(job, error)
-        return Event("finished", job.address)
+        return Event("finished", job.run_id)
 
 
 def _name(job: Job) -> str:
