@@ -128,9 +128,9 @@ NORMS = Names(
 METHODS = Names(
     "method",
     {
-        "source_only": "uan_da.methods.bounds.source_only:SourceOnly",
-        "joint": "uan_da.methods.bounds.joint:Joint",
-        "target_oracle": "uan_da.methods.bounds.target_oracle:TargetOracle",
+        "source_only": "uan_da.methods.bounds:SourceOnly",
+        "joint": "uan_da.methods.bounds:Joint",
+        "target_oracle": "uan_da.methods.bounds:TargetOracle",
         "dan": "uan_da.methods.discrepancy.dan:DAN",
         "jan": "uan_da.methods.discrepancy.jan:JAN",
         "deep_coral": "uan_da.methods.discrepancy.deep_coral:DeepCORAL",
@@ -254,7 +254,7 @@ ADAPTERS = Names(
     "adapter",
     {
         "digits": "uan_da.data.digits:Digits",
-        "mnist_m": "uan_da.data.mnist_m:MnistM",
+        "mnist_m": "uan_da.data.blend:MnistM",
         "synthetic": "uan_da.data.synthetic:Synthetic",
         "folder": "uan_da.data.adapters.folder:Folder",
         "list_file": "uan_da.data.adapters.list_file:ListFile",

@@ -4,7 +4,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from uan_da.data.mnist_m import MnistM
+from uan_da.data.blend import MnistM
 
 
 def test_mnist_m_is_mnist_blended(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import torch
 
 from uan_da.data.adapter import Examples
 from uan_da.data.digits import Arrays, Digits
-from uan_da.methods.bounds.source_only import SourceOnly
+from uan_da.methods.bounds import SourceOnly
 from uan_da.methods.method import Method
 from uan_da.names import METHODS
 from uan_da.recipe import load_recipe

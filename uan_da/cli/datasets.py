@@ -111,9 +111,9 @@ def _counts(report: "Report", classes: Sequence[str]) -> "Table":
     for (domain, split), images in report.images.items():
         labels = [image.label for image in images if image.label >= 0]
         sizes = [labels.count(label) for label in range(len(classes))]
-        spread = f"{min(sizes)} to {max(sizes)}" if labels else "-"
+        per_class = f"{min(sizes)} to {max(sizes)}" if labels else "-"
         unreadable = sum(bool(image.problem) for image in images)
-        table.add_row(domain, split, str(len(images)), str(unreadable), str(len(images) - len(labels)), spread)
+        table.add_row(domain, split, str(len(images)), str(unreadable), str(len(images) - len(labels)), per_class)
     return table
 
 

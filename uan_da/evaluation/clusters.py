@@ -153,8 +153,8 @@ def _channels(mean: dict[str, Any], var: dict[str, Any], sources: Sequence[str])
     if not all(groups):
         return []
     means = [np.concatenate([mean[name] for name in group]) for group in groups]
-    spreads = [np.concatenate([var[name] for name in group]).mean(0) for group in groups]
-    total = [m.var(0) + spread for m, spread in zip(means, spreads, strict=True)]
+    within = [np.concatenate([var[name] for name in group]).mean(0) for group in groups]
+    total = [m.var(0) + own for m, own in zip(means, within, strict=True)]
     difference = (means[1].mean(0) - means[0].mean(0)) / np.sqrt((total[0] + total[1]) / 2 + 1e-12)
     order = np.argsort(-np.abs(difference), kind="stable")[:CHANNELS]
     return [{"channel": int(c), "difference": float(difference[c])} for c in order]

@@ -32,8 +32,8 @@ def _cell(rows: pd.DataFrame) -> str:
     if rows.empty:
         return "–"
     error = 100 * rows["error"]
-    spread = f" ± {error.std():.1f}" if len(error) > 1 else ""
-    return f"{error.mean():.1f}{spread}{COLLAPSED if rows['collapsed'].any() else ''}"
+    deviation = f" ± {error.std():.1f}" if len(error) > 1 else ""
+    return f"{error.mean():.1f}{deviation}{COLLAPSED if rows['collapsed'].any() else ''}"
 
 
 def write_report(folder: Path, table: pd.DataFrame, cells: Sequence[Cell]) -> Path:

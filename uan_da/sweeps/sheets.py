@@ -125,8 +125,8 @@ def mean(summary: Summary | None) -> str:
     """``93.7 ± 1.1``."""
     if summary is None:
         return NONE
-    spread = "" if summary.std is None else f" ± {100 * summary.std:.1f}"
-    return f"{100 * summary.mean:.1f}{spread}"
+    deviation = "" if summary.std is None else f" ± {100 * summary.std:.1f}"
+    return f"{100 * summary.mean:.1f}{deviation}"
 
 
 def seeds(row: Row) -> str:

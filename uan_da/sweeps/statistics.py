@@ -27,7 +27,7 @@ class Difference:
 
     ``interval``: mean ± t₀.₉₇₅(n − 1) · s/√n, Student's 95 % interval; ``p``: two-sided, of t = mean/(s/√n);
     ``corrected``: p after Holm's step-down over the comparisons that were made together. None where n is 1 or all
-    differences are equal: then there is no spread to hold the mean against.
+    differences are equal: then there is no deviation to hold the mean against.
     """
 
     mean: float
@@ -57,10 +57,10 @@ def paired_difference(ours: Sequence[float], others: Sequence[float]) -> Differe
         return None
     mean = float(differences.mean())
     mean = mean if abs(mean) > EQUAL else 0.0
-    spread = float(differences.std(ddof=1)) if n > 1 else 0.0
-    if spread < EQUAL:
+    deviation = float(differences.std(ddof=1)) if n > 1 else 0.0
+    if deviation < EQUAL:
         return Difference(mean, n)
-    error = spread / n**0.5
+    error = deviation / n**0.5
     reach = float(stats.t.ppf(0.5 + CONFIDENCE / 2, n - 1)) * error
     p = 2 * float(stats.t.sf(abs(mean) / error, n - 1))
     return Difference(mean, n, (mean - reach, mean + reach), p)

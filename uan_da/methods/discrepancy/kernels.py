@@ -38,8 +38,8 @@ def multi_gaussian(x: Tensor) -> Tensor:
     kernels.
     """
     distances = squared_distances(x, x)
-    spread = distances.detach().mean().clamp_min(torch.finfo(distances.dtype).eps ** 2)
-    kernels = [gaussian(distances, alpha * spread) for alpha in BANDWIDTHS]
+    mean_distance = distances.detach().mean().clamp_min(torch.finfo(distances.dtype).eps ** 2)
+    kernels = [gaussian(distances, alpha * mean_distance) for alpha in BANDWIDTHS]
     return torch.stack(kernels).sum(0)
 
 
