@@ -2,10 +2,10 @@
 
     python docs/tables/unknown_conditions.py digits-conditions OUT --seeds 0 1 2 3 4
 
-Writes a row a seed to OUT/RECIPE.csv: accuracy in percent on the test images of the domain `mixed` by the network as it was
-trained (source), after adabn, after uan with K chosen without labels and with each K; and the oracle: adabn on each
-condition by itself, accuracy averaged over the conditions' own test images. Each number is what `uan-da train`, `adapt RUN
-domain:D --method M` and `evaluate RUN --domain D` give.
+Writes a row a seed to OUT/RECIPE.csv. All numbers are accuracies in percent on test images. On those of the domain
+`mixed`: the network as it was trained (source), after adabn, and after uan, with K chosen without labels and each K.
+The oracle is adabn on each condition by itself, averaged over the conditions' own test images. The numbers are those of
+`uan-da train`, `uan-da adapt RUN domain:D --method M` and `uan-da evaluate RUN --domain D`.
 """
 
 import argparse

@@ -328,6 +328,11 @@ def test_a_domain_of_the_data_set_is_adapted_to(uan_da: Any, run: Path, tmp_path
     norm = Run.open(tmp_path / "new").recipe.norm
     assert (norm.name, norm.options["num_clusters"], norm.options["depth"]) == ("uan", 2, 2)
     assert uan_da("evaluate", tmp_path / "new", "--domain", "optdigits_m").returncode == 0
+    done = uan_da("report", tmp_path / "new")
+    assert done.returncode == 0, done.stderr
+    page = (tmp_path / "new" / "report.html").read_text()
+    assert page.count("data:image/png") == sum(len(one["examples"]) for one in written["conditions"])
+    assert "Conditions found" in page
 
 
 def test_an_unknown_domain_is_named(uan_da: Any, run: Path, tmp_path: Path) -> None:

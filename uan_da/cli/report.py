@@ -9,7 +9,7 @@ from uan_da.cli.options import DataRoot, Trusted, trust_of
 
 
 def report(
-    folder: Annotated[Path, typer.Argument(help="A run, or a folder of runs: a sweep.")],
+    folder: Annotated[Path, typer.Argument(help="A run, also an adapted one, or a folder of runs: a sweep.")],
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps")] = "auto",
     trust: Trusted = False,
     data_root: DataRoot = None,
@@ -21,12 +21,14 @@ def report(
 def write_report(folder: Path, device: str, *, trust: bool = False) -> Path:
     """Write and return ``report.html`` of a run, evaluated first where it has not been, or of a folder of runs."""
     from uan_da.cli.validators import runs_in
-    from uan_da.evaluation.report import run_report, sweep_report
+    from uan_da.evaluation.report import adapted_report, run_report, sweep_report
     from uan_da.training.evaluate_run import evaluate_run
     from uan_da.training.run import Run
 
     if not (folder / "recipe.yaml").is_file():
         return sweep_report(folder, runs_in(folder))
+    if (folder / "adapt.json").is_file():
+        return adapted_report(folder)
     for run in (folder, folder / "baseline"):
         Run(run).check_whole()
         if (run / "done").is_file() and _is_stale(run):

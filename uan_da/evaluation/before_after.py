@@ -46,7 +46,8 @@ def conditions(
 
     Returns:
         For each group: ``share`` of all images; mean ``confidence`` and, of the labelled images, ``accuracy``, each a
-        pair of before and after; and some ``examples``, evenly spread.
+        pair of before and after; and some ``examples``, evenly spread, with their
+        ``indices``.
     """
     if groups is None:
         return None
@@ -61,6 +62,7 @@ def conditions(
                 "confidence": [end["confidence"] for end in ends],
                 "accuracy": [end["accuracy"] for end in ends],
                 "examples": [images[row] for row in chosen.tolist()],
+                "indices": chosen.tolist(),
             }
         )
     return sorted(found, key=lambda one: -one["share"])

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from uan_da.data.adapter import UNKNOWN
+from uan_da.data.images import ImageSet
 from uan_da.data.resize import resize
 from uan_da.data.task import Domain
 from uan_da.evaluation.evidence import subset_indices
@@ -64,6 +65,16 @@ def save_arrays(
     for image in shown:
         (found,) = by_name[image["domain"]].test.stream([torch.tensor([image["index"]])])
         arrays[f"image/{image['domain']}/{image['index']}"] = _thumbnail(found.pixels[0])
+    with whole_file(path) as file:
+        np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
+
+
+def save_examples(path: Path, images: ImageSet, found: Sequence[Mapping[str, Any]]) -> None:
+    """``condition/NUMBER``, uint8 ``(M, H, W, C)``: the example images of each condition, by their ``indices``."""
+    arrays: dict[str, NDArray[np.uint8]] = {}
+    for number, one in enumerate(found):
+        (examples,) = images.stream([torch.tensor(one["indices"])])
+        arrays[f"condition/{number}"] = np.stack([_thumbnail(pixels) for pixels in examples.pixels])
     with whole_file(path) as file:
         np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
 

@@ -9,12 +9,14 @@ import torch
 from pydantic import ValidationError
 
 from uan_da.data.adapter import Examples
+from uan_da.data.images import ImageSet
 from uan_da.data.open_dataset import open_dataset
 from uan_da.data.own_images import target_folder
 from uan_da.data.storage import store
 from uan_da.errors import UserError
 from uan_da.evaluation.before_after import before_after, conditions
 from uan_da.evaluation.predict import NonFiniteAnswers, Predictions, predict
+from uan_da.evaluation.record import save_examples
 from uan_da.files import whole_file, write_json
 from uan_da.methods.method import SourceFreeMethod
 from uan_da.methods.target import Target
@@ -106,7 +108,8 @@ def adapt_run(
     check_out(out, run, Path(images), overwrite)
     trained = Trained.load(run, checkpoint, choose_device(device_name))
     examples, names = _examples(str(images), run, trained)
-    before, after, built = _adapt(trained, method, examples)
+    (stored,) = store([examples], trained.recipe.input, trained.device)
+    before, after, built = _adapt(trained, method, stored)
     report: dict[str, Any] = {
         "run": str(run.folder),
         "checkpoint": checkpoint,
@@ -128,6 +131,8 @@ def adapt_run(
         write_adapted(new, recipe, trained, run.record, overwrite)
         with whole_file(out / "predictions.csv") as file:
             file.write(table.to_csv(index=False).encode("utf-8", "surrogateescape"))
+        if report["conditions"]:
+            save_examples(out / "adapt.npz", stored, report["conditions"])
         write_json(out / "adapt.json", report)
     return report
 
@@ -139,7 +144,7 @@ def _examples(images: str, run: Run, trained: Trained) -> tuple[Examples, list[s
         files = target_folder(Path(images), trained.classes)
         return files, [str(path) for path in files.paths]
     run.record.check_classes(Record.of(trained.recipe), str(run.folder))
-    dataset = open_dataset(trained.recipe.dataset)
+    dataset = open_dataset(trained.recipe.dataset, trained.recipe.trust)
     if name not in dataset.domains:
         raise UserError(unknown("domain", name, dataset.domains))
     examples = dataset.load(name, "train")
@@ -169,11 +174,10 @@ def check_out(out: Path, run: Run, folder: Path, overwrite: bool) -> None:
 
 
 def _adapt(
-    trained: Trained, method: SourceFreeBlock, images: Examples
+    trained: Trained, method: SourceFreeBlock, stored: ImageSet
 ) -> tuple[Predictions, Predictions, SourceFreeMethod]:
     """The answers before and after, and the method; the network of ``trained`` is adapted in place."""
     recipe, model = trained.recipe, trained.model
-    (stored,) = store([images], recipe.input, trained.device)
     weak = [augmentation() for augmentation in recipe.augment.weak]
     target = Target(stored.unlabelled(), recipe.input, trained.domain, weak, recipe.seed, trained.device)
     before = predict(model, stored, recipe.input, trained.domain)

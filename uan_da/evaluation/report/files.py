@@ -36,11 +36,9 @@ class RunFiles:
         """``results.json``.
 
         Raises:
-            UserError: the run is not finished, or is one of ``uan-da adapt``, which has none.
+            UserError: the run is not finished.
         """
         found = self._json("results.json")
-        if not found and (self.folder / "adapt.json").is_file():
-            raise UserError(f"{self.folder}: adapted networks have no report; adapt.json in it says what adapting did")
         if not found:
             raise UserError(f"{self.folder}: the run is not finished (no results.json in it)")
         return found
