@@ -6,8 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from uan_da.evaluation.report.page import write_page
-from uan_da.evaluation.report.pictures import data_uri
+from uan_da.evaluation.report.page import data_uri, write_page
 from uan_da.evaluation.verdict import points
 
 
