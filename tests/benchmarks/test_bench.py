@@ -76,3 +76,18 @@ def test_bench_recipe_counts_every_image_that_goes_through_the_network() -> None
     cost = json.loads(result.output)
     assert cost["images"] == 2 * (6 + 4) + 2 * 6  # AdaMatch's two forwards
     assert cost["share"]["median"] == pytest.approx(cost["whole"] / cost["bare"])
+
+
+def test_bench_recipe_against_a_bare_loop() -> None:
+    changes = [
+        "norm=bn",
+        "method=mcd",
+        "backbone.width=4",
+        "train.batch.source=4",
+        "train.batch.target=4",
+        "--bare-loop",
+    ]
+    result = CliRunner().invoke(app, ["recipe", "digits", *changes, "--rounds", "1", "--device", "cpu", "--json"])
+    assert result.exit_code == 0, result.output
+    cost = json.loads(result.output)
+    assert cost["share"]["median"] == pytest.approx(cost["whole"] / cost["loop"])

@@ -1,13 +1,16 @@
 """What a training costs beside its network: a recipe's whole step, and the bare forward and backward of the same
-images."""
+images, or a bare loop."""
 
+import itertools
 import statistics
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
 from uan_da.benchmarks.measure import Spread, interleaved, ratios
+from uan_da.data.domain_batch import DomainBatch
 from uan_da.norms import domain_context
 from uan_da.recipe import Recipe
 from uan_da.training.training import Training
@@ -58,3 +61,56 @@ def bare_step(training: Training, batches: list[Tensor]) -> None:
     with domain_context(model, training.task.target.index):
         total = sum((model(batch).logits.square().mean() for batch in batches), torch.zeros((), device=training.device))
     total.backward()
+
+
+BLOCK = 5
+"""Steps that are measured in one piece."""
+
+
+@dataclass(frozen=True)
+class LoopCost:
+    """Steps a second of the whole training and of the bare loop, and the share of the loop's speed that the training
+    reaches."""
+
+    whole: float
+    loop: float
+    share: Spread
+
+
+def measure_bare_loop(recipe: Recipe, device: torch.device, rounds: int) -> LoopCost:
+    """Blocks of steps of ``recipe``, each beside a block of the bare loop on the same network.
+
+    The loop has what a loop cannot do without: the method's forwards and losses on batches that lie augmented in
+    memory, backward, and the recipe's optimizer (Adam is a fused one). Reading, augmentation, seeds, schedules, checks
+    and metrics are what it lacks.
+    """
+    training, other = Training.build(recipe, device), Training.build(recipe, device)
+    for each in (training, other):
+        each.step = each.pretrain_steps
+        each.advance()
+    batches = [other.batch(step) for step in range(other.step, other.step + 8)]
+    loop = bare_loop(other, batches)
+
+    def block(step: Callable[[], None]) -> None:
+        for _ in range(BLOCK):
+            step()
+
+    steps = {"whole": lambda: block(training.advance), "loop": lambda: block(lambda: next(loop))}
+    seconds = interleaved(steps, device, rounds)
+    whole, bare = (BLOCK / statistics.median(seconds[name]) for name in ("whole", "loop"))
+    return LoopCost(whole, bare, ratios({"whole": seconds["loop"], "loop": seconds["whole"]}, "loop")["whole"])
+
+
+def bare_loop(training: Training, batches: list[DomainBatch]) -> Iterator[None]:
+    """An endless plain loop over ``batches``; each ``next`` is a step."""
+    model, optimizer, progress = training.model.train(), training.optimizer, training.progress
+    phases = training.method.phases(model)
+    for batch in itertools.cycle(batches):
+        for phase in phases:
+            moved = [parameter for module in phase.modules for parameter in module.parameters()]
+            for _ in range(phase.times):
+                loss = phase.loss(model, batch, progress).total
+                optimizer.zero_grad()
+                loss.backward(inputs=moved or None)  # type: ignore[no-untyped-call]
+                optimizer.step()
+        yield

@@ -12,6 +12,7 @@ from uan_da.cli import (
     bench,
     compare,
     datasets,
+    doctor,
     evaluate,
     export,
     listing,
@@ -47,6 +48,7 @@ app.command("stream")(stream.stream)
 app.command("export")(export.export)
 app.command("validators")(validators.validators)
 app.command("report")(report.report)
+app.command("doctor")(doctor.doctor)
 app.command("list")(listing.list_names)
 app.add_typer(recipe.app, name="recipe")
 app.add_typer(datasets.app, name="datasets")

@@ -89,6 +89,9 @@ def train(
 def recipe(
     name: Annotated[str, typer.Argument(metavar="RECIPE", help="A shipped recipe's name, or a YAML file.")],
     overrides: Annotated[list[str] | None, typer.Argument(help="Changes: norm=bn train.batch.source=32")] = None,
+    bare_loop: Annotated[
+        bool, typer.Option("--bare-loop", help="Against a plain loop with the same losses, on batches in memory.")
+    ] = False,
     device: Device = "auto",
     rounds: Rounds = 10,
     threads: Threads = None,
@@ -100,12 +103,20 @@ def recipe(
     from json import dumps
 
     from uan_da.benchmarks.measure import device_name
-    from uan_da.benchmarks.recipe import measure_recipe
+    from uan_da.benchmarks.recipe import measure_bare_loop, measure_recipe
     from uan_da.recipe import load_recipe
     from uan_da.trust import TELLING
 
     where = _device(device, threads)
-    cost = measure_recipe(load_recipe(name, overrides or [], TELLING), where, rounds)
+    loaded = load_recipe(name, overrides or [], TELLING)
+    if bare_loop:
+        loop = measure_bare_loop(loaded, where, rounds)
+        share = f"{loop.share.median:.2f} ({loop.share.low:.2f}–{loop.share.high:.2f})"
+        row = f"steps/s: training {loop.whole:.3g}, bare loop {loop.loop:.3g}, share {share}"
+        found = {"device": device_name(where), **dataclasses.asdict(loop)}
+        typer.echo(dumps(found) if json else f"{device_name(where)}\n{row}")
+        return
+    cost = measure_recipe(loaded, where, rounds)
     if json:
         typer.echo(dumps({"device": device_name(where), **dataclasses.asdict(cost)}))
         return

@@ -73,6 +73,13 @@ def ready(optimizer: torch.optim.Optimizer) -> None:
                 optimizer.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
 
 
+def load_optimizer(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:
+    """Go on from ``state``, fused or not as ``optimizer`` is: the state may be of another device."""
+    own = [{"fused": group["fused"]} if "fused" in group else {} for group in optimizer.param_groups]
+    groups = [{**saved, **fused} for saved, fused in zip(state["param_groups"], own, strict=True)]
+    optimizer.load_state_dict({**state, "param_groups": groups})
+
+
 def _can_fuse(groups: list[dict[str, Any]]) -> bool:
     """Whether one kernel moves all parameters; it can leave a step out on the device."""
     return all(p.device.type in ("cpu", "cuda") and p.is_floating_point() for group in groups for p in group["params"])

@@ -21,7 +21,7 @@ from uan_da.norms.synchronized import synchronize
 from uan_da.recipe import Recipe
 from uan_da.seeding import fold
 from uan_da.training.finite import FiniteCheck
-from uan_da.training.optimizer import ready
+from uan_da.training.optimizer import load_optimizer, ready
 from uan_da.training.optimizer_step import OptimizerStep
 from uan_da.training.precision import HALF
 from uan_da.training.run import Run
@@ -177,15 +177,15 @@ class Training:
 
     def _parts(self) -> list[DomainBatch]:
         """This process's share of the batch, in the parts that it goes through the network in."""
-        return self._batch().part(process_number(), process_count()).parts(self.recipe.train.accumulate)
+        return self.batch(self.step).part(process_number(), process_count()).parts(self.recipe.train.accumulate)
 
-    def _batch(self) -> DomainBatch:
-        """This step's images: no more than its losses read."""
-        if self._source_alone(self.step + 1):
-            return self.task.batch(self.step, ("weak",), with_target=False)
+    def batch(self, step: int) -> DomainBatch:
+        """The images of ``step``, counted from 0: no more than its losses read."""
+        if self._source_alone(step + 1):
+            return self.task.batch(step, ("weak",), with_target=False)
         method = self.method
         return self.task.batch(
-            self.step, method.views, with_target=method.uses_target, target_labels=method.reads_target_labels
+            step, method.views, with_target=method.uses_target, target_labels=method.reads_target_labels
         )
 
     def _set_learning_rate(self) -> None:
@@ -237,7 +237,7 @@ class Training:
         self.step, self.sums = int(state["step"]), dict(state["sums"])
         self.model.load_state_dict(state["model"])
         self.method.load_state_dict(state["method"])
-        self.optimizer.load_state_dict(state["optimizer"])
+        load_optimizer(self.optimizer, state["optimizer"])
         if self.optimizer_step.scaler is not None:
             self.optimizer_step.scaler.load_state_dict(state["scaler"])
         if self.average is not None:
