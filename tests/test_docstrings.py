@@ -10,6 +10,7 @@ import torch
 
 import uan_da
 import uan_da.norms
+from uan_da import names
 
 PARTS = [getattr(uan_da.norms, name) for name in uan_da.norms.__all__]
 FUNCTIONS = [part for part in PARTS if inspect.isfunction(part)]
@@ -27,3 +28,13 @@ def test_an_example_runs(part: object, tmp_path: Path, monkeypatch: pytest.Monke
     assert examples.examples, "it has no example"
     failed, _ = doctest.DocTestRunner(optionflags=doctest.REPORT_NDIFF).run(examples)
     assert failed == 0
+
+
+TABLES = [table for table in vars(names).values() if isinstance(table, names.Names)]
+
+
+@pytest.mark.parametrize("table", TABLES, ids=lambda table: table.kind)
+def test_a_name_is_listed_with_a_whole_sentence(table: names.Names) -> None:
+    """``uan-da list`` prints the first line of each docstring."""
+    lines = {name: (inspect.getdoc(table.load(name)) or "").partition("\n")[0] for name in table.targets}
+    assert [name for name, line in lines.items() if not line.endswith(".") or ":class:" in line] == []

@@ -89,7 +89,7 @@ def unknown(kind: str, name: str, known: Iterable[str]) -> str:
     """The message for a name that does not exist: the nearest one, or all that do."""
     known = sorted(known)
     nearest = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
-    hint = f"did you mean {nearest[0]!r}?" if nearest else f"there are: {', '.join(known)}"
+    hint = f"did you mean {nearest[0]!r}?" if nearest else f"available: {', '.join(known)}"
     return f"unknown {kind} {name!r} ({hint})"
 
 

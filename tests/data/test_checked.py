@@ -147,7 +147,7 @@ def test_an_error_of_the_users_code_says_where(monkeypatch: pytest.MonkeyPatch) 
         (("scan",), "ab", "classes: expected a list of names"),
         (("scan",), (0, 1), "classes: expected names, but got 0"),
         (("scan",), (), "classes: the list is empty"),
-        (("scan",), ("a", "a"), "classes: 'a' stands twice"),
+        (("scan",), ("a", "a"), "classes: 'a' appears twice"),
         (("scan",), ("caf\u00e9", "cafe\u0301"), r"two ways, which look the same: 'caf\\xe9' and 'cafe\\u0301'"),
         (5, CLASSES, "domains: expected a list"),
     ],

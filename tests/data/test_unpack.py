@@ -120,7 +120,7 @@ def test_a_zip_that_lies_about_a_size(tmp_path: Path, folder: Path) -> None:
 
 
 def test_a_name_that_stands_twice(tmp_path: Path, folder: Path) -> None:
-    refused(make_tar(tmp_path / "x", ("a", b"1"), ("a", b"2")), folder, "'a' stands twice")
+    refused(make_tar(tmp_path / "x", ("a", b"1"), ("a", b"2")), folder, "'a' appears twice")
 
 
 @pytest.mark.parametrize("cut", [0, 40, 300])

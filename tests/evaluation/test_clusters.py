@@ -61,7 +61,7 @@ def test_clusters_that_are_the_classes():
 def test_a_collapsed_layer_says_so():
     means = {name: torch.zeros(40, 3) for name in "ab"}
     found = describe_layer(layer_of({"a": halves(1.0), "b": halves(1.0)}, means), LABELS, ["a"])
-    assert found["statement"] == "Only one cluster is in use: there is nothing to follow."
+    assert found["statement"] == "Only one cluster is in use."
     assert found["clusters"]["domain"] == 0.0
     assert found["examples"][1] == []
 

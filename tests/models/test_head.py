@@ -96,7 +96,7 @@ def test_a_head_reads_what_a_bottleneck_gives_without_changing_it() -> None:
 @pytest.mark.parametrize(
     ("override", "message"),
     [
-        ("head.dropout=0.5", "head: 'dropout' stands between layers"),
+        ("head.dropout=0.5", "head: 'dropout' applies between layers"),
         ("head={hidden: [5], dropout: [0.1]}", "one for each of the 2 linear layers"),
         ("head={hidden: [5], dropout: 1}", "head.dropout: input should be less than 1"),
         ("head={hidden: [0]}", "head.hidden.0: input should be greater than 0"),

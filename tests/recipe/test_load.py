@@ -248,7 +248,7 @@ def test_an_augmentation_of_another_signature_is_refused(tmp_path: Path, monkeyp
     )
     monkeypatch.syspath_prepend(tmp_path)
     for name in ("shift", "Alone"):
-        with pytest.raises(UserError, match=f"augment.weak.0: 'their_views:{name}' is no augmentation: expected a"):
+        with pytest.raises(UserError, match=f"augment.weak.0: 'their_views:{name}' is not an augmentation: expected a"):
             load_recipe("digits", [f"augment.weak=[{{name: 'their_views:{name}'}}]"])
     recipe = load_recipe("digits", ["augment.weak=[{name: 'their_views:Right', by: 2}]"])
     assert recipe.augment.weak[0].options == {"by": 2}

@@ -61,7 +61,7 @@ def test_the_recipes_with_figures_are_found() -> None:
         ((", source: a table", ""), "source: is missing"),
         ((", protocol: ResNet-50", ""), "protocol: is missing"),
         ((", oracle: true", ""), "oracle: is missing"),
-        (("'a:b'", "'a:a'"), "a domain stands twice"),
+        (("'a:b'", "'a:a'"), "a domain appears twice"),
         (("method:", "methods:"), "unknown key 'methods' \\(did you mean 'method'"),
     ],
 )

@@ -26,14 +26,14 @@ def adapt(
     ],
     method: Annotated[str, typer.Option(help="uan, adabn, tent, shot or lame: see uan-da list methods.")],
     options: Annotated[list[str] | None, typer.Argument(help="Options of the method: method.lr=1e-3")] = None,
-    checkpoint: Annotated[Checkpoint, typer.Option(help="Which of the run's networks is adapted.")] = Checkpoint.last,
+    checkpoint: Annotated[Checkpoint, typer.Option(help="The checkpoint to adapt.")] = Checkpoint.last,
     out: Annotated[Path | None, typer.Option(help="The new run folder.  [default: RUN-METHOD]")] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the run in --out.")] = False,
     online: Annotated[
         bool,
         typer.Option("--online", help="Answer in file order while adapting, by a stream method: uan, tent."),
     ] = False,
-    batch: Annotated[int, typer.Option(min=1, help="Images at once, of --online.")] = 64,
+    batch: Annotated[int, typer.Option(min=1, help="Batch size of --online.")] = 64,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps")] = "auto",
     trust: Trusted = False,
     data_root: DataRoot = None,
@@ -106,13 +106,13 @@ def changes(report: dict[str, Any]) -> list[str]:
     n, changed = report["n"], report["changed"]
     lines = [
         f"predictions changed: {changed} of {n} ({percent(changed / n)} %)",
-        f"predicted classes shifted by {percent(report['shift'])} % (half the sum of the changes of their shares)",
+        f"class shares changed by {percent(report['shift'])} % (total variation)",
     ]
     shares = zip(report["classes"], report["before"]["class_shares"], report["after"]["class_shares"], strict=True)
     moved = sorted(shares, key=lambda row: -abs(row[2] - row[1]))
     most = [f"{name} {percent(old)} → {percent(new)}" for name, old, new in moved[:SHOWN] if old != new]
     if most:
-        lines.append(f"most: {', '.join(most)}")
+        lines.append(f"largest changes: {', '.join(most)}")
     if report["labelled"]:
         gain = report["gain"]
         lines.append(f"accuracy: {points(gain)} on the same {gain['n']} images, McNemar p = {gain['p_value']:.2g}")

@@ -9,13 +9,13 @@ from uan_da.cli.options import DataRoot
 if TYPE_CHECKING:
     from uan_da.benchmarks.measure import Spread
 
-app = typer.Typer(help="What the norms cost on this machine, and how fast images come.", no_args_is_help=True)
+app = typer.Typer(help="Measure norms, trainings and the data pipeline on this machine.", no_args_is_help=True)
 
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1")]
 ChannelsLast = Annotated[bool, typer.Option("--channels-last", help="Activations in channels-last memory format.")]
 Rounds = Annotated[int, typer.Option(min=1, help="Rounds, each of which runs every norm once.")]
 Threads = Annotated[int | None, typer.Option(min=1, help="Threads on a CPU.  [default: PyTorch's]")]
-Json = Annotated[bool, typer.Option("--json", help="One JSON object a line, instead of a table.")]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object per line instead of a table.")]
 
 
 @app.command()
@@ -42,9 +42,9 @@ def norms(
     default = ["256,256,56,56"] if where.type == "cuda" else ["64,64,16,16", "64,32,32,32"]
     shapes = [_shape(text) for text in shape or default]
     if backend not in ("auto", "reference", "fused"):
-        raise typer.BadParameter(f"{backend!r} is none of auto, reference, fused", param_hint="--backend")
+        raise typer.BadParameter(f"{backend!r} is not one of auto, reference, fused", param_hint="--backend")
     if dtype not in ("float32", "bfloat16", "float16"):
-        raise typer.BadParameter(f"{dtype!r} is none of float32, bfloat16, float16", param_hint="--dtype")
+        raise typer.BadParameter(f"{dtype!r} is not one of float32, bfloat16, float16", param_hint="--dtype")
     options: dict[str, Any] = {"channels_last": channels_last, "backend": backend, "rounds": rounds}
     show = _Rows(where, json, ("shape", "norm", "ms", "time", "saved", "peak", "copy bandwidth"))
     for cost in measure_norms(shapes, clusters or [2, 3], where, getattr(torch, dtype), **options):
@@ -75,7 +75,7 @@ def train(
     where = _device(device, threads)
     for name in network or []:
         if name not in NETWORKS:
-            raise typer.BadParameter(f"{name!r} is none of {', '.join(NETWORKS)}", param_hint="--network")
+            raise typer.BadParameter(f"{name!r} is not one of {', '.join(NETWORKS)}", param_hint="--network")
     chosen = norm or ["uan"]
     for name in chosen:
         NORMS.load(name)

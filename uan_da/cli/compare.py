@@ -24,16 +24,16 @@ class ExecutorName(StrEnum):
 
 Jobs = Annotated[
     int | None,
-    typer.Option(min=1, help="Runs at once, at most.  [default: one a device; on the CPU one a core]"),
+    typer.Option(min=1, help="The most runs at once.  [default: one per device; on the CPU one per core]"),
 ]
 Threads = Annotated[
     int | None,
-    typer.Option(min=1, help="CPU threads of each run, whose numbers depend on them.  [default: 1]"),
+    typer.Option(min=1, help="CPU threads of each run; results depend on it.  [default: 1]"),
 ]
 Devices = Annotated[str, typer.Option(help="auto, cpu, mps, or CUDA devices: cuda:0,cuda:1")]
 ExecutorOption = Annotated[ExecutorName, typer.Option(help="local: this machine; ray: a Ray cluster (optional extra)")]
 RayAddress = Annotated[
-    str | None, typer.Option(help="Of the cluster's head.  [default: RAY_ADDRESS, else Ray on this machine]")
+    str | None, typer.Option(help="Address of the cluster's head.  [default: RAY_ADDRESS, else Ray on this machine]")
 ]
 
 
@@ -41,9 +41,9 @@ def compare(
     recipe: Annotated[str, typer.Argument(help="A shipped recipe's name, or a YAML file.")],
     overrides: Annotated[
         list[str] | None,
-        typer.Argument(help="Changes to the recipe; several values span an axis: train.optimizer.lr=1e-3,1e-2"),
+        typer.Argument(help="Changes to the recipe; several values form an axis: train.optimizer.lr=1e-3,1e-2"),
     ] = None,
-    method: Annotated[str | None, typer.Option(help="Methods: dann,adamatch; source_only is always there.")] = None,
+    method: Annotated[str | None, typer.Option(help="Methods: dann,adamatch; source_only is always included.")] = None,
     norm: Annotated[str | None, typer.Option(help="Norms: bn,uan")] = None,
     task: Annotated[
         str | None, typer.Option(help="Tasks: amazon:webcam,dslr:webcam, or all of the data set: all")
@@ -51,12 +51,10 @@ def compare(
     seed: Annotated[str | None, typer.Option(help="Seeds: 0..4 or 0,1,2")] = None,
     reference: Annotated[
         str | None,
-        typer.Option(help="The row that all others are compared with: 'dann bn'.  [default: source_only, first norm]"),
+        typer.Option(help="The row to compare all others with: 'dann bn'.  [default: source_only, first norm]"),
     ] = None,
     out: Annotated[Path | None, typer.Option(help="The sweep's folder.  [default: runs/RECIPE/compare]")] = None,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Say what is done and what is left; train nothing.")
-    ] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print finished and missing runs; train nothing.")] = False,
     jobs: Jobs = None,
     threads: Threads = None,
     device: Devices = "auto",
@@ -65,7 +63,7 @@ def compare(
     trust: Trusted = False,
     data_root: DataRoot = None,
 ) -> None:
-    """Train a grid of runs, and print its table; run again, it goes on where it stopped."""
+    """Train a grid of runs, and print its table. Repeat the command to continue."""
     from uan_da.sweeps.server import start_server
 
     if executor is ExecutorName.local and not dry_run:

@@ -47,7 +47,7 @@ def _where(adapter: "CardDataset") -> str:
 
 
 def _domains(adapter: "Adapter") -> tuple["Table", bool]:
-    """The domains and their counts, the card's where the data is not here, and whether any is not."""
+    """The domains and their counts (from the card if data is missing), and whether any data is missing."""
     from rich.table import Table
 
     from uan_da.data.adapter import MissingData
@@ -75,7 +75,7 @@ def check(
     trust: Trusted = False,
     data_root: DataRoot = None,
 ) -> None:
-    """Open every image, and say all that is wrong; exits with 2 on what a training would refuse."""
+    """Open every image and report every problem; exits with 2 if training would refuse the data."""
     from uan_da.data.check import check_dataset
     from uan_da.data.open_dataset import open_dataset
     from uan_da.errors import UserError
@@ -119,7 +119,7 @@ def _counts(report: "Report", classes: Sequence[str]) -> "Table":
 
 @app.command()
 def fetch(dataset: Dataset, trust: Trusted = False, data_root: DataRoot = None) -> None:
-    """Download, verify and unpack; goes on where it stopped."""
+    """Download, verify and unpack. Repeat the command to continue."""
     from uan_da.data.card_dataset import CardDataset
     from uan_da.data.fetch import fetch as fetch_files
     from uan_da.data.open_dataset import open_dataset
@@ -140,7 +140,9 @@ def fetch(dataset: Dataset, trust: Trusted = False, data_root: DataRoot = None) 
 @app.command()
 def init(
     folder: Annotated[Path, typer.Argument(help="<domain>/<class>/*.jpg")],
-    card: Annotated[Path | None, typer.Option(help="Where to.  [default: FOLDER's name + .yaml, here]")] = None,
+    card: Annotated[
+        Path | None, typer.Option(help="The card to write.  [default: FOLDER's name + .yaml, here]")
+    ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the card if it exists.")] = False,
 ) -> None:
     """Write a card for a folder of images."""

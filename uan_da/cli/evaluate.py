@@ -43,7 +43,7 @@ def evaluate(
         list[str] | None,
         typer.Option(help="Only this domain of the data set, or DATASET:DOMAIN of another; may be repeated."),
     ] = None,
-    split: Annotated[Split, typer.Option(help="Whose images.")] = Split.test,
+    split: Annotated[Split, typer.Option(help="The images of this split.")] = Split.test,
     recalibrate: Annotated[
         Recalibrate | None,
         typer.Option(help="target: statistics from the domain's own training images.  [default: the recipe's]"),

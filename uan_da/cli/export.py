@@ -21,12 +21,12 @@ def export(
     run: Annotated[Path, typer.Argument(help="A run folder.")],
     out: Annotated[Path, typer.Option(help="The file to write.")],
     format: Annotated[ExportFormat, typer.Option(help="ONNX, or a program of torch.export.")] = ExportFormat.onnx,
-    checkpoint: Annotated[Checkpoint, typer.Option(help="Which of the run's networks.")] = Checkpoint.last,
+    checkpoint: Annotated[Checkpoint, typer.Option(help="The checkpoint.")] = Checkpoint.last,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace --out if it exists.")] = False,
     trust: Trusted = False,
     data_root: DataRoot = None,
 ) -> None:
-    """Write a run's network as one file that runs without this package, checked against PyTorch's answers."""
+    """Write a run's network as one file that runs without this package, and compare its output with PyTorch's."""
     from uan_da.export.export import export_run
     from uan_da.training.run import Run
 

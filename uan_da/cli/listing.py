@@ -25,10 +25,10 @@ class Kind(StrEnum):
 
 
 def list_names(
-    kind: Annotated[Kind | None, typer.Argument(help="One kind; all of them without.")] = None,
-    name: Annotated[str | None, typer.Argument(help="One of that kind: what it is, and its options.")] = None,
+    kind: Annotated[Kind | None, typer.Argument(help="One kind; default: all.")] = None,
+    name: Annotated[str | None, typer.Argument(help="One name, to see what it is and its options.")] = None,
 ) -> None:
-    """What a recipe, a card or a command can name; of one name, its options."""
+    """List what a recipe, a card or a command can name, or the options of one name."""
     if kind and name:
         for line in _described(kind, name):
             typer.echo(line)
@@ -50,7 +50,7 @@ def _described(kind: Kind, name: str) -> Iterable[str]:
 
     if kind is Kind.recipes or kind is Kind.datasets:
         command = "recipe show" if kind is Kind.recipes else "datasets show"
-        raise UserError(f"of one of the {kind.value} tells: uan-da {command} {name}")
+        raise UserError(f"to see one of the {kind.value}, run uan-da {command} {name}")
     table: names.Names = getattr(names, kind.value.upper())
     thing = table.load(name)
     yield inspect.getdoc(thing) or name

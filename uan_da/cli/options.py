@@ -24,7 +24,7 @@ DataRoot = Annotated[
         "--data-root",
         envvar=DATA_VARIABLE,
         callback=_use,
-        help="The folder that holds a folder for each data set.  [default: ~/.cache/uan-da/data]",
+        help="The folder of data sets.  [default: ~/.cache/uan-da/data]",
         show_default=False,
     ),
 ]

@@ -12,7 +12,7 @@ from uan_da.cli.options import DataRoot, Trusted, trust_of
 def predict(
     run: Annotated[Path, typer.Argument(help="A run folder.")],
     images: Annotated[list[Path], typer.Argument(help="Image files, and folders of them.")],
-    checkpoint: Annotated[Checkpoint, typer.Option(help="Which of the run's networks answers.")] = Checkpoint.last,
+    checkpoint: Annotated[Checkpoint, typer.Option(help="The checkpoint to predict with.")] = Checkpoint.last,
     out: Annotated[Path | None, typer.Option(help="A CSV file.  [default: standard output]")] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace --out if it exists.")] = False,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps")] = "auto",

@@ -15,7 +15,7 @@ Overrides = Annotated[list[str] | None, typer.Argument(help="Changes: norm=bn tr
 
 @app.command()
 def show(recipe: Name, overrides: Overrides = None, trust: Trusted = False) -> None:
-    """Print a recipe as it would be trained, every default spelled out."""
+    """Print a recipe with every default."""
     from uan_da.recipe import load_recipe
     from uan_da.recipe.source import dump_yaml
 
@@ -25,7 +25,7 @@ def show(recipe: Name, overrides: Overrides = None, trust: Trusted = False) -> N
 @app.command()
 def copy(
     recipe: Name,
-    file: Annotated[Path, typer.Argument(help="Where to: a new file.")],
+    file: Annotated[Path, typer.Argument(help="The new file.")],
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace FILE if it exists.")] = False,
 ) -> None:
     """Copy a recipe, comments and all, to a file of your own."""
@@ -44,7 +44,7 @@ def copy(
 
 @app.command()
 def check(recipe: Name, overrides: Overrides = None, trust: Trusted = False) -> None:
-    """Say everything that is wrong with a recipe, for each of its methods, one FILE:LINE: KEY: PROBLEM a line."""
+    """Report every mistake in a recipe, for each of its methods, as FILE:LINE: KEY: PROBLEM."""
     from uan_da.recipe import check_every_method
 
     check_every_method(recipe, overrides or [], trust_of(trust))

@@ -14,7 +14,7 @@ def report(
     trust: Trusted = False,
     data_root: DataRoot = None,
 ) -> None:
-    """Write report.html: one file with figures and tables, that needs nothing else and asks nothing of the network."""
+    """Write report.html: one file with figures and tables, without scripts or network requests."""
     typer.echo(write_report(folder, device, trust=trust))
 
 

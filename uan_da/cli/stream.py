@@ -17,11 +17,11 @@ def stream(
     run: Annotated[Path, typer.Argument(help="A run folder.")],
     options: Annotated[list[str] | None, typer.Argument(help="Options of methods: uan.num_clusters=8")] = None,
     domain: Annotated[str, typer.Option(help="Domains, in the order of the stream: fog,snow")] = ...,  # type: ignore[assignment]
-    method: Annotated[str, typer.Option(help="Methods: bn_1,uan,tent; source is always there.")] = "bn_1,uan",
+    method: Annotated[str, typer.Option(help="Methods: bn_1,uan,tent; source is always included.")] = "bn_1,uan",
     setting: Annotated[
         str, typer.Option(help="single, continual, gradual, mixed, correlated, mixed_correlated; several: mixed,single")
     ] = "mixed",
-    batch: Annotated[str, typer.Option(help="Images that come at once: 64,8,1")] = "64",
+    batch: Annotated[str, typer.Option(help="Batch sizes: 64,8,1")] = "64",
     seed: Annotated[str, typer.Option(help="Seeds of the order: 0..2 or 0,1")] = "0",
     length: Annotated[int | None, typer.Option(min=1, help="Images of each domain.  [default: all]")] = None,
     gamma: Annotated[
@@ -30,12 +30,12 @@ def stream(
     ] = None,
     dataset: Annotated[str | None, typer.Option(help="Of the domains.  [default: the run's]")] = None,
     split: Annotated[str, typer.Option(help="test or train")] = "test",
-    checkpoint: Annotated[Checkpoint, typer.Option(help="Which of the run's networks answers.")] = Checkpoint.last,
+    checkpoint: Annotated[Checkpoint, typer.Option(help="The checkpoint to predict with.")] = Checkpoint.last,
     out: Annotated[Path | None, typer.Option(help="Where results go.  [default: RUN/stream]")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps")] = "auto",
     data_root: DataRoot = None,
 ) -> None:
-    """Answer a stream of test images once, while methods adapt; run again, it goes on where it stopped."""
+    """Predict a stream of test images once while methods adapt. Repeat the command to continue."""
     from uan_da.cli.console import Console
     from uan_da.streams.bench import StreamBench, results_table
     from uan_da.streams.cells import Stream, stream_methods

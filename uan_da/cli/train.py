@@ -12,7 +12,7 @@ from uan_da.cli.options import DataRoot
 
 def train(
     recipe: Annotated[
-        str | None, typer.Argument(help="A shipped recipe's name, or a YAML file; of --resume the run's own.")
+        str | None, typer.Argument(help="A shipped recipe's name, or a YAML file; --resume uses the run's.")
     ] = None,
     overrides: Annotated[
         list[str] | None, typer.Argument(help="Changes to the recipe: norm=bn train.epochs=2 seed=3")
@@ -22,9 +22,9 @@ def train(
         bool,
         typer.Option("--with-baseline", help="Also train source_only, and say whether adaptation helped."),
     ] = False,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with the unfinished run in --out.")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Continue the unfinished run in --out.")] = False,
     resume_or_start: Annotated[
-        bool, typer.Option("--resume-or-start", help="Go on with the run in --out if there is one, else start it.")
+        bool, typer.Option("--resume-or-start", help="Continue the run in --out, or start it.")
     ] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the run in --out.")] = False,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps")] = "auto",

@@ -24,9 +24,11 @@ def tune(
         Path,
         typer.Option(help="A YAML file: 'train.optimizer.lr: {low: 1e-4, high: 1e-2, log: true}', 'norm: [bn, uan]'"),
     ],
-    trials: Annotated[int, typer.Option(min=1, help="How many, with those that are done.")],
-    validator: Annotated[str, typer.Option(help="What chooses; it reads no target label: uan-da list validators")],
-    overrides: Annotated[list[str] | None, typer.Argument(help="Changes to the recipe, of all trials.")] = None,
+    trials: Annotated[int, typer.Option(min=1, help="Number of trials, including finished ones.")],
+    validator: Annotated[
+        str, typer.Option(help="The validator that selects, without target labels: uan-da list validators")
+    ],
+    overrides: Annotated[list[str] | None, typer.Argument(help="Changes to the recipe, for all trials.")] = None,
     out: Annotated[Path | None, typer.Option(help="The search's folder.  [default: runs/RECIPE/tune]")] = None,
     jobs: Jobs = None,
     threads: Threads = None,
@@ -35,7 +37,7 @@ def tune(
     ray_address: RayAddress = None,
     data_root: DataRoot = None,
 ) -> None:
-    """Search hyper-parameters by a validator that reads no target label; run again, it goes on where it stopped."""
+    """Search hyper-parameters with a validator, without target labels. Repeat the command to continue."""
     from uan_da.sweeps.server import start_server
 
     if executor is ExecutorName.local:

@@ -18,7 +18,7 @@ def validators(
 ) -> None:
     """Rank validators by how their scores agree with the true target accuracy over the checkpoints of each epoch.
 
-    This reads target labels: it judges validators, it selects no checkpoint.
+    This reads target labels. It judges validators and selects no checkpoint.
     """
     from uan_da.cli.console import Console, percent
     from uan_da.errors import UserError

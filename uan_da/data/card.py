@@ -98,7 +98,7 @@ class Card(Strict):
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         if twins := unicode_twins(self.classes):
-            raise ValueError("a class stands twice in 'classes'" if twins[0] == twins[1] else looks_alike(*twins))
+            raise ValueError("a class appears twice in 'classes'" if twins[0] == twins[1] else looks_alike(*twins))
         bare = [name for name, domain in self.domains.items() if (domain.adapter or self.adapter) is None]
         if bare:
             raise ValueError(f"no adapter for the domain {bare[0]!r}: neither 'adapter' nor its own 'adapter' is given")

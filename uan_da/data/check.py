@@ -29,7 +29,7 @@ SPLITS: Sequence[Split] = ("train", "test")
 
 @dataclass(frozen=True)
 class Finding:
-    """What a user should know: a ``defect`` is what a training refuses, or should; a ``note`` harms nothing."""
+    """A finding: training refuses (or should refuse) a ``defect``; a ``note`` is harmless."""
 
     severity: Literal["defect", "warning", "note"]
     domain: str

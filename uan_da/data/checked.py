@@ -146,7 +146,7 @@ def _whole(value: Any, classes: Sequence[str]) -> int:
     if isinstance(value, str) and value in classes:
         raise UserError(f"the label is the name {value!r}; give its index in classes, {list(classes).index(value)}")
     if not isinstance(value, Integral) or isinstance(value, bool):
-        raise UserError(f"label {value!r} is no index into classes ({UNKNOWN} is unknown)")
+        raise UserError(f"label {value!r} is not an index into classes ({UNKNOWN} is unknown)")
     return int(value)
 
 
@@ -167,7 +167,7 @@ def check_names(what: str, given: Any) -> tuple[str, ...]:
     twins = unicode_twins(names)
     if twins:
         raise UserError(
-            f"{what}: {twins[0]!r} stands twice" if twins[0] == twins[1] else f"{what}: {looks_alike(*twins)}"
+            f"{what}: {twins[0]!r} appears twice" if twins[0] == twins[1] else f"{what}: {looks_alike(*twins)}"
         )
     return names
 

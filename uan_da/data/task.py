@@ -38,7 +38,7 @@ SPLITS: tuple[Split, Split] = ("train", "test")
 class Domain:
     """One domain of a task: its training and test images, labels included; what leaves a task is masked.
 
-    An ``unseen`` domain is none of the task's: the model is only evaluated on it.
+    An ``unseen`` domain is not in the task: the model is only evaluated on it.
     """
 
     name: str

@@ -76,7 +76,7 @@ def _write(archive: Path, folder: Path, limit: int) -> None:
             continue
         target.parent.mkdir(parents=True, exist_ok=True)
         if target.exists():
-            raise UnsafeArchive(f"{archive}: refused: {entry.name!r} stands twice in it")
+            raise UnsafeArchive(f"{archive}: refused: {entry.name!r} appears twice in it")
         with entry.content, target.open("xb") as file:
             _copy(archive, entry, file)
 

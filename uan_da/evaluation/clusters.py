@@ -124,7 +124,7 @@ def statement(report: Mapping[str, Any]) -> str:
     """In words, what the numbers of a layer allow to say, and no more."""
     by_cluster = zip(*report["usage"].values(), strict=True)
     if sum(max(shares) >= IN_USE for shares in by_cluster) < 2:
-        return "Only one cluster is in use: there is nothing to follow."
+        return "Only one cluster is in use."
     domain, of_class = report["clusters"]["domain"], report["clusters"]["class"]
     plain = report["baseline"]["domain"]
     if domain < LITTLE:

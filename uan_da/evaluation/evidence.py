@@ -119,6 +119,6 @@ def check_validator(chosen: ValidatorBlock) -> None:
         float(chosen(*(evidence[name] for name in reads(chosen.target))))
     except (TypeError, ValueError, AttributeError, RuntimeError) as error:
         raise UserError(
-            f"selection.validator: {chosen.name!r} is no validator: expected a function of {', '.join(READS)}, or some "
-            f"of them, that returns a number ({' '.join(str(error).split())})"
+            f"selection.validator: {chosen.name!r} is not a validator: expected a function of some of "
+            f"{', '.join(READS)} that returns a number ({' '.join(str(error).split())})"
         ) from error

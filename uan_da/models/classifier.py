@@ -31,7 +31,7 @@ class Classifier(nn.Module):
         backbone: images ``(N, C, H, W)`` to ``(N, backbone_features)``.
         backbone_features: their number.
         num_classes: of the logits.
-        bottleneck: what stands between backbone and head; nothing where it is None.
+        bottleneck: a module between backbone and head, or None.
         head: a linear layer alone, or with hidden layers.
     """
 

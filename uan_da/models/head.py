@@ -1,4 +1,4 @@
-"""Bottleneck and head: what stands between a backbone's features and the logits."""
+"""Bottleneck and head: the layers between a backbone's features and the logits."""
 
 import math
 from itertools import pairwise

@@ -14,14 +14,14 @@ def timm_backbone(name: str) -> Callable[[int], nn.Module]:
     """Any model of timm without its classifier, to the features that it pools (needs the extra ``timm``).
 
     Args:
-        name: what stands after ``timm:``, with or without the tag of its weights: ``resnet50``, ``resnet50.a1_in1k``.
+        name: the name after ``timm:``, with or without the tag of its weights: ``resnet50``, ``resnet50.a1_in1k``.
 
     Raises:
         UserError: timm is not installed, or has no such model or tag.
     """
     timm = _import_timm()
     if not timm.is_model(name):
-        near = difflib.get_close_matches(name, timm.list_models(), n=3) or ["none is near; timm.list_models() has all"]
+        near = difflib.get_close_matches(name, timm.list_models(), n=3) or ["see timm.list_models()"]
         raise UserError(f"timm {timm.__version__} has no model {name!r} (did you mean: {', '.join(near)})")
     try:
         timm.models.get_pretrained_cfg(name, allow_unregistered=False)

@@ -22,7 +22,7 @@ class BatchNormOptions(TypedDict):
 
 
 def options_of(bn: BatchNorm) -> BatchNormOptions:
-    """What a layer must be made with to stand where ``bn`` stands."""
+    """The arguments of a layer that replaces ``bn``."""
     state = next((tensor for tensor in (bn.weight, bn.running_mean) if tensor is not None), None)
     return BatchNormOptions(
         eps=bn.eps,

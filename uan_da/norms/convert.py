@@ -88,7 +88,7 @@ def convert_norm(model: nn.Module, to: str | Factory, where: str = "all", **opti
     factory: Factory = NORMS.load(to) if isinstance(to, str) else to
     if where == "input":
         return _put_in_front(model, factory, options)
-    made: dict[nn.Module, nn.Module] = {}  # a layer that stands at several paths is converted once
+    made: dict[nn.Module, nn.Module] = {}  # a layer with several paths is converted once
     chosen = _chosen(model, where)
     for path, bn in chosen:
         if bn not in made:
@@ -135,7 +135,7 @@ def _chosen(model: nn.Module, where: str) -> list[tuple[str, BatchNorm]]:
 
 
 def _norms_of(model: nn.Module) -> str:
-    """What stands in a model without a BatchNorm."""
+    """The norms of a model that has no BatchNorm."""
     if isinstance(model, BatchNorm):
         return "the model itself is one, and has no parent to put another in"
     there = _counted(kind for _, kind in _other_norms(model, set()))

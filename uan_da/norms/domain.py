@@ -56,7 +56,7 @@ class DomainNorm(nn.Module):
         branches: one module per kind of domain, the target's last.
         num_domains: sources and target together; where there are fewer branches, later sources share the last
             source's.
-        shared: the γ and β of this norm are copied, for all domains; None is without.
+        shared: the γ and β of this norm are copied, for all domains; None means no γ and β.
     """
 
     evaluates_by_target: ClassVar[bool] = False

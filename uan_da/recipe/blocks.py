@@ -124,8 +124,8 @@ class AugmentationBlock(Block[Any]):
             inspect.signature(self()).bind("images", "generator")
         except TypeError as error:
             raise ValueError(
-                f"{self.name!r} is no augmentation: expected a class whose keyword-only parameters are its options, "
-                f"and whose objects are called with (images, generator) ({error})"
+                f"{self.name!r} is not an augmentation: expected a class with keyword-only parameters as options, "
+                f"whose objects are called with (images, generator) ({error})"
             ) from None
 
 

@@ -87,5 +87,5 @@ class Head(Strict):
         if isinstance(self.dropout, tuple) and len(self.dropout) != layers:
             raise ValueError(f"'dropout' needs one number, or one for each of the {layers} linear layers")
         if not self.hidden and self.dropout and not isinstance(self.dropout, tuple):
-            raise ValueError("'dropout' stands between layers, and there is no 'hidden' one: see bottleneck.dropout")
+            raise ValueError("'dropout' applies between layers, and 'hidden' has none: see bottleneck.dropout")
         return self

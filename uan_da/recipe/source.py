@@ -152,7 +152,7 @@ class _Reading:
                 self.places[*path, index] = f"{self.origin}:{node.lc.item(index)[0] + 1}"
             return [self.plain(value, (*path, index)) for index, value in enumerate(node)]
         if isinstance(node, str) and not _is_text(node):
-            self._refuse(path, "holds half of a character (a surrogate), which is no text")
+            self._refuse(path, "holds half of a character (a surrogate), which is not text")
         for kind in (bool, int, float, str):  # ruamel's scalars are subclasses that remember their spelling
             if isinstance(node, kind):
                 return kind(node)

@@ -42,7 +42,7 @@ def parse_task(text: Any) -> TaskName:
     if not colon or not target or not all(sources) or ":" in target:
         raise ValueError(f"expected SOURCE:TARGET (several sources: A+B:TARGET), but got {text!r}")
     if len({*sources, target}) <= len(sources):
-        raise ValueError(f"a domain stands twice in {text!r}")
+        raise ValueError(f"a domain appears twice in {text!r}")
     return TaskName(sources=sources, target=target)
 
 

@@ -98,7 +98,7 @@ class StreamMethod(BaseMethod):
             UserError: what it keeps is in no network that a run can hold.
         """
         if any(type(layer).__module__.startswith("uan_da.streams") for layer in self.model.modules()):
-            raise UserError("its norms are of the stream, and no recipe has them: there is no network to save")
+            raise UserError("its norms exist only while streaming, so the network cannot be saved as a run")
         return Left(self.model, None)
 
     def kept(self) -> Iterable[Tensor]:

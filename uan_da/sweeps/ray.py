@@ -29,10 +29,10 @@ class OnRay:
     checkpoint. Another node trains in a folder of its own, and the run comes back whole; lost, it starts anew.
 
     Args:
-        address: of the cluster's head; None is ``RAY_ADDRESS``, or Ray started on this machine.
-        jobs: runs at once, at most; None is as many as Ray finds room for.
+        address: of the cluster's head; None uses ``RAY_ADDRESS``, or starts Ray on this machine.
+        jobs: the most runs at once; None lets Ray decide.
         threads: of each run.
-        gpus: GPUs of each run, such as 0.5 for two on one; None is one where the cluster has any.
+        gpus: GPUs of each run, such as 0.5 for two on one; None means one, if the cluster has any.
     """
 
     address: str | None = None

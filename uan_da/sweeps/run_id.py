@@ -16,7 +16,7 @@ def run_id(recipe: Recipe, data: Sequence[str], threads: int = 1) -> str:
     threads of the run where they are not one: sums of another order differ in their last bits, and training makes whole
     points of that.
 
-    The device is no part of it, though it changes numbers in the same way: ``resources.json`` of a run has it.
+    The device is not part of it, although it changes numbers too: ``resources.json`` of a run has it.
     """
     parts = [_numbers_since(version("uan-da")), json.dumps(recipe.meaning, sort_keys=True), *data]
     parts += [f"{threads} threads"] if threads != 1 else []

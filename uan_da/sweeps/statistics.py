@@ -70,7 +70,7 @@ def holm(values: Sequence[float | None]) -> list[float | None]:
     """p-values corrected for their number by Holm's step-down (Scandinavian Journal of Statistics, 1979).
 
     The i-th smallest of m becomes max over j ≤ i of min(1, (m − j + 1) · p_j): the chance of any false finding among
-    all m stays below the level. None is no test, and does not count.
+    all m stays below the level. None means no test, and does not count.
     """
     order = sorted((i for i, p in enumerate(values) if p is not None), key=lambda i: values[i] or 0.0)
     corrected: list[float | None] = [None] * len(values)

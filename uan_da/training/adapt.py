@@ -52,8 +52,7 @@ class SourceFreeBlock(Block[SourceFreeMethod]):
         if not issubclass(target, SourceFreeMethod):
             able = [each for each in METHODS.targets if issubclass(METHODS.load(each), SourceFreeMethod)]
             raise ValueError(
-                f"method {name!r} needs labelled source images: train with it. Without a source there are: "
-                f"{', '.join(able)}"
+                f"method {name!r} needs labelled source images: train with it. Source-free methods: {', '.join(able)}"
             )
         return target
 

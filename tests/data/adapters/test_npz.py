@@ -32,7 +32,7 @@ def test_an_archive_without_splits(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arrays", "message"),
     [
-        ({"test_images": GREY}, "no array 'train_images' .there are: test_images"),
+        ({"test_images": GREY}, "no array 'train_images' .available: test_images"),
         ({"train_images": GREY.astype(float)}, r"expected uint8 .* got float64 \(6, 8, 8\)"),
         ({"train_images": GREY.reshape(2, 3, 8, 8)}, r"got uint8 \(2, 3, 8, 8\)"),
         ({"train_images": GREY, "train_labels": np.zeros(5, int)}, r"expected 6 integers, but got int64 \(5,\)"),

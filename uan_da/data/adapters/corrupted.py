@@ -39,7 +39,7 @@ class ConditionedArrays(Arrays):
 
 
 class Corrupted:
-    """The images of one domain of a data set, corrupted; see :mod:`uan_da.data.corruptions`.
+    """The images of one domain of a data set under a corruption (``uan_da.data.corruptions``).
 
     A domain is the name of a corruption or condition, or ``mixed``: of each image one of the set's conditions, drawn by
     a hash of the seed and the image's index. What an image becomes is a function of the seed, the corruption, the split

@@ -42,7 +42,7 @@ class Npz:
             with np.load(path, allow_pickle=False) as archive:
                 names = sorted(archive.files)
                 if image_key not in names:
-                    raise UserError(f"{path}: has no array {image_key!r} (there are: {', '.join(names)})")
+                    raise UserError(f"{path}: has no array {image_key!r} (available: {', '.join(names)})")
                 images = archive[image_key]
                 labels = archive[label_key] if label_key in names else np.full(len(images), UNKNOWN)
         except UserError:

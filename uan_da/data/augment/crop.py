@@ -13,8 +13,10 @@ from uan_da.data.augment.inputs import check_images, check_integer, integers
 
 @dataclass(frozen=True, kw_only=True)
 class Crop:
-    """Pads each image with ``padding`` black pixels a side and crops its size, or ``size`` × ``size``, at a random
-    place."""
+    """Pads each image with ``padding`` black pixels per side, then crops it at a random position.
+
+    The crop has the image's size, or ``size`` × ``size``.
+    """
 
     keeps_bytes: ClassVar[bool] = True
     padding: int = 4

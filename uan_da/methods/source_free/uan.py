@@ -72,7 +72,7 @@ class UANAdaptation(SourceFreeMethod):
         if self.clusters == "auto":
             return [clusters for clusters in CLUSTERS if clusters == 1 or clusters * IMAGES <= images]
         if self.clusters > images:
-            raise UserError(f"method.clusters={self.clusters}: there are but {images} images")
+            raise UserError(f"method.clusters={self.clusters}: there are only {images} images")
         return [self.clusters]
 
     def _convert(self, model: Classifier, clusters: int) -> list[UAN]:

@@ -18,7 +18,7 @@ class DomainSpecificNorm(DomainNorm):
     Args:
         branches: one norm per domain, the target's last.
         gain: multiplies what comes out of the norms.
-        shared: γ and β are copied from this norm; None is without.
+        shared: γ and β are copied from this norm; None means no γ and β.
     """
 
     def __init__(self, branches: list[nn.Module], *, gain: float = 1.0, shared: nn.Module | None = None) -> None:

@@ -43,7 +43,7 @@ def fit_mixture(model: nn.Module, layers: list[UAN], batches: Batches, pseudo_co
         model: the network that ``layers`` are part of.
         layers: UAN layers of sample assignment, in the order in which they run, joined by ``depth``.
         batches: the images; called once a layer.
-        pseudo_count: 0 is no shrinkage.
+        pseudo_count: 0 means no shrinkage.
         seed: of k-means.
 
     Returns:

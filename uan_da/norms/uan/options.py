@@ -25,7 +25,7 @@ class Options:
         sharpness: T of the sample assignment: 10 leaves τ soft in small layers, 100 is nearly hard.
         em_rate: η of the EM step; 0 leaves μ, σ², λ to backpropagation.
         shrink: sample assignment only: ρ of the shrinkage of the mode's moments toward the sample's own,
-            taken over groups of channels; the prior is the mode, the evidence is the sample. None is without.
+            taken over groups of channels; the prior is the mode, the evidence is the sample. None turns it off.
         learn_shrink: ρ = sigmoid of a learned value per channel that starts at ``shrink``; else ρ is fixed.
         shrink_groups: number of channel groups of the sample's own moments (their greatest divisor in common
             with C).

@@ -10,8 +10,10 @@ from uan_da.streams.norm import StreamNorm, batch_moments, put_norm
 
 
 class BN1(StreamMethod):
-    """Prediction-time batch normalisation (Nado et al., arXiv:2006.10963): every BatchNorm normalises by the moments of
-    the batch that it is given, and keeps nothing."""
+    """Prediction-time batch normalisation (Nado et al., arXiv:2006.10963).
+
+    Every BatchNorm normalises by the moments of its batch, and keeps nothing.
+    """
 
     updates: ClassVar[str] = "the statistics, anew for each batch"
 

@@ -11,8 +11,10 @@ from uan_da.streams.norm import batch_norms
 
 
 class BNEMA(StreamMethod):
-    """Running statistics by BatchNorm's rule: a forward in training mode, whose output is thrown away, then the answer
-    in evaluation mode, as in mariodoebler/test-time-adaptation."""
+    """Running statistics follow the stream by BatchNorm's rule, as in mariodoebler/test-time-adaptation.
+
+    A forward in training mode updates them and its output is discarded; the prediction is made in evaluation mode.
+    """
 
     updates: ClassVar[str] = "the running statistics"
     forwards: ClassVar[float] = 2.0

@@ -14,7 +14,9 @@ from uan_da.streams.methods.eta import ETA
 
 
 class EATA(ETA):
-    r"""Efficient anti-forgetting test-time adaptation (Niu et al., ICML 2022, arXiv:2204.02610): ETA's loss plus
+    r"""Efficient anti-forgetting test-time adaptation (Niu et al., ICML 2022, arXiv:2204.02610).
+
+    ETA's loss plus
 
     .. math:: β \sum_j ω_j (θ_j - θ_j^0)^2
 

@@ -11,8 +11,10 @@ from uan_da.streams.methods.eta import ETA
 
 
 class RDumb(ETA):
-    """ETA whose γ, β, optimizer and average return to the start every ``period`` batches (Press et al., NeurIPS 2023,
-    arXiv:2306.05401)."""
+    """ETA with periodic resets (Press et al., NeurIPS 2023, arXiv:2306.05401).
+
+    γ, β, the optimizer and the average return to the start every ``period`` batches.
+    """
 
     updates: ClassVar[str] = "γ and β of the norms, reset now and then"
 

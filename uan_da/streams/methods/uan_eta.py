@@ -12,7 +12,7 @@ from uan_da.streams.methods.uan import Assignment, put_clusters
 
 
 class UANETA(ETA):
-    """ETA on a network whose norms are those of :class:`~uan_da.streams.methods.uan.UANOnline`, at its defaults."""
+    """ETA on a network with the norms of the stream method ``uan``, at its defaults."""
 
     updates: ClassVar[str] = "clusters and their statistics, γ and β of the norms"
 
