@@ -106,7 +106,7 @@ def changes(report: dict[str, Any]) -> list[str]:
     n, changed = report["n"], report["changed"]
     lines = [
         f"predictions changed: {changed} of {n} ({percent(changed / n)} %)",
-        f"class shares changed by {percent(report['shift'])} % (total variation)",
+        f"predicted class shares changed by {percent(report['shift'])} % (total variation)",
     ]
     shares = zip(report["classes"], report["before"]["class_shares"], report["after"]["class_shares"], strict=True)
     moved = sorted(shares, key=lambda row: -abs(row[2] - row[1]))
