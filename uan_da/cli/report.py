@@ -23,17 +23,17 @@ def write_report(folder: Path, device: str, *, trust: bool = False) -> Path:
     from uan_da.cli.validators import runs_in
     from uan_da.evaluation.report import adapted_report, run_report, sweep_report
     from uan_da.training.evaluate_run import evaluate_run
-    from uan_da.training.run import Run
+    from uan_da.training.run import Run, metrics_of
 
     if not (folder / "recipe.yaml").is_file():
-        return sweep_report(folder, runs_in(folder))
+        return sweep_report(folder, runs_in(folder), metrics_of)
     if (folder / "adapt.json").is_file():
         return adapted_report(folder)
     for run in (folder, folder / "baseline"):
         Run(run).check_whole()
         if (run / "done").is_file() and _is_stale(run):
             evaluate_run(Run.open(run, trust_of(trust)), "last", device_name=device)
-    return run_report(folder)
+    return run_report(folder, metrics_of)
 
 
 def _is_stale(run: Path) -> bool:

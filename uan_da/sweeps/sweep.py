@@ -12,6 +12,7 @@ from uan_da.sweeps.results import Result, read_result, write_csv, write_text
 from uan_da.sweeps.sheet import Sheet
 from uan_da.sweeps.sheets import sheets, warnings
 from uan_da.sweeps.table import Table, make_table, to_dict
+from uan_da.training.run import metrics_of
 
 
 @dataclass(frozen=True)
@@ -76,5 +77,5 @@ class Sweep:
         write_text(self.folder / "table.md", markdown(pages, notes))
         write_text(self.folder / "table.tex", latex(pages, notes))
         if table.done:
-            sweep_report(self.folder, [run_folder(self.folder, cell.run_id) for cell in self.grid.cells])
+            sweep_report(self.folder, [run_folder(self.folder, cell.run_id) for cell in self.grid.cells], metrics_of)
         return table

@@ -131,8 +131,12 @@ class Run:
         return manifest.seconds if manifest else 0.0
 
     def metrics(self) -> list[dict[str, Any]]:
-        """A row for each epoch that the newest checkpoint has seen; ``metrics.jsonl`` is a copy of them."""
-        manifest = self.checkpoints.newest()
+        """A row for each epoch that the newest checkpoint has seen. ``metrics.jsonl`` is a copy of them, which is read
+        of a finished run whose checkpoints were removed."""
+        manifest, copy = self.checkpoints.newest(), self.folder / "metrics.jsonl"
+        if manifest is None and self.done and copy.is_file():
+            self.check_whole(copy.name)
+            return [json.loads(line) for line in copy.read_text(encoding="utf-8").splitlines()]
         return [dict(row) for row in manifest.metrics] if manifest else []
 
     def checkpoint(self, name: str) -> Path:
@@ -286,3 +290,8 @@ def check_folder(folder: Path) -> None:
     for place in (folder, *folder.parents):
         if os.path.lexists(place) and not place.is_dir():
             raise UserError(f"--out {folder}: {place} is a file, not a folder. Choose another --out")
+
+
+def metrics_of(folder: Path) -> list[dict[str, Any]]:
+    """:meth:`Run.metrics` of a folder, as a report reads it."""
+    return Run(folder).metrics()

@@ -12,6 +12,7 @@ from uan_da.evaluation.report import run_report, sweep_report
 from uan_da.evaluation.report.files import RunFiles
 from uan_da.evaluation.report.sweep import group_runs
 from uan_da.recipe.source import dump_yaml, read_yaml
+from uan_da.training.run import metrics_of
 
 FIGURES = ["accuracy", "losses", "classes", "confusion-0", "confusion-1", "tsne-domain", "tsne-class", "shares"]
 VOID = {"meta", "link", "img", "br", "path", "use", "polyline"}
@@ -80,7 +81,7 @@ def test_every_figure_and_table_is_there(reported_run: Path) -> None:
 
 def test_a_report_of_the_same_files_is_the_same(reported_run: Path) -> None:
     before = text_of(reported_run)
-    run_report(reported_run)
+    run_report(reported_run, metrics_of)
     assert text_of(reported_run) == before
 
 
@@ -93,7 +94,7 @@ def test_names_from_data_and_recipes_are_escaped(reported_run: Path, tmp_path: P
     content = json.loads(evaluation.read_text())
     content["classes"] = ['<img src="x">', *content["classes"][1:]]
     evaluation.write_text(json.dumps(content))
-    run_report(folder)
+    run_report(folder, metrics_of)
     page = Page(text_of(folder))
     assert "script" not in page.tags
     assert all(address.startswith(("#", "data:")) for address in page.addresses)
@@ -104,7 +105,7 @@ def test_a_run_without_evaluation_or_baseline_has_a_shorter_report(reported_run:
     results = tmp_path / "run" / "results.json"
     content = json.loads(results.read_text())
     results.write_text(json.dumps(content | {"baseline": {"method": "source_only", "selections": {}}}))
-    run_report(tmp_path / "run")
+    run_report(tmp_path / "run", metrics_of)
     page = Page(text_of(tmp_path / "run"))
     assert {"accuracy", "losses"} <= set(page.ids)
     assert "train with --with-baseline" in text_of(tmp_path / "run")
@@ -112,7 +113,7 @@ def test_a_run_without_evaluation_or_baseline_has_a_shorter_report(reported_run:
 
 def test_a_target_without_labels_has_a_report(reported_run: Path, tmp_path: Path) -> None:
     shutil.copytree(reported_run, tmp_path / "run", ignore=shutil.ignore_patterns("evaluation", "baseline"))
-    results, metrics = tmp_path / "run" / "results.json", tmp_path / "run" / "metrics.jsonl"
+    results = tmp_path / "run" / "results.json"
     content = json.loads(results.read_text())
     content["baseline"] = {"method": "source_only", "selections": {}}
     for chosen in content["selections"].values():
@@ -120,17 +121,24 @@ def test_a_target_without_labels_has_a_report(reported_run: Path, tmp_path: Path
         chosen["domains"]["optdigits_m"] = nothing | {"role": "target", "split": "test", "n": 0}
         chosen["harmonic_mean"] = None
     results.write_text(json.dumps(content))
-    rows = [json.loads(line) for line in metrics.read_text().splitlines()]
-    lines = [json.dumps(row | {"domains": row["domains"] | {"optdigits_m": None}}) for row in rows]
-    metrics.write_text("\n".join(lines) + "\n")
-    run_report(tmp_path / "run")
+    rows = [row | {"domains": row["domains"] | {"optdigits_m": None}} for row in metrics_of(reported_run)]
+    run_report(tmp_path / "run", lambda folder: rows)
     assert "optdigits_m" in text_of(tmp_path / "run")
+
+
+def test_a_run_whose_checkpoints_were_removed_has_its_epochs(reported_run: Path, tmp_path: Path) -> None:
+    shutil.copytree(reported_run, tmp_path / "run", ignore=shutil.ignore_patterns("checkpoints", "baseline"))
+    assert metrics_of(tmp_path / "run") == metrics_of(reported_run) != []
+    with (tmp_path / "run" / "metrics.jsonl").open("a") as file:
+        file.write('{"epoch": 9}\n')
+    with pytest.raises(UserError, match=r"metrics\.jsonl: is damaged"):
+        metrics_of(tmp_path / "run")
 
 
 def test_an_unfinished_run_is_refused(reported_run: Path, tmp_path: Path) -> None:
     shutil.copytree(reported_run, tmp_path / "run", ignore=shutil.ignore_patterns("results.json", "done"))
     with pytest.raises(UserError, match="the run is not finished"):
-        run_report(tmp_path / "run")
+        run_report(tmp_path / "run", metrics_of)
 
 
 @pytest.fixture
@@ -173,7 +181,7 @@ def test_runs_of_several_recipes_are_not_seeds_of_one(reported_run: Path, tmp_pa
         results = json.loads((run / "results.json").read_text()) | {"method": method, "seed": seed}
         results["selections"]["last"]["domains"]["optdigits_m"]["accuracy"] = accuracy
         (run / "results.json").write_text(json.dumps(results))
-    groups = group_runs([RunFiles(tmp_path / "runs" / str(i)) for i in range(len(runs))])
+    groups = group_runs([RunFiles(tmp_path / "runs" / str(i), metrics_of) for i in range(len(runs))])
     assert [(g.method, g.settings, len(g.seeds), g.cell("last")) for g in groups] == [
         ("source_only", "train.optimizer.lr=0.1", 2, "60.0 ± 14.1"),
         ("adamatch", "train.optimizer.lr=0.1", 2, "35.0 ± 35.4"),
@@ -189,7 +197,7 @@ def test_runs_of_several_recipes_are_not_seeds_of_one(reported_run: Path, tmp_pa
 def test_unfinished_runs_of_a_sweep_are_counted(sweep: Path) -> None:
     runs = sorted((sweep / "runs").iterdir())
     (runs[0] / "results.json").unlink()
-    sweep_report(sweep, runs)
+    sweep_report(sweep, runs, metrics_of)
     assert "1 more are not finished" in text_of(sweep)
     with pytest.raises(UserError, match="none of its 1 runs is finished"):
-        sweep_report(sweep, runs[:1])
+        sweep_report(sweep, runs[:1], metrics_of)

@@ -1,6 +1,6 @@
 """The files of a run folder, as a report reads them."""
 
-import json
+from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -13,12 +13,15 @@ from uan_da.errors import UserError
 from uan_da.files import read_json
 from uan_da.recipe.source import read_yaml
 
+MetricsOf = Callable[[Path], list[dict[str, Any]]]
+"""Reads the rows of a run folder, one an epoch: ``Run.metrics`` of the training."""
+
 
 class RunFiles:
     """One run folder; what is not there is empty, but for the recipe."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, metrics_of: MetricsOf) -> None:
+        self.folder, self._metrics_of = folder, metrics_of
 
     @cached_property
     def recipe(self) -> dict[str, Any]:
@@ -50,9 +53,8 @@ class RunFiles:
 
     @cached_property
     def metrics(self) -> list[dict[str, Any]]:
-        """The rows of ``metrics.jsonl``, one an epoch."""
-        path = self.folder / "metrics.jsonl"
-        return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.is_file() else []
+        """A row for each epoch."""
+        return self._metrics_of(self.folder)
 
     @cached_property
     def evaluation(self) -> dict[str, Any]:
@@ -84,7 +86,7 @@ class RunFiles:
     def baseline(self) -> "RunFiles | None":
         """The source-only run beside this one."""
         folder = self.folder / "baseline"
-        return RunFiles(folder) if (folder / "results.json").is_file() else None
+        return RunFiles(folder, self._metrics_of) if (folder / "results.json").is_file() else None
 
     @property
     def target(self) -> str:

@@ -8,7 +8,7 @@ import numpy as np
 from uan_da.evaluation.metrics import paired_gain
 from uan_da.evaluation.ranking import Rank, Scored, rank_validators
 from uan_da.evaluation.report import figures
-from uan_da.evaluation.report.files import RunFiles
+from uan_da.evaluation.report.files import MetricsOf, RunFiles
 from uan_da.evaluation.report.page import picture, write_page
 from uan_da.evaluation.report.svg import sparkline
 from uan_da.evaluation.verdict import points, source_cost, verdict
@@ -20,13 +20,13 @@ SELECTIONS = {
 }
 
 
-def run_report(folder: Path) -> Path:
+def run_report(folder: Path, metrics_of: MetricsOf) -> Path:
     """Write ``report.html`` from the files of a finished run; figures without data are left out.
 
     Raises:
         UserError: the run is not finished.
     """
-    files = RunFiles(folder)
+    files = RunFiles(folder, metrics_of)
     content = {
         "files": files,
         "results": files.results,

@@ -10,7 +10,7 @@ from typing import Any
 from uan_da.errors import UserError
 from uan_da.evaluation.ranking import Scored, rank_validators
 from uan_da.evaluation.report import figures
-from uan_da.evaluation.report.files import RunFiles
+from uan_da.evaluation.report.files import MetricsOf, RunFiles
 from uan_da.evaluation.report.page import write_page
 
 KEYS = ("task", "method", "norm", "backbone")
@@ -48,7 +48,7 @@ class Group:
         return mean(self.accuracies[selection].values()) if self.accuracies[selection] else None
 
 
-def sweep_report(folder: Path, runs: Sequence[Path]) -> Path:
+def sweep_report(folder: Path, runs: Sequence[Path], metrics_of: MetricsOf) -> Path:
     """Write ``report.html`` about all finished ``runs``: about those of the grid, with its table, where there is the
     ``table.json`` of one in ``folder``.
 
@@ -58,7 +58,7 @@ def sweep_report(folder: Path, runs: Sequence[Path]) -> Path:
     path = folder / "table.json"
     table: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
     runs = [run for run in runs if not table or run.name in table["runs"]]
-    finished = [RunFiles(run) for run in runs if (run / "results.json").is_file()]
+    finished = [RunFiles(run, metrics_of) for run in runs if (run / "results.json").is_file()]
     if not finished:
         raise UserError(f"{folder}: none of its {len(runs)} runs is finished")
     groups = [] if table else group_runs(finished)
