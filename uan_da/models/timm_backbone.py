@@ -21,8 +21,9 @@ def timm_backbone(name: str) -> Callable[[int], nn.Module]:
     """
     timm = _import_timm()
     if not timm.is_model(name):
-        near = difflib.get_close_matches(name, timm.list_models(), n=3) or ["see timm.list_models()"]
-        raise UserError(f"timm {timm.__version__} has no model {name!r} (did you mean: {', '.join(near)})")
+        near = difflib.get_close_matches(name, timm.list_models(), n=3)
+        hint = f"did you mean: {', '.join(near)}" if near else "see timm.list_models()"
+        raise UserError(f"timm {timm.__version__} has no model {name!r} ({hint})")
     try:
         timm.models.get_pretrained_cfg(name, allow_unregistered=False)
     except RuntimeError as error:
