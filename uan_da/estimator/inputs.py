@@ -27,7 +27,7 @@ class Inputs(ABC):
         """Of the network's input; None where the recipe's own."""
 
     @abstractmethod
-    def images(self, rows: NDArray[Any], labels: Tensor, layout: Input) -> Images:
+    def images(self, rows: NDArray[Any], labels: Tensor, input: Input) -> Images:
         """``rows`` and their labels ``(N,)``."""
 
 
@@ -36,9 +36,9 @@ class PictureInputs(Inputs):
 
     channels = None
 
-    def images(self, rows: NDArray[Any], labels: Tensor, layout: Input) -> Images:
+    def images(self, rows: NDArray[Any], labels: Tensor, input: Input) -> Images:
         """Pixels ``(N, channels, size, size)``."""
-        return Images(decode([(as_image(_bytes(row)), -1) for row in rows], layout).pixels, labels)
+        return Images(decode([(as_image(_bytes(row)), -1) for row in rows], input).pixels, labels)
 
 
 class FeatureInputs(Inputs):
@@ -61,7 +61,7 @@ class FeatureInputs(Inputs):
         """F."""
         return len(self.mean)
 
-    def images(self, rows: NDArray[Any], labels: Tensor, layout: Input) -> Images:
+    def images(self, rows: NDArray[Any], labels: Tensor, input: Input) -> Images:
         """Pixels ``(N, F, 1, 1)``."""
         scaled = (rows.astype(np.float64) - self.mean) / self.scale
         return Images(torch.from_numpy(scaled.astype(np.float32))[:, :, None, None], labels)

@@ -17,9 +17,8 @@ from uan_da.data.augment.compose import Augmentation, Compose
 from uan_da.data.augment.crop import Crop
 from uan_da.data.augment.cutout import Cutout
 from uan_da.data.augment.flip import Flip
-from uan_da.data.augment.grayscale import Grayscale
-from uan_da.data.augment.invert import Invert
 from uan_da.data.augment.rand_augment import RandAugment
+from uan_da.data.augment.recolor import Grayscale, Invert
 from uan_da.data.augment.resized_crop import ResizedCrop
 
 __all__ = [
