@@ -47,9 +47,9 @@ def element(x: Tensor, clusters: tuple[Tensor, ...], eps: float) -> tuple[Tensor
     parameters = clusters[1]
     y, sums = torch.empty_like(x), parameters.new_empty(3, *parameters.shape[1:], dtype=torch.float64)
     moments = torch.empty_like(parameters)
-    outputs = _arrays((_rows(y), sums, moments))
+    outputs = _arrays((flat(y), sums, moments))
     each = _each(parameters)
-    _element(_array(_rows(x)), channels_last(x), *_arrays(clusters), eps, each, threads(), *outputs)
+    _element(_array(flat(x)), channels_last(x), *_arrays(clusters), eps, each, threads(), *outputs)
     return y, sums, moments
 
 
@@ -57,8 +57,8 @@ def element_gradient(g: Tensor, x: Tensor, kept: tuple[Tensor, ...], eps: float)
     """The gradients of x, μ and σ², log λ, f γ and β. ``kept`` are the shift, the sums, μ and σ², log λ, f γ, β."""
     _, _, clusters, log_prior, gain, bias = kept
     gradients = torch.empty_like(x), *(torch.empty_like(like) for like in (clusters, log_prior, gain, bias))
-    outputs = _arrays((_rows(gradients[0]), *gradients[1:]))
-    inputs, each = _arrays((_rows(g), _rows(x))), _each(clusters)
+    outputs = _arrays((flat(gradients[0]), *gradients[1:]))
+    inputs, each = _arrays((flat(g), flat(x))), _each(clusters)
     _element_gradient(*inputs, channels_last(x), *_arrays(kept), eps, each, threads(), *outputs)
     return gradients
 
@@ -66,11 +66,7 @@ def element_gradient(g: Tensor, x: Tensor, kept: tuple[Tensor, ...], eps: float)
 def try_out() -> None:
     """Raise whatever Numba raises where it cannot serve."""
     clusters = torch.zeros(1), torch.ones(2, 1, 1), torch.zeros(1), torch.ones(1, 1), torch.zeros(1)
-    sample(torch.ones(1, 1, 1), clusters, 1e-5, 1.0)
-
-
-def _rows(x: Tensor) -> Tensor:
-    return flat(x).flatten(1)
+    element(torch.ones(1, 1, 1), clusters, 1e-5)
 
 
 def _each(clusters: Tensor) -> tuple[Any, ...]:

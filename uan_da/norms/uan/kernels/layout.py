@@ -18,5 +18,5 @@ def channels_last(x: Tensor) -> bool:
 
 
 def flat(x: Tensor) -> Tensor:
-    """A contiguous view of a dense ``x``: ``(N, S, C)`` where channels come last, else ``(N, C, S)``."""
-    return x.movedim(1, -1).flatten(1, -2) if channels_last(x) else x.flatten(2)
+    """A contiguous view of a dense ``x``, ``(N, S C)`` where channels come last, else ``(N, C S)``."""
+    return x.movedim(1, -1).flatten(1) if channels_last(x) else x.flatten(1)

@@ -42,32 +42,35 @@ def threads() -> int:
     return torch.get_num_threads() if os.getpid() == _owner else 1
 
 
-@intrinsic
-def on_threads(typing, kernel, arguments, count):
-    """Call ``kernel(*arguments)``, which returns nothing, on ``count`` threads at once."""
+def on_threads(kernel):
+    """``start(arguments, count)``: call ``kernel(*arguments)``, which returns nothing, on ``count`` threads at once."""
 
-    def build(context, builder, signature, values):
-        kernel_type, argument_types, _ = signature.args
-        call = kernel_type.get_call_type(context.typing_context, tuple(argument_types), {})
-        compiled = kernel_type.dispatcher.get_compile_result(call)
-        context.active_code_library.add_linking_library(compiled.library)
-        pointer, integer = ir.IntType(8).as_pointer(), ir.IntType(32)
-        worker_type = ir.FunctionType(ir.VoidType(), [pointer])
-        worker = ir.Function(builder.module, worker_type, builder.module.get_unique_name("worker"))
-        worker.linkage = "internal"
-        inside = ir.IRBuilder(worker.append_basic_block())
-        packed = inside.load(inside.bitcast(worker.args[0], values[1].type.as_pointer()))
-        parts = [inside.extract_value(packed, i) for i in range(len(argument_types))]
-        function = context.declare_function(builder.module, compiled.fndesc)
-        context.call_conv.call_function(inside, function, types.none, compiled.signature.args, parts)
-        inside.ret_void()
-        start_type = ir.FunctionType(ir.VoidType(), [worker_type.as_pointer(), pointer, integer, integer])
-        start = cgutils.get_or_insert_function(builder.module, start_type, _SYMBOL)
-        data = builder.bitcast(cgutils.alloca_once_value(builder, values[1]), pointer)
-        builder.call(start, [worker, data, builder.trunc(values[2], integer), integer(0)])
-        return context.get_dummy_value()
+    @intrinsic
+    def start(typing, arguments, count):
+        def build(context, builder, signature, values):
+            argument_types, _ = signature.args
+            call = types.Dispatcher(kernel).get_call_type(context.typing_context, tuple(argument_types), {})
+            compiled = kernel.get_compile_result(call)
+            context.active_code_library.add_linking_library(compiled.library)
+            pointer, integer = ir.IntType(8).as_pointer(), ir.IntType(32)
+            worker_type = ir.FunctionType(ir.VoidType(), [pointer])
+            worker = ir.Function(builder.module, worker_type, builder.module.get_unique_name("worker"))
+            worker.linkage = "internal"
+            inside = ir.IRBuilder(worker.append_basic_block())
+            packed = inside.load(inside.bitcast(worker.args[0], values[0].type.as_pointer()))
+            parts = [inside.extract_value(packed, i) for i in range(len(argument_types))]
+            function = context.declare_function(builder.module, compiled.fndesc)
+            context.call_conv.call_function(inside, function, types.none, compiled.signature.args, parts)
+            inside.ret_void()
+            start_type = ir.FunctionType(ir.VoidType(), [worker_type.as_pointer(), pointer, integer, integer])
+            begin = cgutils.get_or_insert_function(builder.module, start_type, _SYMBOL)
+            data = builder.bitcast(cgutils.alloca_once_value(builder, values[0]), pointer)
+            builder.call(begin, [worker, data, builder.trunc(values[1], integer), integer(0)])
+            return context.get_dummy_value()
 
-    return types.void(kernel, arguments, count), build
+        return types.void(arguments, count), build
+
+    return start
 
 
 @intrinsic

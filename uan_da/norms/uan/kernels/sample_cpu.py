@@ -20,7 +20,7 @@ A starved cluster has p = 0, and (μ, σ²) in place of (a, b). Backward, with :
    ∂μ &= -2 h r \sum_n ∂\ell\, D, \quad ∂σ^2 = h r \sum_n ∂\ell\, (1 - P r) \\
    ∂x &= A g + \tfrac{2}{S} ∂v\, (x - s - m) + \tfrac{1}{S} ∂m
 
-Shapes: x, g, y ``(N, S, C)`` where channels are ``last``, else ``(N, C, S)``; ``stats``, m and v, ``(2, N, C)``;
+Shapes: x, g, y ``(N, S C)``, channels ``last`` or positions; ``stats``, m and v, ``(2, N, C)``;
 ``tau`` ``(N, K)``; ``clusters``, μ less the shift and σ², and ``moments``, a and b, ``(2, K, C)``; ``gain``, f γ,
 ``(K, C)``.
 """
@@ -28,29 +28,43 @@ Shapes: x, g, y ``(N, S, C)`` where channels are ``last``, else ``(N, C, S)``; `
 import math
 
 import numpy as np
-from numba import njit
 
 from uan_da.norms.uan.kernels.parallel import on_threads, take
+from uan_da.norms.uan.kernels.vectors import compiled, padded, part, sweep
 from uan_da.norms.uan.mixture import MIN_MASS
 
-FAST = {"nsz", "arcp", "contract", "afn", "reassoc"}
-compiled = njit(cache=True, fastmath=FAST, error_model="numpy", nogil=True)
 PROBES = 16
 """Positions whose mean is the origin of a sample's sums: no digits are lost, whatever the offset."""
 
 
-@compiled
-def forward(x, last, shift, clusters, log_prior, gain, bias, eps, sharpness, threads, y, stats, tau, moments, mass):
-    """Fill y, m and v, τ, a and b, and Στ; ``gain``, f γ, is ``(K, C)``."""
-    counter = np.zeros(1, np.int64)
-    on_threads(_assign, (counter, x, last, shift, clusters, log_prior, eps, sharpness, stats, tau), threads)
-    _moments(stats, tau, clusters, moments, mass)
-    counter[0] = 0
-    scale = _scale(moments, gain, eps)
-    on_threads(_apply, (counter, x, last, shift, tau, moments[0], scale, bias, y), threads)
+def _mean(x, g, row, clusters):
+    return None, [x - row(0)]
 
 
-@compiled
+def _squares(x, g, row, clusters):
+    x = x - row(0)
+    return None, [x, x * x]
+
+
+def _affine(x, g, row, clusters):
+    return (x - row(0)) * row(1) + row(2), []
+
+
+def _products(x, g, row, clusters):
+    return None, [g * (x - row(0)), g]
+
+
+def _bilinear(x, g, row, clusters):
+    return g * row(1) + ((x - row(0)) * row(2) + row(3)), []
+
+
+_sum_mean, _sum_squares, _map = sweep(_mean), sweep(_squares), sweep(_affine)
+_sum_products, _map_gradient = sweep(_products), sweep(_bilinear)
+EACH = (0,)
+"""A sample's sums are of no cluster."""
+
+
+@part
 def _assign(counter, x, last, shift, clusters, log_prior, eps, sharpness, stats, tau):
     """m, v and τ of each sample."""
     mu, clusters_k, channels = clusters[0], len(log_prior), len(shift)
@@ -62,10 +76,11 @@ def _assign(counter, x, last, shift, clusters, log_prior, eps, sharpness, stats,
             r[k, c] = 1 / (clusters[1, k, c] + eps)
             total += math.log(clusters[1, k, c] + eps)
         base[k] = log_prior[k] - 0.5 * sharpness / channels * total
+    rows, sums = np.zeros((1, padded(channels, x)), x.dtype), np.zeros((2, padded(channels, x)))
     n = take(counter)
     while n < len(x):
         mean, var = stats[0, n], stats[1, n]
-        _sample_moments(x[n], last, shift, mean, var)
+        _sample_moments(x[n], last, shift, rows, sums, mean, var)
         for k in range(clusters_k):
             total = tau.dtype.type(0)
             for c in range(channels):
@@ -76,7 +91,7 @@ def _assign(counter, x, last, shift, clusters, log_prior, eps, sharpness, stats,
         n = take(counter)
 
 
-@compiled
+@part
 def _softmax(row):
     best, total = row.max(), 0.0
     for k in range(len(row)):
@@ -86,46 +101,27 @@ def _softmax(row):
         row[k] /= total
 
 
-@compiled
-def _sample_moments(x, last, shift, mean, var):
+@part
+def _sample_moments(x, last, shift, rows, sums, mean, var):
+    """m and v of a sample; ``rows`` ``(1, C)`` and ``sums`` ``(2, C)``, padded, are overwritten."""
     channels = len(shift)
-    positions = x.size // channels
+    positions = len(x) // channels
     probes = min(PROBES, positions)
-    step = positions // probes
-    if last:
-        origin = np.zeros_like(shift)
-        for i in range(probes):
-            for c in range(channels):
-                origin[c] += x[i * step, c] - shift[c]
-        for c in range(channels):
-            origin[c] = origin[c] / probes + shift[c]
-            mean[c] = var[c] = 0
-        for s in range(positions):
-            for c in range(channels):
-                d = x[s, c] - origin[c]
-                mean[c] += d
-                var[c] += d * d
-        for c in range(channels):
-            m = mean[c] / positions
-            var[c] = max(var[c] / positions - m * m, 0)
-            mean[c] = (origin[c] - shift[c]) + m
-    else:
-        for c in range(channels):
-            first = shift.dtype.type(0)
-            for i in range(probes):
-                first += x[c, i * step] - shift[c]
-            first = first / probes + shift[c]
-            total = square = shift.dtype.type(0)
-            for s in range(positions):
-                d = x[c, s] - first
-                total += d
-                square += d * d
-            m = total / positions
-            var[c] = max(square / positions - m * m, 0)
-            mean[c] = (first - shift[c]) + m
+    for c in range(channels):
+        rows[0, c] = shift[c]
+    sums[:] = 0
+    _sum_mean(EACH, x, x, x, last, channels, probes, rows, sums)
+    for c in range(channels):
+        rows[0, c] = shift[c] + sums[0, c] / probes
+    sums[:] = 0
+    _sum_squares(EACH, x, x, x, last, channels, positions, rows, sums)
+    for c in range(channels):
+        m = sums[0, c] / positions
+        var[c] = max(sums[1, c] / positions - m * m, 0)
+        mean[c] = (rows[0, c] - shift[c]) + m
 
 
-@compiled
+@part
 def _moments(stats, tau, clusters, moments, mass):
     """a, b and Στ, from the samples' moments."""
     samples, clusters_k = tau.shape
@@ -152,7 +148,7 @@ def _moments(stats, tau, clusters, moments, mass):
                 b[c] += p * (stats[1, n, c] + e * e)
 
 
-@compiled
+@part
 def _scale(moments, gain, eps):
     """q."""
     scale = np.empty_like(gain)
@@ -162,7 +158,7 @@ def _scale(moments, gain, eps):
     return scale
 
 
-@compiled
+@part
 def _slope(tau, scale, slope):
     slope[:] = 0
     for k in range(len(tau)):
@@ -170,11 +166,13 @@ def _slope(tau, scale, slope):
             slope[c] += tau[k] * scale[k, c]
 
 
-@compiled
+@part
 def _apply(counter, x, last, shift, tau, mean, scale, bias, y):
     """y of each sample."""
-    channels = len(shift)
-    slope, offset = np.empty_like(shift), np.empty_like(shift)
+    channels, none = len(shift), np.empty((0, 0))
+    rows = np.zeros((3, padded(channels, x)), x.dtype)
+    slope, offset = rows[1, :channels], rows[2, :channels]
+    rows[0, :channels] = shift
     n = take(counter)
     while n < len(x):
         _slope(tau[n], scale, slope)
@@ -182,68 +180,27 @@ def _apply(counter, x, last, shift, tau, mean, scale, bias, y):
         for k in range(len(scale)):
             for c in range(channels):
                 offset[c] -= tau[n, k] * mean[k, c] * scale[k, c]
-        if last:
-            for s in range(x.shape[1]):
-                for c in range(channels):
-                    y[n, s, c] = (x[n, s, c] - shift[c]) * slope[c] + offset[c]
-        else:
-            for c in range(channels):
-                for s in range(x.shape[2]):
-                    y[n, c, s] = (x[n, c, s] - shift[c]) * slope[c] + offset[c]
+        _map(EACH, x[n], x[n], y[n], last, channels, x.shape[1] // channels, rows, none)
         n = take(counter)
 
 
-@compiled
-def backward(
-    g, x, last, shift, stats, tau, clusters, moments, mass, gain, eps, sharpness, threads,
-    d_x, d_clusters, d_log_prior, d_gain, d_bias
-):  # fmt: skip
-    """Fill the gradients of x, μ and σ², log λ, f γ and β."""
-    samples, clusters_k = tau.shape
-    channels = len(shift)
-    sums, d_logits = np.empty_like(stats), np.empty_like(tau)
-    counter = np.zeros(1, np.int64)
-    on_threads(_gradient_sums, (counter, g, x, last, shift, sums), threads)
-    inverse = np.where(mass >= MIN_MASS * samples, 1 / mass, 0).astype(mass.dtype)
-    scale = _scale(moments, gain, eps)
-    d_moments = _of_moments(sums, tau, moments, gain, scale, eps, d_gain, d_bias)
-    counter[0] = 0
-    operands = (counter, g, x, last, shift, stats, tau, clusters, moments, inverse, scale, d_moments, sums, d_logits)
-    on_threads(_gradient, (*operands, eps, sharpness, d_x), threads)
-    _of_clusters(stats, clusters, d_logits, eps, sharpness, d_clusters, d_log_prior)
-    for k in range(clusters_k):
-        if inverse[k] == 0:
-            for c in range(channels):
-                d_clusters[0, k, c] += d_moments[0, k, c]
-                d_clusters[1, k, c] += d_moments[1, k, c]
-
-
-@compiled
+@part
 def _gradient_sums(counter, g, x, last, shift, sums):
     """∂A and ∂B."""
     channels = len(shift)
+    rows, found = np.zeros((1, padded(channels, x)), x.dtype), np.zeros((2, padded(channels, x)))
+    rows[0, :channels] = shift
     n = take(counter)
     while n < len(x):
-        product, total = sums[0, n], sums[1, n]
-        if last:
-            product[:] = 0
-            total[:] = 0
-            for s in range(x.shape[1]):
-                for c in range(channels):
-                    product[c] += g[n, s, c] * (x[n, s, c] - shift[c])
-                    total[c] += g[n, s, c]
-        else:
-            for c in range(channels):
-                a = b = shift.dtype.type(0)
-                for s in range(x.shape[2]):
-                    a += g[n, c, s] * (x[n, c, s] - shift[c])
-                    b += g[n, c, s]
-                product[c] = a
-                total[c] = b
+        found[:] = 0
+        _sum_products(EACH, x[n], g[n], x[n], last, channels, x.shape[1] // channels, rows, found)
+        for c in range(channels):
+            sums[0, n, c] = found[0, c]
+            sums[1, n, c] = found[1, c]
         n = take(counter)
 
 
-@compiled
+@part
 def _of_moments(sums, tau, moments, gain, scale, eps, d_gain, d_bias):
     """∂a and ∂b; and the gradients of f γ and β."""
     samples, clusters_k = tau.shape
@@ -267,16 +224,18 @@ def _of_moments(sums, tau, moments, gain, scale, eps, d_gain, d_bias):
     return d_moments
 
 
-@compiled
+@part
 def _gradient(
     counter, g, x, last, shift, stats, tau, clusters, moments, inverse, scale, d_moments, sums, d_logits,
     eps, sharpness, d_x
 ):  # fmt: skip
     """∂ℓ, and the gradient of x, of each sample."""
     channels, clusters_k = len(shift), len(scale)
-    positions = x[0].size // channels
+    positions, none = x.shape[1] // channels, np.empty((0, 0))
     h = tau.dtype.type(-0.5 * sharpness / channels)
-    slope, spread, offset = np.empty_like(shift), np.empty_like(shift), np.empty_like(shift)
+    rows = np.zeros((4, padded(channels, x)), x.dtype)
+    slope, spread, offset = rows[1, :channels], rows[2, :channels], rows[3, :channels]
+    rows[0, :channels] = shift
     r = (1 / (clusters[1] + eps)).astype(shift.dtype)
     n = take(counter)
     while n < len(x):
@@ -305,20 +264,11 @@ def _gradient(
         for c in range(channels):
             spread[c] *= 2 / positions
             offset[c] = offset[c] / positions - spread[c] * mean[c]
-        if last:
-            for s in range(positions):
-                for c in range(channels):
-                    through_x = spread[c] * (x[n, s, c] - shift[c]) + offset[c]
-                    d_x[n, s, c] = slope[c] * g[n, s, c] + through_x
-        else:
-            for c in range(channels):
-                for s in range(positions):
-                    through_x = spread[c] * (x[n, c, s] - shift[c]) + offset[c]
-                    d_x[n, c, s] = slope[c] * g[n, c, s] + through_x
+        _map_gradient(EACH, x[n], g[n], d_x[n], last, channels, positions, rows, none)
         n = take(counter)
 
 
-@compiled
+@part
 def _of_clusters(stats, clusters, d_logits, eps, sharpness, d_clusters, d_log_prior):
     """∂μ, ∂σ² and ∂log λ through τ."""
     samples, clusters_k = d_logits.shape
@@ -337,3 +287,43 @@ def _of_clusters(stats, clusters, d_logits, eps, sharpness, d_clusters, d_log_pr
             r, h = 1 / (clusters[1, k, c] + eps), -0.5 * sharpness / channels
             d_clusters[0, k, c] *= -2 * h * r
             d_clusters[1, k, c] = h * r * (total - d_clusters[1, k, c] * r)
+
+
+_assign_all, _apply_all = on_threads(_assign), on_threads(_apply)
+_sum_gradients, _gradient_all = on_threads(_gradient_sums), on_threads(_gradient)
+
+
+@compiled
+def forward(x, last, shift, clusters, log_prior, gain, bias, eps, sharpness, threads, y, stats, tau, moments, mass):
+    """Fill y, m and v, τ, a and b, and Στ; ``gain``, f γ, is ``(K, C)``."""
+    counter = np.zeros(1, np.int64)
+    _assign_all((counter, x, last, shift, clusters, log_prior, eps, sharpness, stats, tau), threads)
+    _moments(stats, tau, clusters, moments, mass)
+    counter[0] = 0
+    scale = _scale(moments, gain, eps)
+    _apply_all((counter, x, last, shift, tau, moments[0], scale, bias, y), threads)
+
+
+@compiled
+def backward(
+    g, x, last, shift, stats, tau, clusters, moments, mass, gain, eps, sharpness, threads,
+    d_x, d_clusters, d_log_prior, d_gain, d_bias
+):  # fmt: skip
+    """Fill the gradients of x, μ and σ², log λ, f γ and β."""
+    samples, clusters_k = tau.shape
+    channels = len(shift)
+    sums, d_logits = np.empty_like(stats), np.empty_like(tau)
+    counter = np.zeros(1, np.int64)
+    _sum_gradients((counter, g, x, last, shift, sums), threads)
+    inverse = np.where(mass >= MIN_MASS * samples, 1 / mass, 0).astype(mass.dtype)
+    scale = _scale(moments, gain, eps)
+    d_moments = _of_moments(sums, tau, moments, gain, scale, eps, d_gain, d_bias)
+    counter[0] = 0
+    operands = (counter, g, x, last, shift, stats, tau, clusters, moments, inverse, scale, d_moments, sums, d_logits)
+    _gradient_all((*operands, eps, sharpness, d_x), threads)
+    _of_clusters(stats, clusters, d_logits, eps, sharpness, d_clusters, d_log_prior)
+    for k in range(clusters_k):
+        if inverse[k] == 0:
+            for c in range(channels):
+                d_clusters[0, k, c] += d_moments[0, k, c]
+                d_clusters[1, k, c] += d_moments[1, k, c]

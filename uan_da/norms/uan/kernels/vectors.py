@@ -1,0 +1,257 @@
+# mypy: ignore-errors
+# Numba's extension interface has no types.
+"""Loops over activations, written for one value and run on vectors of 64 bytes.
+
+A *kernel* is a Python function ``kernel(x, g, row, clusters)`` of vectors that returns the output, or None, and a list of
+terms to be summed. It is called once, while Numba compiles, and what it does to its arguments becomes vector
+instructions: nothing is left to an optimiser that may or may not turn a loop into them. ``row(r)`` is row r of
+coefficients per channel, the same for all values of a lane; a kernel loops over clusters in Python.
+
+Two layouts differ in the lanes alone: of as many channels where channels come last, of positions of one channel where
+they come first. Sums are taken lane by lane in the type of x over at most :data:`CHUNK` values, then in double precision.
+"""
+
+import functools
+import math
+
+import numpy as np
+from llvmlite import ir
+from numba import njit, types
+from numba.core import cgutils
+from numba.extending import intrinsic
+
+FAST = {"nsz", "arcp", "contract", "afn", "reassoc"}
+compiled = njit(cache=True, fastmath=FAST, error_model="numpy", nogil=True)
+part = njit(fastmath=FAST, error_model="numpy", nogil=True)
+"""What is compiled into a :data:`compiled` function, and cached with it."""
+BYTES = 64
+CHUNK = 256
+LIMIT = 80.0
+"""|x| to which :meth:`Vector.exp2` is exact; e^LIMIT is beyond all digits, yet not near infinity."""
+_DEGREE = {"float": 5, "double": 11}
+_INTEGER = {"float": (32, 23), "double": (64, 52)}  # bits; bits of the fraction
+
+
+class Vector:
+    """Vector arithmetic that a compiler records. What is added to a product is fused with it."""
+
+    def __init__(self, builder, value):
+        self.builder, self.value, self.type = builder, value, value.type
+
+    def _new(self, value):
+        return Vector(self.builder, value)
+
+    def splat(self, number):
+        """All lanes are ``number``."""
+        return self._new(ir.Constant(self.type, [number] * self.type.count))
+
+    def _other(self, other):
+        return other.value if isinstance(other, Vector) else self.splat(other).value
+
+    def __add__(self, other):
+        return self._new(self.builder.fadd(self.value, self._other(other), flags=("contract",)))
+
+    def __sub__(self, other):
+        return self._new(self.builder.fsub(self.value, self._other(other), flags=("contract",)))
+
+    def __mul__(self, other):
+        return self._new(self.builder.fmul(self.value, self._other(other), flags=("contract",)))
+
+    __radd__, __rmul__ = __add__, __mul__
+
+    def reciprocal(self):
+        """1 / x."""
+        return self._new(self.builder.fdiv(self.splat(1.0).value, self.value))
+
+    def maximum(self, other):
+        """The larger, or ``other`` where x is NaN."""
+        other = self._other(other)
+        return self._new(self.builder.select(self.builder.fcmp_ordered(">", self.value, other), self.value, other))
+
+    def minimum(self, other):
+        """The smaller, or ``other`` where x is NaN."""
+        other = self._other(other)
+        return self._new(self.builder.select(self.builder.fcmp_ordered("<", self.value, other), self.value, other))
+
+    def exp2(self):
+        """2^x for \\|x\\| ≤ 126: a polynomial on [−½, ½], and the rest added to the exponent."""
+        bits, fraction = _INTEGER[str(self.type.element)]
+        shifted = self + 1.5 * 2.0**fraction  # so large that only the nearest integer is left, in the lowest bits
+        r = self - (shifted - 1.5 * 2.0**fraction)
+        *rest, last = _exp2_polynomial(_DEGREE[str(self.type.element)])
+        result = self.splat(last)
+        for coefficient in reversed(rest):
+            result = result * r + coefficient
+        integers = ir.VectorType(ir.IntType(bits), self.type.count)
+        exponent = self.builder.bitcast(shifted.value, integers)
+        exponent = self.builder.shl(exponent, ir.Constant(integers, [fraction] * self.type.count))
+        exponent = self.builder.add(exponent, self.builder.bitcast(result.value, integers))
+        return self._new(self.builder.bitcast(exponent, self.type))
+
+
+@functools.cache
+def _exp2_polynomial(degree):
+    fit = np.polynomial.Chebyshev.interpolate(np.exp2, degree, domain=[-0.5, 0.5])
+    return fit.convert(kind=np.polynomial.Polynomial).coef.tolist()
+
+
+class _Strip:
+    """A loop of vectors that is being written: ``steps`` of them, ``stride`` values apart, of ``width`` lanes."""
+
+    def __init__(self, context, builder, signature, values, channels_last):
+        self.builder, self.last = builder, channels_last
+        x, g, y, rows, out = (context.make_array(signature.args[i])(context, builder, values[i]) for i in range(1, 6))
+        start, self.steps, self.stride, self.width, column = values[6:]
+        self.x, self.g, self.y = (builder.gep(array.data, [start]) for array in (x, g, y))
+        self.rows, self.out = (builder.gep(array.data, [column]) for array in (rows, out))
+        self.row_length = cgutils.unpack_tuple(builder, rows.shape)[1]
+        self.scalar = context.get_data_type(signature.args[1].dtype)
+        self.size = {"float": 4, "double": 8}[str(self.scalar)]
+        self.type = ir.VectorType(self.scalar, BYTES // self.size)
+
+    def write(self, function, clusters):
+        """The loop, for whole vectors and for others."""
+        lanes = ir.Constant(self.width.type, self.type.count)
+        with self.builder.if_else(self.builder.icmp_signed("==", self.width, lanes)) as (whole, other):
+            with whole:
+                self._loop(function, clusters, None)
+            with other:
+                inside = [
+                    self.builder.icmp_signed("<", ir.Constant(self.width.type, i), self.width)
+                    for i in range(self.type.count)
+                ]
+                mask = ir.Constant(ir.VectorType(ir.IntType(1), self.type.count), ir.Undefined)
+                for i, bit in enumerate(inside):
+                    mask = self.builder.insert_element(mask, bit, ir.Constant(ir.IntType(32), i))
+                self._loop(function, clusters, mask)
+
+    def _loop(self, function, clusters, mask):
+        builder, before, loaded, sums = self.builder, self.builder.block, {}, []
+
+        def row(r):
+            if r not in loaded:
+                with builder.goto_block(before):
+                    pointer = builder.gep(self.rows, [builder.mul(self.row_length, ir.Constant(self.steps.type, r))])
+                    loaded[r] = self._coefficients(pointer)
+            return loaded[r]
+
+        with cgutils.for_range(builder, self.steps) as loop:
+            at = builder.mul(loop.index, self.stride)
+            x, g = (Vector(builder, self._load(builder.gep(p, [at]), mask)) for p in (self.x, self.g))
+            y, terms = function(x, g, row, clusters)
+            zero = x.splat(0.0).value
+            for term in terms:
+                total = cgutils.alloca_once(builder, self.type)
+                with builder.goto_block(before):
+                    builder.store(zero, total)
+                value = term.value if mask is None else builder.select(mask, term.value, zero)
+                builder.store(builder.fadd(builder.load(total), value, flags=("contract",)), total)
+                sums.append(total)
+            if y is not None:
+                self._store(y.value, builder.gep(self.y, [at]), mask)
+        for i, total in enumerate(sums):
+            self._add_up(builder.load(total), builder.mul(self.row_length, ir.Constant(self.steps.type, i)))
+
+    def _coefficients(self, pointer):
+        if self.last:
+            value = self.builder.load(self._cast(pointer), align=self.size)
+        else:
+            integer = ir.IntType(32)
+            one = ir.Constant(self.type, ir.Undefined)
+            one = self.builder.insert_element(one, self.builder.load(pointer), ir.Constant(integer, 0))
+            none = ir.Constant(ir.VectorType(integer, self.type.count), [0] * self.type.count)
+            value = self.builder.shuffle_vector(one, one, none)
+        return Vector(self.builder, value)
+
+    def _add_up(self, total, at):
+        """Sums over positions, to those of the channels of the lanes, or of the one channel."""
+        pointer, wide = self.builder.gep(self.out, [at]), ir.DoubleType()
+        if self.last:
+            wide = ir.VectorType(wide, self.type.count)
+            pointer = self.builder.bitcast(pointer, wide.as_pointer())
+        else:
+            name = f"llvm.vector.reduce.fadd.v{self.type.count}f{8 * self.size}"
+            reduce = self._intrinsic(name, self.scalar, [self.scalar, self.type])
+            total = self.builder.call(reduce, [ir.Constant(self.scalar, -0.0), total], fastmath=("reassoc",))
+        if self.size == 4:
+            total = self.builder.fpext(total, wide)
+        before = self.builder.load(pointer, align=8)
+        self.builder.store(self.builder.fadd(before, total), pointer, align=8)
+
+    def _load(self, pointer, mask):
+        if mask is None:
+            return self.builder.load(self._cast(pointer), align=self.size)
+        zero = ir.Constant(self.type, [0.0] * self.type.count)
+        kinds = [self.type.as_pointer(), ir.IntType(32), mask.type, self.type]
+        load = self._intrinsic(self._masked("load"), self.type, kinds)
+        return self.builder.call(load, [self._cast(pointer), ir.Constant(ir.IntType(32), self.size), mask, zero])
+
+    def _store(self, value, pointer, mask):
+        if mask is None:
+            self.builder.store(value, self._cast(pointer), align=self.size)
+            return
+        kinds = [self.type, self.type.as_pointer(), ir.IntType(32), mask.type]
+        store = self._intrinsic(self._masked("store"), ir.VoidType(), kinds)
+        self.builder.call(store, [value, self._cast(pointer), ir.Constant(ir.IntType(32), self.size), mask])
+
+    def _masked(self, what):
+        return f"llvm.masked.{what}.v{self.type.count}f{8 * self.size}.p0"
+
+    def _cast(self, pointer):
+        return self.builder.bitcast(pointer, self.type.as_pointer())
+
+    def _intrinsic(self, name, result, kinds):
+        return cgutils.get_or_insert_function(self.builder.module, ir.FunctionType(result, kinds), name)
+
+
+def _strip(kernel, channels_last):
+    @intrinsic
+    def strip(typing, each, x, g, y, rows, out, start, steps, stride, width, column):
+        def build(context, builder, signature, values):
+            _Strip(context, builder, signature, values, channels_last).write(kernel, len(signature.args[0]))
+            return context.get_dummy_value()
+
+        return types.void(each, x, g, y, rows, out, start, steps, stride, width, column), build
+
+    return strip
+
+
+@part
+def lanes(x):
+    """Values in a vector of the type of ``x``."""
+    return BYTES // x.itemsize
+
+
+@part
+def padded(channels, x):
+    """The length of a row of coefficients or sums: whole vectors."""
+    return -(-channels // lanes(x)) * lanes(x)
+
+
+def sweep(kernel):
+    """``run(each, x, g, y, last, channels, positions, rows, out)``: ``kernel`` over the first ``positions`` of a sample,
+    x, g, y ``(S C,)``; its sums are added to ``out``.
+
+    ``each`` is a tuple, as long as there are clusters; ``rows`` ``(R, C)``, in the type of x, and ``out`` ``(Q, C)``,
+    in double precision, are padded."""
+    strip_last, strip_first = _strip(kernel, True), _strip(kernel, False)
+
+    @part
+    def run(each, x, g, y, last, channels, positions, rows, out):
+        width, every = lanes(x), len(x) // channels
+        if last:
+            chunk = max(16, min(CHUNK, 4096 // channels))  # that its part of x stays in the nearest cache
+            for s in range(0, positions, chunk):
+                for c in range(0, channels, width):
+                    steps, inside = min(chunk, positions - s), min(width, channels - c)
+                    strip_last(each, x, g, y, rows, out, s * channels + c, steps, channels, inside, c)
+        else:
+            whole = positions // width * width
+            for c in range(channels):
+                for s in range(0, whole, CHUNK * width):
+                    steps = min(CHUNK, (whole - s) // width)
+                    strip_first(each, x, g, y, rows, out, c * every + s, steps, width, width, c)
+                if whole < positions:
+                    strip_first(each, x, g, y, rows, out, c * every + whole, 1, width, positions - whole, c)
+
+    return run
