@@ -65,8 +65,7 @@ def element_gradient(g: Tensor, x: Tensor, kept: tuple[Tensor, ...], eps: float)
 
 def try_out() -> None:
     """Raise whatever Numba raises where it cannot serve."""
-    clusters = torch.zeros(1), torch.ones(2, 1, 1), torch.zeros(1), torch.ones(1, 1), torch.zeros(1)
-    element(torch.ones(1, 1, 1), clusters, 1e-5)
+    sample_cpu.first_sum(_array(torch.ones(1)))
 
 
 def _each(clusters: Tensor) -> tuple[Any, ...]:
