@@ -4,7 +4,8 @@ r"""Element assignment on a CPU: four passes over the activations, two forward, 
 
 In the clusters' own units, :math:`z = (x - μ)\, r`, :math:`r = (σ^2 + ε)^{-1/2}`, a responsibility is
 :math:`τ_k = \mathrm{softmax}_k(\log λ_k + \log r_k - z_k^2/2)`: a cheap function of x, computed in every pass and
-stored in none; relative to the first cluster's, so that K clusters need K − 1 exponentials. From the sums :math:`S_j = \sum τ z^j`, with :math:`i = 1/S_0`,
+stored in none. Relative to the first cluster's weight, K clusters need K − 1 exponentials. From the sums
+:math:`S_j = \sum τ z^j`, with :math:`i = 1/S_0`,
 
 .. math:: z_1 &= S_1 i, \quad z_2 = S_2 i, \quad q = z_2 - z_1^2 + ε r^2 \\
    α &= f γ / \sqrt{q}, \quad δ = β - α z_1 \\

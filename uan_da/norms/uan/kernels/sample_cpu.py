@@ -38,23 +38,28 @@ PROBES = 16
 
 
 def _mean(x, g, row, clusters):
+    """Σ (x − origin)."""
     return None, [x - row(0)]
 
 
 def _squares(x, g, row, clusters):
+    """Σ (x − origin), Σ (x − origin)²."""
     x = x - row(0)
     return None, [x, x * x]
 
 
 def _affine(x, g, row, clusters):
+    """y."""
     return (x - row(0)) * row(1) + row(2), []
 
 
 def _products(x, g, row, clusters):
+    """∂A and ∂B."""
     return None, [g * (x - row(0)), g]
 
 
 def _bilinear(x, g, row, clusters):
+    """∂x."""
     return g * row(1) + ((x - row(0)) * row(2) + row(3)), []
 
 

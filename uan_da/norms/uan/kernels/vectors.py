@@ -2,17 +2,17 @@
 # Numba's extension interface has no types.
 """Loops over activations, written for one value and run on vectors of 64 bytes.
 
-A *kernel* is a Python function ``kernel(x, g, row, clusters)`` of vectors that returns the output, or None, and a list of
-terms to be summed. It is called once, while Numba compiles, and what it does to its arguments becomes vector
+A *kernel* is a Python function ``kernel(x, g, row, clusters)`` of vectors. It returns the output, or None, and a list
+of terms to be summed. It is called once, while Numba compiles, and what it does to its arguments becomes vector
 instructions: nothing is left to an optimiser that may or may not turn a loop into them. ``row(r)`` is row r of
 coefficients per channel, the same for all values of a lane; a kernel loops over clusters in Python.
 
 Two layouts differ in the lanes alone: of as many channels where channels come last, of positions of one channel where
-they come first. Sums are taken lane by lane in the type of x over at most :data:`CHUNK` values, then in double precision.
+they come first. Sums are taken lane by lane, in the type of x, over at most :data:`CHUNK` values, then in double
+precision.
 """
 
 import functools
-import math
 
 import numpy as np
 from llvmlite import ir
@@ -27,7 +27,7 @@ part = njit(fastmath=FAST, error_model="numpy", nogil=True)
 BYTES = 64
 CHUNK = 256
 LIMIT = 80.0
-"""|x| to which :meth:`Vector.exp2` is exact; e^LIMIT is beyond all digits, yet not near infinity."""
+"""2^LIMIT is beyond all digits, yet not near infinity."""
 _DEGREE = {"float": 5, "double": 11}
 _INTEGER = {"float": (32, 23), "double": (64, 52)}  # bits; bits of the fraction
 
@@ -229,11 +229,11 @@ def padded(channels, x):
 
 
 def sweep(kernel):
-    """``run(each, x, g, y, last, channels, positions, rows, out)``: ``kernel`` over the first ``positions`` of a sample,
-    x, g, y ``(S C,)``; its sums are added to ``out``.
+    """``run(each, x, g, y, last, channels, positions, rows, out)``: ``kernel`` over the first ``positions`` of a
+    sample.
 
-    ``each`` is a tuple, as long as there are clusters; ``rows`` ``(R, C)``, in the type of x, and ``out`` ``(Q, C)``,
-    in double precision, are padded."""
+    x, g, y are ``(S C,)``; the sums are added to ``out``. ``each`` is a tuple, as long as there are clusters; ``rows``
+    ``(R, C)``, in the type of x, and ``out`` ``(Q, C)``, in double precision, are padded."""
     strip_last, strip_first = _strip(kernel, True), _strip(kernel, False)
 
     @part

@@ -1,0 +1,68 @@
+"""The kernels where a machine is unkind: after a fork, and where nothing can be kept on disk."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from uan_da.norms import UAN2d
+from uan_da.norms.uan.kernels import ops
+
+
+def step(assignment: str) -> torch.Tensor:
+    """The gradient of x in one step of training."""
+    torch.manual_seed(0)
+    x = torch.randn(4, 3, 5, 5, requires_grad=True)
+    UAN2d(3, assignment=assignment)(x).square().sum().backward()  # type: ignore[arg-type]
+    assert x.grad is not None
+    return x.grad
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+@pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
+@pytest.mark.parametrize("assignment", ["sample", "element"])
+def test_a_forked_child_trains(assignment: str) -> None:
+    """OpenMP's threads are not in the child, which would wait for them for ever."""
+    before, expected = torch.get_num_threads(), step(assignment)
+    torch.set_num_threads(2)
+    try:
+        assert torch.equal(step(assignment), expected)  # sums are in the same order, whatever the threads
+        child = os.fork()
+        if child == 0:
+            os._exit(0 if torch.equal(step(assignment), expected) else 1)
+        assert os.waitpid(child, 0)[1] == 0
+    finally:
+        torch.set_num_threads(before)
+
+
+NOWHERE = """
+import warnings
+import torch
+from numba.core.caching import CacheImpl
+from uan_da.norms import UAN2d
+
+CacheImpl._locator_classes = []  # as where no folder can be written
+x = torch.randn(4, 3, 5, 5, requires_grad=True)
+gradients = []
+with warnings.catch_warnings(record=True) as caught:
+    warnings.simplefilter("always", RuntimeWarning)
+    for backend in ("auto", "auto", "reference"):
+        x.grad = None
+        UAN2d(3, backend=backend)(x).square().sum().backward()
+        gradients.append(x.grad)
+assert torch.equal(gradients[0], gradients[2])
+print(*(warning.message for warning in caught if warning.category is RuntimeWarning), sep="\\n")
+"""
+
+
+def test_where_no_folder_can_be_written_one_warning_says_so_and_the_reference_serves() -> None:
+    found = subprocess.run([sys.executable, "-c", NOWHERE], capture_output=True, text=True, check=True).stdout
+    (line,) = found.splitlines()
+    assert line.startswith("UAN runs without its kernels, which is slower (cannot cache function")
+
+
+def test_there_are_kernels_here() -> None:
+    """Or every comparison with the reference compares it with itself."""
+    assert ops.cpu_kernels() is not None
