@@ -87,7 +87,7 @@ def uan_da_version() -> str:
 
 def test_train_takes_a_recipe_by_name_and_tries_its_validator(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(UserError, match="unknown recipe 'digit'"):
-        package.train("digit", tmp_path / "run")
+        package.train("digit", out=tmp_path / "run")
     (tmp_path / "their_scores.py").write_text(
         "def other(predictions): return 1.0\ndef nothing(target): return None\ndef fails(target): return target.x\n"
     )
@@ -96,5 +96,5 @@ def test_train_takes_a_recipe_by_name_and_tries_its_validator(tmp_path: Path, mo
         recipe = load_recipe("digits", [f"selection.validator=their_scores:{name}"])
         monkeypatch.setattr(Digits, "load", None)  # it is refused before any data are opened
         with pytest.raises(UserError, match=f"their_scores:{name}|validator 'other'"):
-            package.train(recipe, tmp_path / "run")
+            package.train(recipe, out=tmp_path / "run")
     assert not (tmp_path / "run").exists()

@@ -88,5 +88,5 @@ def test_what_it_cannot_adapt_is_refused(norm: str, options: dict[str, object], 
 
 def test_more_clusters_than_images_are_refused() -> None:
     model = network()
-    with pytest.raises(UserError, match="but 4 images"):
+    with pytest.raises(UserError, match="only 4 images"):
         UANAdaptation(model, 5, clusters=5).adapt(model, target(4))
