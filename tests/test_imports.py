@@ -24,7 +24,7 @@ MAY_IMPORT = {
     "sweeps": {"training", "methods", "evaluation", "models", "data", "norms", "recipe"},
     "export": {"training", "methods", "evaluation", "models", "data", "norms", "recipe"},
     "estimator": {"training", "methods", "evaluation", "models", "data", "norms", "recipe"},
-    "api": {"export", "sweeps", "training", "methods", "evaluation", "models", "data", "norms", "recipe"},
+    "api": {"export", "sweeps", "streams", "training", "methods", "evaluation", "models", "data", "norms", "recipe"},
     "cli": {
         "benchmarks",
         "sweeps",

@@ -301,7 +301,6 @@ def test_predict_agrees_with_evaluate(uan_da: Any, run: Path, tmp_path: Path) ->
         (["nowhere", "PHOTOS"], "nowhere: holds no run"),
         (["RUN", "nothing.jpg"], "nothing.jpg: no such file or folder"),
         (["RUN", "EMPTY"], "empty: holds no images"),
-        (["RUN", "DAMAGED"], "broken.png: not an image"),
         (["RUN", "PHOTOS", "--checkpoint", "oracle"], "there is no such checkpoint"),
         (["RUN", "PHOTOS", "--out", "nowhere/answers.csv"], "cannot be written"),
     ],

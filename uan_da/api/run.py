@@ -12,6 +12,8 @@ from uan_da.api.images import ImagesLike, answers_on
 from uan_da.evaluation.deployed import Deployed
 from uan_da.export.export import Exported, export_run
 from uan_da.recipe import Recipe
+from uan_da.streams.cells import stream_method
+from uan_da.streams.online import adapt_online
 from uan_da.training.adapt import adapt_run, default_folder, source_free_method
 from uan_da.training.device import choose_device
 from uan_da.training.evaluate_run import evaluate_run
@@ -147,6 +149,8 @@ class Run:
         checkpoint: Checkpoint = "last",
         device: str = "auto",
         overwrite: bool = False,
+        online: bool = False,
+        batch: int = 64,
     ) -> "Run":
         """A new run, adapted to unlabelled images without the source.
 
@@ -158,13 +162,22 @@ class Run:
             checkpoint: whose network.
             device: ``auto``, or a name of PyTorch's.
             overwrite: replace the run in ``out``.
+            online: answer the images of a folder once, in the order of their paths, while adapting; the method is one
+                of streams (``uan``, ``tent``), and the answers on the way are ``predictions.csv`` in ``out``.
+            batch: images at once, of ``online``.
 
         Raises:
             UserError: an image cannot be read, or the method cannot adapt this network.
         """
-        chosen = source_free_method(method, options)
-        folder = Path(out) if out is not None else default_folder(self._run, chosen)
-        adapt_run(self._run, images, chosen, folder, checkpoint=checkpoint, device_name=device, overwrite=overwrite)
+        common: dict[str, Any] = {"checkpoint": checkpoint, "device_name": device, "overwrite": overwrite}
+        if online:
+            stream = stream_method(method, list(options))
+            folder = Path(out) if out is not None else default_folder(self._run, stream)
+            adapt_online(self._run, Path(images), stream, folder, batch=batch, **common)
+        else:
+            chosen = source_free_method(method, options)
+            folder = Path(out) if out is not None else default_folder(self._run, chosen)
+            adapt_run(self._run, images, chosen, folder, **common)
         return Run(folder, self._run.trust)
 
     def export(

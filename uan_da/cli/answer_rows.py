@@ -1,0 +1,69 @@
+"""Answers as lines of text: CSV, or JSON."""
+
+import csv
+import io
+import json
+from collections.abc import Sequence
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from uan_da.training.answers import Answer
+
+
+class AnswerFormat(StrEnum):
+    """What is written of each image."""
+
+    csv = "csv"
+    jsonl = "jsonl"
+
+
+class Rows:
+    """Makes a line of each answer.
+
+    CSV: ``file``, ``class``, ``confidence``, then ``class_2``, ``confidence_2``, … up to the ``top`` classes,
+    ``cluster:LAYER`` and ``feature_0``, …; the head comes with the first line. JSON Lines: an object each, with
+    ``top``, ``clusters`` and ``features``, where they were asked for.
+    """
+
+    def __init__(self, kind: AnswerFormat, classes: Sequence[str], top: int, features: bool) -> None:
+        self.kind, self.classes, self.features = kind, classes, features
+        self.top = min(top, len(classes))
+        self.headed = False
+
+    def head(self) -> str:
+        """Of a CSV without a line."""
+        return "file,class,confidence\n" if self.kind == AnswerFormat.csv and not self.headed else ""
+
+    def line(self, answer: "Answer") -> str:
+        """The text of an answer, its line's end included."""
+        confidence, index = answer.probabilities.double().topk(self.top)
+        best = [
+            (self.classes[i], round(share, 6)) for i, share in zip(index.tolist(), confidence.tolist(), strict=True)
+        ]
+        row: dict[str, Any] = {"file": str(answer.file), "class": best[0][0], "confidence": best[0][1]}
+        features = [round(value, 6) for value in answer.features.tolist()] if self.features else []
+        make = self._csv if self.kind == AnswerFormat.csv else self._json
+        return make(row, best, answer, features)
+
+    def _json(self, row: dict[str, Any], best: Any, answer: "Answer", features: list[float]) -> str:
+        if self.top > 1:
+            row["top"] = [{"class": name, "confidence": share} for name, share in best]
+        if answer.clusters:
+            row["clusters"] = answer.clusters
+        if features:
+            row["features"] = features
+        return json.dumps(row) + "\n"
+
+    def _csv(self, row: dict[str, Any], best: Any, answer: "Answer", features: list[float]) -> str:
+        for number, (name, share) in enumerate(best[1:], 2):
+            row |= {f"class_{number}": name, f"confidence_{number}": share}
+        row |= {f"cluster:{name}": cluster for name, cluster in answer.clusters.items()}
+        row |= {f"feature_{number}": value for number, value in enumerate(features)}
+        text = io.StringIO()
+        lines = csv.writer(text, lineterminator="\n")
+        if not self.headed:
+            lines.writerow(row)
+            self.headed = True
+        lines.writerow(row.values())
+        return text.getvalue()
