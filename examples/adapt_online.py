@@ -10,7 +10,7 @@ from pathlib import Path
 import uan_da
 from uan_da.data.digits import Digits
 
-SHORT = ["method=source_only", "train.epochs=1", "train.steps_per_epoch=25"]  # a first look
+SHORT = ["norm=bn", "method=source_only", "train.epochs=1", "train.steps_per_epoch=25"]  # a first look
 
 
 def write_stream(folder: Path) -> None:
