@@ -128,6 +128,7 @@ def test_pt2_of_a_dsbn_run_answers_by_the_targets_branch(tmp_path: Path) -> None
         ["norm=dsbn", "method=dann"],
         ["norm=uan"],
         ["norm={name: uan, shrink: 0.5}"],
+        ["norm={name: uan, depth: 2}"],
         ["norm=uan_paper"],
         ["backbone=resnet18", "norm=uan"],
         ["backbone=resnet18", "norm=bn"],
@@ -140,9 +141,10 @@ def test_every_norm_and_backbone(tmp_path: Path, overrides: list[str], kind: str
     check_whole_target(trained(tmp_path / "run", *overrides), kind, tmp_path)
 
 
-def test_uan_in_evaluation_is_exported_by_its_operations(tmp_path: Path) -> None:
+@pytest.mark.parametrize("norm", ["uan", "{name: uan, depth: 2}"])
+def test_uan_in_evaluation_is_exported_by_its_operations(tmp_path: Path, norm: str) -> None:
     """A pt2 program of UAN holds no operator but PyTorch's own, and answers batches of any size."""
-    recipe = load_recipe("digits", [*SHORT, "norm=uan"])
+    recipe = load_recipe("digits", [*SHORT, f"norm={norm}"])
     from uan_da.models.classifier import build_model
 
     network = Deployed(build_model(recipe, 10).eval(), recipe.input, 0)
@@ -169,6 +171,17 @@ def test_a_network_that_answers_otherwise_is_refused(run: Run, tmp_path: Path, m
         export_run(run, "pt2", tmp_path / "model.pt2")
     monkeypatch.setattr(Pt2, "answer", lambda *_: (wrong * torch.nan, wrong * torch.nan))
     with pytest.raises(Failure, match="Nothing was written"):
+        export_run(run, "pt2", tmp_path / "model.pt2")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_file_that_cannot_be_run_is_a_failure(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise RuntimeError("Got invalid dimensions")
+
+    monkeypatch.setattr(Pt2, "make", lambda *_: b"")
+    monkeypatch.setattr(Pt2, "answer", fail)
+    with pytest.raises(Failure, match="Got invalid dimensions"):
         export_run(run, "pt2", tmp_path / "model.pt2")
     assert not list(tmp_path.iterdir())
 

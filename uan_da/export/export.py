@@ -11,7 +11,7 @@ from uan_da.data.digest import digest
 from uan_da.errors import Failure, UserError
 from uan_da.evaluation.deployed import Deployed
 from uan_da.export.folding import folded
-from uan_da.export.formats import FORMATS, Answers
+from uan_da.export.formats import FORMATS, Answers, Format
 from uan_da.export.images import trial_images
 from uan_da.files import read_bytes, read_json, whole_file, write_text
 from uan_da.training.run import Run
@@ -58,8 +58,8 @@ def export_run(run: Run, format_name: str, out: Path, *, checkpoint: str = "last
         raise UserError(f"{out}: there is no folder {out.parent}")
     trained = Trained.load(run, checkpoint, torch.device("cpu"))
     trial = trial_images(trained.recipe)
-    content = _made(chosen.make, trained, metadata(run, trained, checkpoint))
-    difference = _compare(chosen.answer(content, trial.images), _answers(trained, trial.images), trial.what)
+    content, answers = _made(chosen, trained, metadata(run, trained, checkpoint), trial.images)
+    difference = _compare(answers, _answers(trained, trial.images), trial.what)
     with whole_file(out) as file:
         file.write(content)
     write_text(labels, "".join(f"{name}\n" for name in trained.classes))
@@ -108,11 +108,12 @@ def _accuracy(run: Run, checkpoint: str) -> dict[str, float | None]:
     return {name: numbers["accuracy"] for name, numbers in chosen["domains"].items()}
 
 
-def _made(make: Any, trained: Trained, facts: dict[str, Any]) -> bytes:
+def _made(format: Format, trained: Trained, facts: dict[str, Any], images: torch.Tensor) -> tuple[bytes, Answers]:
+    """The file's content, and what it says of ``images``."""
     network = Deployed(folded(trained.model), trained.recipe.input, trained.domain)
     try:
-        content: bytes = make(network, facts)
-        return content
+        content = format.make(network, facts)
+        return content, format.answer(content, images)
     except Exception as error:  # exporters raise all kinds
         reason = " ".join(str(error).split())[:300]
         raise Failure(f"PyTorch cannot export this network: {type(error).__name__}: {reason}") from error

@@ -54,7 +54,7 @@ class Place:
         depth, evidence = self.depth, self.depth.evidence
         if self.number == 0:
             evidence = batch.evidence(mixture)
-        elif evidence is None or len(evidence) != len(batch.x):
+        elif evidence is None or evidence.shape[0] != batch.x.shape[0]:  # len would be a constant in an export
             raise RuntimeError(
                 f"UAN layer {self.number + 1} of {depth.layers} assigns by the evidence of the first ones, and they "
                 "did not run before it on this batch; depth=0 lets each layer assign by itself"
