@@ -15,7 +15,10 @@ from torch.func import functional_call, stack_module_state
 from torch.utils.checkpoint import checkpoint
 
 from uan_da.norms import UAN, UAN2d, frozen_statistics
+from uan_da.norms.uan.assignment import Affine
 from uan_da.norms.uan.kernels import ops
+from uan_da.norms.uan.mixture import Mixture
+from uan_da.norms.uan.options import Options
 
 Make = Callable[..., UAN]
 Run = Callable[[UAN, Tensor, Tensor, str], dict[str, Tensor]]
@@ -116,6 +119,19 @@ def test_float32_keeps_its_digits_at_an_offset(assignment: Any, offset: float) -
     assert exact.running_var is not None
     assert (layer(x) - exact(x.double())).abs().max() < 1e-5
     torch.testing.assert_close(layer.running_var, exact.running_var.float(), rtol=1e-5, atol=0)
+
+
+@pytest.mark.parametrize("bad", [float("inf"), float("nan")])
+@pytest.mark.parametrize("clusters", [2, 3])
+def test_what_is_not_finite_is_of_no_cluster(bad: float, clusters: int) -> None:
+    """Its responsibilities are NaN, as those of a softmax: no mass is made up."""
+    mixture = Mixture(torch.randn(clusters, 2), torch.ones(clusters, 2), torch.zeros(clusters))
+    x = torch.randn(4, 2, 5, 5)
+    x[1, 0, 2, 3] = bad
+    options = Options(assignment="element", num_clusters=clusters)
+    _, moments = ops.normalize(x, torch.zeros(2), mixture, Affine(None, None, None), 1e-5, options)
+    assert not moments.mass[:, 0].isfinite().any()
+    assert moments.mass[:, 1].isfinite().all()
 
 
 @BOTH

@@ -64,14 +64,14 @@ class Vector:
         return self._new(self.builder.fdiv(self.splat(1.0).value, self.value))
 
     def maximum(self, other):
-        """The larger, or ``other`` where x is NaN."""
+        """The larger; NaN stays NaN."""
         other = self._other(other)
-        return self._new(self.builder.select(self.builder.fcmp_ordered(">", self.value, other), self.value, other))
+        return self._new(self.builder.select(self.builder.fcmp_ordered("<", self.value, other), other, self.value))
 
     def minimum(self, other):
-        """The smaller, or ``other`` where x is NaN."""
+        """The smaller; NaN stays NaN."""
         other = self._other(other)
-        return self._new(self.builder.select(self.builder.fcmp_ordered("<", self.value, other), self.value, other))
+        return self._new(self.builder.select(self.builder.fcmp_ordered(">", self.value, other), other, self.value))
 
     def exp2(self):
         """2^x for \\|x\\| ≤ 126: a polynomial on [−½, ½], and the rest added to the exponent."""
