@@ -34,7 +34,13 @@ def test_bench_norms_prints_json() -> None:
     result = CliRunner().invoke(app, arguments)
     assert result.exit_code == 0, result.output
     rows = [json.loads(line) for line in result.output.splitlines()]
-    assert [row["norm"] for row in rows] == ["bn", "uan sample K=2", "uan element K=2"]
+    assert [row["norm"] for row in rows] == [
+        "bn",
+        "uan sample K=2",
+        "uan element K=2",
+        "uan sample K=2, reference",
+        "uan element K=2, reference",
+    ]
     assert rows[0]["time"] == {"median": 1.0, "low": 1.0, "high": 1.0}
     assert rows[0]["bandwidth"] is None
 

@@ -30,7 +30,7 @@ def before_after(before: Predictions, after: Predictions) -> dict[str, Any]:
     }
 
 
-EXAMPLES = 8
+EXAMPLES = 7
 """Images named of each condition."""
 
 

@@ -106,7 +106,7 @@ def test_heads_disagree_and_features_make_them_agree(
     model: Classifier, batch: DomainBatch, phase: int, grows: bool
 ) -> None:
     method = SWD(model, 3).double()
-    moved = [p for module in method.phases(model)[phase].moves for p in module.parameters()]
+    moved = [p for module in method.phases(model)[phase].modules for p in module.parameters()]
     term = loss_of(method, model, batch, phase)["discrepancy"]
     before = abs(float(term.detach()))
     grads = torch.autograd.grad(term, moved, allow_unused=True)
