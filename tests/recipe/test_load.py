@@ -1,4 +1,5 @@
 import re
+import sys
 from pathlib import Path
 
 import pytest
@@ -259,6 +260,7 @@ def test_the_augmentation_of_the_docs(tmp_path: Path, monkeypatch: pytest.Monkey
     code = text.partition("# my_views.py")[2].partition("```")[0]
     (tmp_path / "my_views.py").write_text(f"#{code}", encoding="utf-8")
     monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "my_views", raising=False)  # another test's
     recipe = load_recipe("digits", ['augment.weak=[{name: "my_views:Brighter", by: 0.2}]'])
     brighter = recipe.augment.weak[0]()
     assert torch.allclose(brighter(torch.tensor([0.5, 0.9]), torch.Generator()), torch.tensor([0.7, 1.0]))
