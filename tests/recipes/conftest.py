@@ -90,6 +90,7 @@ def filled_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A data root that has everything."""
     root = tmp_path_factory.mktemp("data")
     write_mnist(root / "digits_five" / "mnist")
+    write_mnist(root / "fashion_mnist" / "fashion_mnist")
     write_svhn(root / "digits_five" / "svhn")
     write_usps(root / "digits_five" / "usps")
     write_cifar(root / "cifar10" / "cifar10", 10)
