@@ -25,7 +25,7 @@ IMAGES = 8
 
 
 class UANAdaptation(SourceFreeMethod):
-    r"""UAN (Faye et al., IJCNN 2024, arXiv:2409.04757) in place of the backbone's BatchNorms, fitted to the target by EM.
+    r"""UAN (Faye et al., IJCNN 2024, arXiv:2409.04757) in place of the BatchNorms, fitted to the target by EM.
 
     .. math:: y = γ \sum_k τ_k \frac{x - m_k}{\sqrt{v_k + ε}} + β
 
