@@ -173,7 +173,7 @@ WRONG_USE = [
     ["train", "r.yaml", "norm={name:uan}"], ["train", "r.yaml", "init=nowhere"],
     ["evaluate", "run", "--domain", "x"], ["evaluate", "run", "--checkpoint", "best"],
     ["evaluate", "run", "--checkpoint", "oracle"], ["evaluate", "run", "--device", "x"],
-    ["predict", "run", "nowhere.png"], ["predict", "run", "r.yaml"], ["predict", "run", "sweep"],
+    ["predict", "run", "nowhere.png"], ["predict", "run", "sweep"],
     ["predict", "run", "photos", "--out", "photos"], ["predict", "run", "photos", "--out", "r.yaml"],
     ["predict", "run", "photos", "--out", "nowhere/x.csv"], ["predict", "run", "photos", "--out", "r.yaml/x.csv"],
     ["adapt", "run", "nowhere", "--method", "adabn"], ["adapt", "run", "photos/photo", "--method", "dann"],
