@@ -137,7 +137,7 @@ def test_adapting_online_answers_in_file_order_and_saves_the_network(
 def test_what_no_run_can_hold_is_refused(uan_da: Any, run: Path, photos: Path, tmp_path: Path) -> None:
     done = uan_da("adapt", run, photos, "--online", "--method", "unmix_tns", "--out", tmp_path / "new")
     assert done.returncode == 2
-    assert "no network to save" in done.stderr
+    assert "cannot be saved as a run" in done.stderr
     done = uan_da("adapt", run, photos, "--online", "--method", "shot", "--out", tmp_path / "new")
     assert done.returncode == 2
     assert "unknown stream method 'shot'" in done.stderr
