@@ -10,10 +10,10 @@ from uan_da.sweeps.jobs import Event, Job, failure
 from uan_da.sweeps.local import Local, Pass
 
 
-def test_the_cpu_has_a_run_on_each_core_and_they_share_the_cores():
+def test_the_cpu_has_a_run_on_each_core_and_a_run_has_one_thread():
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     assert Local.on("cpu") == Local(["cpu"], cores, 1)
-    assert Local.on("cpu", jobs=1) == Local(["cpu"], 1, cores)
+    assert Local.on("cpu", jobs=1) == Local(["cpu"], 1, 1)
     assert Local.on("cpu", jobs=100 * cores) == Local(["cpu"], 100 * cores, 1)
     assert Local.on("cpu", jobs=1, threads=3).threads == 3
 
