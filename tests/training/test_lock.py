@@ -15,9 +15,8 @@ from pathlib import Path
 from uan_da.training.lock import locked
 with locked(Path(sys.argv[1])):
     (Path(sys.argv[1]) / "work").touch()
-    worker = os.fork()
-    if worker:
-        print(worker, flush=True)
+    if not os.fork():  # the worker itself tells that it runs: it has let go of the lock by then
+        print(os.getpid(), flush=True)
     time.sleep(60)
 """
 
