@@ -21,14 +21,14 @@ def test_the_cards_that_are_promised() -> None:
 
 @pytest.mark.parametrize("name", CARDS)
 def test_a_card_says_what_a_user_must_know(name: str) -> None:
-    assert CARDS[name].read_text(encoding="utf-8").startswith(f"# uan-da datasets show {name}\n")
+    first = f"# uan-da datasets show {name}"
+    assert CARDS[name].read_text(encoding="utf-8").partition("\n")[0] == first, f"{name}.yaml begins with: {first}"
     card = load_card(name)
     assert card.description
-    assert card.citation != "unknown"
-    for domain in card.domains.values():
-        assert domain.train
-        assert domain.test
-        assert "unknown" not in (domain.image_size, domain.source)
+    assert card.citation != "unknown", f"{name}.yaml: add the key citation"
+    for domain, facts in card.domains.items():
+        lacking = [key for key in ("train", "test", "image_size", "source") if getattr(facts, key) in (None, 0, "unknown")]
+        assert not lacking, f"{name}.yaml: domains.{domain}: add {lacking}"
     opened = open_dataset(name)
     assert tuple(opened.domains) == tuple(card.domains)
 
@@ -37,7 +37,9 @@ def test_a_card_says_what_a_user_must_know(name: str) -> None:
 def test_data_can_be_had(name: str) -> None:
     """Embedded or rendered, downloaded, or by hand; downloads go to places of their own, within the folder."""
     card = load_card(name)
-    assert name in EMBEDDED or card.downloads or card.manual
+    assert name in EMBEDDED or card.downloads or card.manual, (
+        f"{name}.yaml: add `downloads`, or `manual`: how to get the data by hand. If the adapter makes them, EMBEDDED here"
+    )
     places = [item.to for item in card.downloads]
     assert len(set(places)) == len(places)
     for item in card.downloads:

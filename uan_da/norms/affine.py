@@ -10,10 +10,14 @@ from torch.nn.modules.instancenorm import _InstanceNorm as InstanceNorm
 
 from uan_da.norms.baselines.layer import ChannelLayerNorm
 from uan_da.norms.domain import DomainNorm
+from uan_da.norms.norm import Norm
 from uan_da.norms.recalibrate import frozen_statistics
 from uan_da.norms.running import MixtureLayer
 
-Norm = BatchNorm | InstanceNorm | nn.GroupNorm | nn.LayerNorm | ChannelLayerNorm | DomainNorm | MixtureLayer
+KINDS = (
+    BatchNorm | InstanceNorm | nn.GroupNorm | nn.LayerNorm | ChannelLayerNorm | DomainNorm | MixtureLayer | Norm
+)
+"""Layers that normalise."""
 
 
 @runtime_checkable
@@ -67,4 +71,4 @@ def batch_statistics(model: nn.Module) -> Iterator[None]:
 
 
 def _is_norm(layer: nn.Module) -> bool:
-    return isinstance(layer, Norm)
+    return isinstance(layer, KINDS)
