@@ -27,7 +27,9 @@ def test_a_card_says_what_a_user_must_know(name: str) -> None:
     assert card.description
     assert card.citation != "unknown", f"{name}.yaml: add the key citation"
     for domain, facts in card.domains.items():
-        lacking = [key for key in ("train", "test", "image_size", "source") if getattr(facts, key) in (None, 0, "unknown")]
+        lacking = [
+            key for key in ("train", "test", "image_size", "source") if getattr(facts, key) in (None, 0, "unknown")
+        ]
         assert not lacking, f"{name}.yaml: domains.{domain}: add {lacking}"
     opened = open_dataset(name)
     assert tuple(opened.domains) == tuple(card.domains)
@@ -38,7 +40,7 @@ def test_data_can_be_had(name: str) -> None:
     """Embedded or rendered, downloaded, or by hand; downloads go to places of their own, within the folder."""
     card = load_card(name)
     assert name in EMBEDDED or card.downloads or card.manual, (
-        f"{name}.yaml: add `downloads`, or `manual`: how to get the data by hand. If the adapter makes them, EMBEDDED here"
+        f"{name}.yaml: add `downloads`, or `manual`: how to get the data by hand. Or EMBEDDED here, if made by code"
     )
     places = [item.to for item in card.downloads]
     assert len(set(places)) == len(places)
