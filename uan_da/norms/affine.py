@@ -14,9 +14,7 @@ from uan_da.norms.norm import Norm
 from uan_da.norms.recalibrate import frozen_statistics
 from uan_da.norms.running import MixtureLayer
 
-KINDS = (
-    BatchNorm | InstanceNorm | nn.GroupNorm | nn.LayerNorm | ChannelLayerNorm | DomainNorm | MixtureLayer | Norm
-)
+KINDS = BatchNorm | InstanceNorm | nn.GroupNorm | nn.LayerNorm | ChannelLayerNorm | DomainNorm | MixtureLayer | Norm
 """Layers that normalise."""
 
 
