@@ -206,6 +206,7 @@ BACKBONES = Names(
         "shallow_cnn": "uan_da.models.shallow_cnn:shallow_cnn",
         "densenet40": "uan_da.models.densenet:densenet40",
         "densenet100": "uan_da.models.densenet:densenet100",
+        "efficientnet_lite0": "uan_da.models.efficientnet_lite:efficientnet_lite0",
         "resnet18": "uan_da.models.torchvision_backbones:resnet18",
         "resnet34": "uan_da.models.torchvision_backbones:resnet34",
         "resnet50": "uan_da.models.torchvision_backbones:resnet50",

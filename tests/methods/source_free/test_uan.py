@@ -9,6 +9,7 @@ from uan_da.methods.source_free.uan import UANAdaptation
 from uan_da.methods.target import Target
 from uan_da.models.classifier import Classifier
 from uan_da.norms import UAN, convert_norm
+from uan_da.norms.uan.fit import fit_mixture
 from uan_da.recipe.network import Input
 
 
@@ -64,6 +65,24 @@ def test_the_number_of_clusters_is_that_of_the_most_informative_answers() -> Non
     p = images.answers(model).logits.double().softmax(1)
     information = -(p.mean(0) * p.mean(0).log()).sum() + (p * p.log()).sum(1).mean()
     assert max((method.scores or {}).values()) == pytest.approx(float(information), abs=1e-5)
+
+
+def test_of_many_images_some_serve_to_choose_the_clusters(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("uan_da.methods.source_free.uan.BATCH", 16)
+    monkeypatch.setattr("uan_da.methods.source_free.uan.TRIAL", 2)
+    model, images = network(), target()
+    seen: list[int] = []
+    monkeypatch.setattr(
+        "uan_da.methods.source_free.uan.fit_mixture",
+        lambda network, layers, batches, *rest: (
+            seen.append(sum(map(len, batches()))) or fit_mixture(network, layers, batches, *rest)
+        ),
+    )
+    method = UANAdaptation(model, 5)
+    method.adapt(model, images)
+    assert seen == [32, 32, 32, 32, 64]  # K = 1, 2, 4, 8; then the best of all images
+    assert method.groups is not None
+    assert len(method.groups) == 64
 
 
 def test_a_network_with_uan_is_fitted_anew() -> None:

@@ -1,7 +1,8 @@
 """UAN after training: a network with BatchNorm gets clusters that follow the target's unknown conditions."""
 
 import copy
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from itertools import islice
 from typing import Annotated, Any, Literal
 
 import torch
@@ -12,16 +13,18 @@ from torch.nn.modules.batchnorm import _BatchNorm as BatchNorm
 from uan_da.errors import UserError
 from uan_da.methods.entropy import entropy, entropy_of_mean
 from uan_da.methods.method import SourceFreeMethod
-from uan_da.methods.target import Target
+from uan_da.methods.target import BATCH, Target
 from uan_da.models.classifier import Classifier
 from uan_da.norms import UAN, convert_norm, recalibrate, to_batch_norm
-from uan_da.norms.uan.fit import fit_mixture
+from uan_da.norms.uan.fit import Batches, fit_mixture
 
 CLUSTERS = (1, 2, 4, 8, 16, 32)
 """The K that are tried."""
 AFFINE = ("weight", "bias")
 IMAGES = 8
 """Images that a cluster has on average at least, for its K to be tried."""
+TRIAL = 8
+"""Batches, drawn at random, on which K is chosen where the target has more."""
 
 
 class UANAdaptation(SourceFreeMethod):
@@ -34,7 +37,8 @@ class UANAdaptation(SourceFreeMethod):
     AdaBN over all images at once.
 
     K is the one of 1, 2, 4, 8, 16 and 32 whose answers have the most mutual information with the images (Shi & Sha,
-    ICML 2012): H(mean p) − mean H(p), answers that are sure one by one and diverse together. Each K is fitted.
+    ICML 2012): H(mean p) − mean H(p), answers that are sure one by one and diverse together. Each K is fitted to up to
+    2,048 of the images, the chosen one to all.
 
     Args:
         clusters: K, or ``auto``.
@@ -61,14 +65,16 @@ class UANAdaptation(SourceFreeMethod):
         """Convert the backbone's norms in ``model``, and fit them to the target."""
         _check(model)
         _to_batch_norms(model)
-        fitted = [self._fitted(model, target, clusters) for clusters in self._candidates(len(target))]
-        self.scores = {clusters: score for clusters, score, _, _ in fitted}
-        chosen, _, state, self.groups = max(fitted, key=lambda one: one[1])
-        self._convert(model, chosen)
-        model.load_state_dict(state)
+        candidates = self._candidates(len(target))
+        chosen = candidates[0]
+        if len(candidates) > 1:
+            scores = {clusters: self._score(model, target, clusters) for clusters in candidates}
+            self.scores, chosen = scores, max(candidates, key=lambda clusters: scores[clusters])
+        shuffled = (images for _, images in target.batches(BATCH, epoch=0))
+        self.groups = self._fit(model, chosen, target.in_order, shuffled, target.seed).argmax(1)
         self.norm = {"name": "uan", "num_clusters": chosen, **self.options}
 
-    def _candidates(self, images: int) -> Iterable[int]:
+    def _candidates(self, images: int) -> list[int]:
         if self.clusters == "auto":
             return [clusters for clusters in CLUSTERS if clusters == 1 or clusters * IMAGES <= images]
         if self.clusters > images:
@@ -80,16 +86,29 @@ class UANAdaptation(SourceFreeMethod):
         convert_norm(nn.ModuleDict({"backbone": model.backbone}), "uan", num_clusters=clusters, **self.options)
         return [module for module in model.backbone.modules() if isinstance(module, UAN)]
 
-    def _fitted(self, model: Classifier, target: Target, clusters: int) -> tuple[int, float, dict[str, Any], Tensor]:
-        """K, its score, the state of the network that is fitted with it, and the mode of each image ``(N,)``."""
+    def _score(self, model: Classifier, target: Target, clusters: int) -> float:
+        """The mutual information of images and answers, of the network that is fitted with K clusters."""
         network = copy.deepcopy(model)
-        layers = self._convert(network, clusters)
-        tau = fit_mixture(network, layers, target.in_order, self.pseudo_count, target.seed)
+
+        def trial() -> Iterator[Tensor]:
+            if len(target) <= TRIAL * BATCH:
+                return target.in_order()
+            return (images for _, images in islice(target.batches(BATCH, epoch=0), TRIAL))
+
+        self._fit(network, clusters, trial, trial(), target.seed)
+        with torch.no_grad():
+            logits = torch.cat([network(images).logits.float().cpu() for images in trial()])
+        return float(entropy_of_mean(logits) - entropy(logits).mean())
+
+    def _fit(
+        self, network: Classifier, clusters: int, batches: Batches, shuffled: Iterable[Tensor], seed: int
+    ) -> Tensor:
+        """Convert ``network`` and fit it, its clusters first. Returns τ ``(N, K)`` of the images of ``batches``."""
+        tau = fit_mixture(network, self._convert(network, clusters), batches, self.pseudo_count, seed)
         # BatchNorms of the bottleneck and the head have too few values of an image to tell its mode
-        recalibrate(network, (images for _, images in target.batches(256, epoch=0)), only=BatchNorm)
-        logits = target.answers(network).logits
-        score = float(entropy_of_mean(logits) - entropy(logits).mean())
-        return clusters, score, network.state_dict(), tau.argmax(1)
+        recalibrate(network, shuffled, only=BatchNorm)
+        network.eval()
+        return tau
 
 
 def _check(model: Classifier) -> None:
