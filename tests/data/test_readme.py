@@ -1,4 +1,4 @@
-"""What the documents say about one's own data, run as it is printed there."""
+"""What the README says about one's own data, run as it is printed there."""
 
 import os
 import re
@@ -6,26 +6,18 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
-
 ROOT = Path(__file__).parents[2]
 
 
-def blocks(document: str) -> list[tuple[str, str]]:
+def blocks() -> list[tuple[str, str]]:
     """The fenced blocks, language and text, under the heading "Your own data"."""
-    text = (ROOT / document).read_text(encoding="utf-8")
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
     _, _, section = text.partition("## Your own data\n")
     return re.findall(r"```(\w+)\n(.*?)```", re.split(r"^## ", section, maxsplit=1, flags=re.MULTILINE)[0], re.DOTALL)
 
 
-def test_the_readme_prints_what_is_run_here() -> None:
-    if not blocks("README.md"):
-        pytest.skip("README.md has no section on one's own data")
-    assert blocks("README.md") == blocks("docs/data.md")
-
-
 def test_own_data_as_printed(make, tmp_path: Path) -> None:
-    found = blocks("docs/data.md")
+    found = blocks()
     assert [language for language, _ in found] == ["bash", "python", "bash"]
     make(tmp_path / "plates", {"scan": ("ant", "bee"), "photo": ("ant", "bee")})
     search = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
