@@ -90,6 +90,9 @@ def test_images_that_move(plates: Path, card: Path) -> None:
 def test_the_input_and_the_order_of_the_classes(plates: Path, card: Path) -> None:
     before = of(card)
     assert differences(before, of(card, "input.channels=1")) == ["input.channels was 3, and is 1"]
+    older = {**before, "input": {key: value for key, value in before["input"].items() if key != "resize"}}
+    assert differences(older, before) == []
+    assert differences(older, of(card, "input.resize=short")) == ["input.resize was square, and is short"]
     card.write_text(card.read_text().replace("[ant, bee]", "[bee, ant]"))
     assert differences(before, of(card))[0] == "the classes have another order: it was ant, bee, and is bee, ant"
 

@@ -2,7 +2,8 @@ import pytest
 import torch
 from torchvision.transforms.v2 import functional as F
 
-from uan_da.data.resize import centre, resize
+from uan_da.data.resize import centre, fit, resize
+from uan_da.recipe.network import Input
 
 
 def images(*shape: int, dtype: torch.dtype) -> torch.Tensor:
@@ -24,6 +25,14 @@ def test_as_torchvision(dtype: torch.dtype, shape: tuple[int, ...], size: tuple[
 def test_the_centre_as_torchvision(shape: tuple[int, ...], side: int) -> None:
     x = images(*shape, dtype=torch.uint8)
     assert torch.equal(centre(x, side), F.center_crop(x, [side, side]))
+
+
+@pytest.mark.parametrize("shape", [(3, 40, 30), (2, 3, 17, 64), (1, 8, 8), (3, 5, 400)])
+def test_the_short_side_as_torchvision(shape: tuple[int, ...]) -> None:
+    x = images(*shape, dtype=torch.uint8)
+    expected = F.center_crop(F.resize(x, [24], antialias=True), [24, 24])
+    assert torch.equal(fit(x, Input(size=24, resize="short")), expected)
+    assert torch.equal(fit(x, Input(size=24)), F.resize(x, [24, 24], antialias=True))
 
 
 def test_one_pixel_is_the_mean() -> None:

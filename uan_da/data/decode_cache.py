@@ -103,7 +103,8 @@ def _warn(folder: Path, reason: str) -> None:
 
 
 def _key(examples: ImageFiles, input: Input) -> str:
-    key = hashlib.blake2b(f"{READING} {input.size} {input.channels}".encode(), digest_size=16)
+    how = f"{READING} {input.size} {input.channels}" + (" short" if input.resize == "short" else "")
+    key = hashlib.blake2b(how.encode(), digest_size=16)
     for digest in file_digests(examples.paths):
         key.update(digest)
     return key.hexdigest()

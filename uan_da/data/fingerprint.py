@@ -21,6 +21,7 @@ from uan_da.data.open_dataset import open_dataset
 from uan_da.errors import UserError
 from uan_da.names import unknown
 from uan_da.recipe import Recipe
+from uan_da.recipe.network import Input
 
 Fingerprint = Mapping[str, Any]
 """The record, as :mod:`json` reads it."""
@@ -78,9 +79,10 @@ def differences(before: Fingerprint, now: Fingerprint) -> list[str]:
 
 
 def _of_input(before: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]:
-    for key in {**before, **now}:
-        if before.get(key) != now.get(key):
-            yield f"input.{key} was {before.get(key)}, and is {now.get(key)}"
+    before = Input().model_dump(mode="json") | dict(before)  # of a record that is older than a key
+    for key in now:
+        if before[key] != now[key]:
+            yield f"input.{key} was {before[key]}, and is {now[key]}"
 
 
 def _of_classes(before: Fingerprint, now: Fingerprint) -> Iterator[str]:

@@ -15,7 +15,7 @@ from torch import Tensor
 from uan_da.data.adapter import UNKNOWN, Examples
 from uan_da.data.image_files import ImageFiles
 from uan_da.data.progress import Progress, counted, silent
-from uan_da.data.resize import resize
+from uan_da.data.resize import fit
 from uan_da.data.upright import upright
 from uan_da.recipe.network import Input
 
@@ -102,8 +102,9 @@ def example_pixels(examples: Examples, index: int, input: Input) -> tuple[Tensor
 
 
 def to_pixels(image: Image.Image, input: Input) -> Tensor:
-    """An image of any size and mode as uint8 ``(C, size, size)``, upright, resized bilinearly with antialiasing."""
+    """An image of any size and mode as uint8 ``(C, size, size)``, upright, resized bilinearly with antialiasing,
+    as ``input.resize`` says."""
     mode = "RGB" if input.channels == 3 else "L"
     pixels = torch.from_numpy(np.array(upright(image).convert(mode), dtype=np.uint8))  # (H, W, C), of grey (H, W)
     pixels_chw = pixels.permute(2, 0, 1) if pixels.ndim == 3 else pixels[None]
-    return resize(pixels_chw, input.size, input.size)
+    return fit(pixels_chw, input)

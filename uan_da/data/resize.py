@@ -4,6 +4,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import interpolate, pad
 
+from uan_da.recipe.network import Input
+
 BYTES_ARE_RESIZED = ("AVX2", "AVX512")
 """CPUs on which PyTorch interpolates bytes; on others they go through floats."""
 
@@ -18,6 +20,15 @@ def resize(images: Tensor, height: int, width: int) -> Tensor:
     exact = images.dtype == torch.uint8 and not (as_bytes and height * width > 1)  # PyTorch fails on one pixel of bytes
     out = interpolate(four.float() if exact else four, size=(height, width), mode="bilinear", antialias=True)
     return (out.round().to(torch.uint8) if exact else out).reshape(*images.shape[:-2], height, width)
+
+
+def fit(images: Tensor, input: Input) -> Tensor:
+    """``(C, H, W)`` or ``(N, C, H, W)`` as squares of ``input.size``, stretched or cropped as ``input.resize`` says."""
+    if input.resize == "square":
+        return resize(images, input.size, input.size)
+    short = min(images.shape[-2:])
+    height, width = (input.size * side // short for side in images.shape[-2:])
+    return centre(resize(images, height, width), input.size)
 
 
 def centre(images: Tensor, side: int) -> Tensor:

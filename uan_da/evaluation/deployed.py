@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from uan_da.data.resize import resize
+from uan_da.data.resize import fit
 from uan_da.data.views import standardize
 from uan_da.norms import domain_context
 from uan_da.recipe.network import Input
@@ -34,7 +34,7 @@ class Deployed(nn.Module):
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Logits and probabilities."""
         if images.shape[2:] != (self.input.side, self.input.side):
-            images = resize(images, self.input.size, self.input.size)
+            images = fit(images, self.input)
         x = standardize(images, self.input)
         with domain_context(self.network, self.domain):
             logits: Tensor = self.network(x).logits

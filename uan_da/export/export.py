@@ -79,7 +79,7 @@ def metadata(run: Run, trained: Trained, checkpoint: str) -> dict[str, Any]:
             "type": "float32",
             "range": [0, 1],
             "channels": "RGB" if input.channels == 3 else "luminance",
-            "resize": [input.size, input.size],
+            "resize": input.size if input.resize == "short" else [input.size, input.size],
             "interpolation": "bilinear, antialiased",
             "center_crop": [input.side, input.side],
         },
