@@ -56,6 +56,8 @@ def dataset(tmp_path: Path, data_root: Path) -> Callable[[str], list[str]]:
     """What a recipe's data set is replaced by: Digits-Five has fewer rendered digits, which take longest to make."""
 
     def changes(name: str) -> list[str]:
+        if name == "photos":
+            return ["dataset=office31", "task=amazon:webcam"]
         if name != "digits-five":
             return []
         text = shipped("datasets")["digits_five"].read_text()
@@ -108,9 +110,9 @@ def test_it_is_checked_and_trains(name: str, uan_da: Callable[..., str], dataset
 
 
 @pytest.mark.parametrize(("name", "method"), METHODS)
-def test_each_of_its_methods_trains(name: str, method: str) -> None:
+def test_each_of_its_methods_trains(name: str, method: str, dataset: Callable[[str], list[str]]) -> None:
     large = load_recipe(name).backbone.name.startswith("resnet")
-    training = training_of(name, f"method={method}", *(["backbone=small_cnn"] if large else []))
+    training = training_of(name, f"method={method}", *dataset(name), *(["backbone=small_cnn"] if large else []))
     before = {name: p.detach().clone() for name, p in training.model.named_parameters()}
     while training.step < training.total_steps:
         training.advance()

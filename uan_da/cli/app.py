@@ -19,6 +19,7 @@ from uan_da.cli import (
     predict,
     recipe,
     report,
+    start,
     stream,
     train,
     tune,
@@ -38,6 +39,7 @@ app = typer.Typer(
     rich_markup_mode=None,  # [bn, uan] in a help text is no markup
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+app.command("start")(start.start)
 app.command("train")(train.train)
 app.command("compare")(compare.compare)
 app.command("tune")(tune.tune)

@@ -2,7 +2,7 @@
 
 import os
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -37,8 +37,8 @@ def unused_files(dataset: CardDataset, used: Iterable[Path], domains: Iterable[s
     """
     wanted = set(domains)
     others = {card.path or name for name, card in dataset.card.domains.items() if name not in wanted}
-    taken = {os.path.abspath(path) for path in used}
-    above = {str(parent) for path in taken for parent in Path(path).parents}
+    taken = {os.path.abspath(path) for path in [*used, *_tables(dataset)]}
+    above = {str(parent) for path in map(os.path.abspath, used) for parent in Path(path).parents}
     found: dict[tuple[bool, str], list[Path]] = {}
     for path in list_files(dataset.folder):
         place = os.path.abspath(path)
@@ -46,6 +46,16 @@ def unused_files(dataset: CardDataset, used: Iterable[Path], domains: Iterable[s
             continue
         found.setdefault(_reason(path, dataset.folder, above), []).append(path)
     return [Unused(reason, images, tuple(paths)) for (images, reason), paths in sorted(found.items(), reverse=True)]
+
+
+def _tables(dataset: CardDataset) -> Iterator[Path]:
+    """The tables and lists that the card's adapters read."""
+    for name, card in dataset.card.domains.items():
+        adapter = card.adapter or dataset.card.adapter
+        file = adapter.options.get("file") if adapter else None
+        if isinstance(file, str):
+            for split in ("train", "test"):
+                yield dataset.folder / file.replace("{domain}", card.path or name).replace("{split}", split)
 
 
 def warn_of_unused(dataset: CardDataset, used: Iterable[Path], domains: Iterable[str]) -> None:

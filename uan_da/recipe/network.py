@@ -18,8 +18,8 @@ class Input(Strict):
     size: Side = 32
     """Side in pixels; images of another size are resized (bilinear, antialiased)."""
     resize: Literal["square", "short"] = "square"
-    """What becomes of an image that is not square: ``square`` stretches it, ``short`` resizes its short side to ``size``
-    and keeps the centre."""
+    """What becomes of an image that is not square: ``square`` stretches it; ``short`` resizes its short side to
+    ``size`` and keeps the centre."""
     crop: Side | None = None
     """The network sees the centre of that side, where an augmentation has not cropped the image already."""
     channels: Literal[1, 3] = 3

@@ -107,10 +107,11 @@ def parse_value(text: str) -> Any:
         return text
 
 
-def dump_yaml(data: Mapping[str, Any]) -> str:
-    """``data`` as YAML text, keys in their order."""
+def dump_yaml(data: Mapping[str, Any], *, compact: bool = False) -> str:
+    """``data`` as YAML text, keys in their order; ``compact``: what holds plain values alone takes one line."""
     stream = io.StringIO()
     yaml = YAML()
+    yaml.default_flow_style = None if compact else False
     yaml.width = 110
     yaml.dump(dict(data), stream)
     return stream.getvalue()
