@@ -18,15 +18,24 @@ def shipped(kind: Kind) -> dict[str, Path]:
 
 
 def data_root() -> Path:
-    """The folder that holds a folder for each data set: ``UAN_DA_DATA``, or ``data`` in the user's cache of uan-da."""
-    given = os.environ.get(DATA_VARIABLE)
-    return Path(given).expanduser() if given else user_cache() / "data"
+    """The folder that holds a folder for each data set: ``UAN_DA_DATA``, or ``data`` in the user's cache of
+    uan-da; without a home, in the working directory."""
+    given, cache = os.environ.get(DATA_VARIABLE), user_cache()
+    return expanded(Path(given)) if given else (cache or Path()) / "data"
 
 
-def user_cache() -> Path:
-    """``$XDG_CACHE_HOME/uan-da``, or ``~/.cache/uan-da``."""
-    home = os.environ.get("XDG_CACHE_HOME")
-    return (Path(home) if home else Path.home() / ".cache") / "uan-da"
+def user_cache() -> Path | None:
+    """``$XDG_CACHE_HOME/uan-da``, or ``~/.cache/uan-da``; None of a user without a home, as in some containers."""
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or expanded(Path("~/.cache")))
+    return None if str(cache).startswith("~") else cache / "uan-da"
+
+
+def expanded(path: Path) -> Path:
+    """``path`` with ``~`` or ``~name`` as that user's home; as it is where there is no such user or home."""
+    try:
+        return path.expanduser()
+    except RuntimeError:
+        return path
 
 
 def _folder(kind: Kind) -> Path:

@@ -1,6 +1,7 @@
 """The command line as a user meets it."""
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -138,15 +139,18 @@ def test_list_has_everything(uan_da: Any) -> None:
 def test_an_interrupted_training_leaves_a_usable_folder(
     uan_da: Any, tmp_path: Path, number: signal.Signals, code: int
 ) -> None:
+    """The signal goes to the process and to all that it may have started, while images stream."""
     endless = ["norm=bn", "train.epochs=null", "train.steps=100000", "train.batch.source=8", "train.batch.target=8"]
-    command = [*COMMAND, "train", "digits", *endless, "--out", "r"]
-    with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+    streamed = f"from uan_da.data import storage; storage.MEMORY = 0; {COMMAND[-1]}"
+    command = [*COMMAND[:-1], streamed, "train", "digits", *endless, "--out", "r"]
+    pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    with subprocess.Popen(command, cwd=tmp_path, start_new_session=True, **pipes) as process:
         try:
             deadline = time.monotonic() + 300  # a busy machine takes long to import PyTorch
             while not (tmp_path / "r" / "checkpoints" / "last.pt").is_file() and time.monotonic() < deadline:
                 time.sleep(0.1)
             time.sleep(1)
-            process.send_signal(number)
+            os.killpg(process.pid, number)
             stdout, stderr = process.communicate(timeout=120)
         finally:
             process.kill()

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from PIL import Image
 
 from uan_da.api.run import Run
 from uan_da.api.train import train
@@ -132,3 +133,28 @@ def test_clusters_need_uan(uan_da: Any, photos: Path, tmp_path: Path) -> None:
     plain = train("digits", few, out=tmp_path / "plain", device="cpu", progress=False)
     done = uan_da("predict", plain.folder, photos, "--clusters")
     assert (done.returncode, "no UAN layer" in done.stderr) == (2, True)
+
+
+def test_a_file_is_no_formula_in_csv_and_keeps_its_name_in_json(
+    uan_da: Any, run: Run, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "=1+1.png").write_bytes((photos / "0.png").read_bytes())
+    head, line = uan_da("predict", run.folder, "=1+1.png").stdout.splitlines()
+    assert (head[:4], line[:10]) == ("file", "'=1+1.png,")
+    assert json.loads(uan_da("predict", run.folder, "=1+1.png", "--format", "jsonl").stdout)["file"] == "=1+1.png"
+
+
+@pytest.mark.parametrize("most", [1000, 500])
+def test_a_large_image_is_read_without_a_word_or_refused(
+    uan_da: Any, run: Run, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, most: int
+) -> None:
+    """Pillow warns above its limit and refuses above twice that: here 1024 pixels are 1.02 and 2.05 times the limit."""
+    Image.new("L", (32, 32)).save(tmp_path / "large.png")
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", most)
+    done = uan_da("predict", run.folder, tmp_path / "large.png")
+    if most == 1000:
+        assert (done.returncode, done.stderr) == (0, "")
+    else:
+        assert done.returncode == 1
+        assert "large.png: too large" in done.stderr

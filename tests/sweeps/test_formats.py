@@ -4,9 +4,7 @@ import csv
 from collections.abc import Callable
 from pathlib import Path
 
-import pytest
-
-from uan_da.sweeps.formats import csv_cell, latex, markdown
+from uan_da.sweeps.formats import latex, markdown
 from uan_da.sweeps.results import Result, write_csv
 from uan_da.sweeps.sheet import Sheet
 
@@ -31,16 +29,6 @@ def test_nothing_in_a_table_is_html_or_a_link() -> None:
     rows = [line for line in text.splitlines() if line.startswith("| ")]
     assert [line.replace("\\|", "").count("|") for line in rows] == [2, 2, 2]
     assert "&lt;img" in text
-
-
-@pytest.mark.parametrize("text", ["=1+1", "+cmd|x", "-2+3", "@SUM(A1)", "\t=1"])
-def test_a_formula_is_text_in_csv(text: str) -> None:
-    assert csv_cell(text) == f"'{text}"
-
-
-@pytest.mark.parametrize("value", ["-1", "+1e-3", "a=b", "", -0.5, None])
-def test_numbers_and_other_texts_stay(value: object) -> None:
-    assert csv_cell(value) == value
 
 
 def test_results_csv(done: Callable[..., Result], tmp_path: Path) -> None:

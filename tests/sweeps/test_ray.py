@@ -23,10 +23,10 @@ def test_a_packed_folder_is_the_same_elsewhere_and_done_at_its_end(tmp_path):
     here, there = tmp_path / "here", tmp_path / "there"
     (here / "checkpoints").mkdir(parents=True)
     (here / "checkpoints" / "last.pt").write_bytes(b"\0\1")
-    (here / "done").touch()
+    (here / "done").write_text('{"results.json": "0"}')
     unpack(pack(here), there)
     assert (there / "checkpoints" / "last.pt").read_bytes() == b"\0\1"
-    assert (there / "done").is_file()
+    assert (there / "done").read_text() == '{"results.json": "0"}'
 
 
 def test_a_run_that_was_stopped_early_comes_back_unfinished(tmp_path):

@@ -2,9 +2,13 @@ import json
 import multiprocessing
 from pathlib import Path
 
+import pytest
+
+from uan_da.errors import UserError
 from uan_da.sweeps.grid import build_grid
 from uan_da.sweeps.jobs import run_folder
 from uan_da.sweeps.results import read_result, write_text
+from uan_da.training.run import Run
 
 
 def test_one_domain_alone_is_its_own_target(recipe: Path, tmp_path: Path) -> None:
@@ -14,10 +18,15 @@ def test_one_domain_alone_is_its_own_target(recipe: Path, tmp_path: Path) -> Non
     chosen = {"epoch": 2, "domains": {"optdigits": {"role": "source", "accuracy": 0.9}}}
     selections = {"last": chosen, "selected": {**chosen, "validator": "snd"}, "oracle": {}}
     (folder / "results.json").write_text(json.dumps({"selections": selections}))
-    (folder / "done").touch()
+    (folder / "timing.json").write_text('{"train_seconds": 3.5}')
+    Run(folder).finish()
     result = read_result(cell, tmp_path)
+    assert result.seconds == 3.5
     assert result.target == result.source == {"last": 0.9, "selected": 0.9}
     assert result.validator == "snd"
+    (folder / "results.json").write_text(json.dumps({"selections": selections}).replace("0.9", "0.8"))
+    with pytest.raises(UserError, match=r"results\.json: is damaged: .*--resume derives it anew"):
+        read_result(cell, tmp_path)
 
 
 def test_two_processes_write_one_file_in_one_piece(tmp_path: Path) -> None:

@@ -227,18 +227,18 @@ class Killed(BaseException):
 
 
 @contextlib.contextmanager
-def killed_at(write: int, late: bool, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
+def killed_at(write: int, late: bool, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Path]]:
     """Whatever would be written from that file on is not; ``late``: that file is there, but nothing after it."""
-    seen, real = [0], files.whole_file
+    seen, real = list[Path](), files.whole_file
 
     @contextlib.contextmanager
     def whole_file(path: Path) -> Iterator[Any]:
-        seen[0] += 1
-        if seen[0] > write + late:
+        seen.append(path)
+        if len(seen) > write + late:
             raise Killed
         with real(path) as file:
             yield file
-            if seen[0] == write and not late:
+            if len(seen) == write and not late:
                 file.write(b"half")
                 raise Killed
 
@@ -248,17 +248,21 @@ def killed_at(write: int, late: bool, monkeypatch: pytest.MonkeyPatch) -> Iterat
         yield seen
 
 
-def kill_at_writes(recipe: Recipe, folder: Path, monkeypatch: pytest.MonkeyPatch, every: int) -> Counter[str]:
-    """Kill a training at its writes, resume, and compare with the run that was left alone."""
+def kill_at_writes(
+    recipe: Recipe, folder: Path, monkeypatch: pytest.MonkeyPatch, chosen: slice, *, of_baseline: bool = False
+) -> Counter[str]:
+    """Kill a training at some of its writes, resume, and compare with the run that was left alone; ``of_baseline``: at
+    those of the baseline beside it."""
     with killed_at(10**6, False, monkeypatch) as seen:
-        expected = bits(train(recipe, folder / "whole"))
-    counts = Counter(writes=seen[0])
-    for write in range(1, seen[0] + 1, every):
+        expected = bits(train(recipe, folder / "whole", with_baseline=of_baseline))
+    writes = [number for number, path in enumerate(seen, 1) if ("baseline" in path.parts) == of_baseline]
+    counts = Counter(writes=len(writes))
+    for write in writes[chosen]:
         for late in (False, True):
             out = folder / f"{write}-{late}"
             with contextlib.suppress(Killed), killed_at(write, late, monkeypatch):
-                train(recipe, out)
-            run = train(recipe, out, resume=out.is_dir())
+                train(recipe, out, with_baseline=of_baseline)
+            run = train(recipe, out, with_baseline=of_baseline, resume=out.is_dir())
             counts["same" if bits(run) == expected else "different"] += 1
             assert not list(out.rglob(f"*{files.PARTIAL}"))
             shutil.rmtree(out)
@@ -268,12 +272,26 @@ def kill_at_writes(recipe: Recipe, folder: Path, monkeypatch: pytest.MonkeyPatch
 
 def test_a_kill_at_a_write_changes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     recipe = load_recipe("digits", [*PLAIN, "train.steps=2", "train.steps_per_epoch=2"])
-    assert not kill_at_writes(recipe, tmp_path, monkeypatch, every=7)["different"]
+    assert not kill_at_writes(recipe, tmp_path, monkeypatch, slice(None, None, 9))["different"]
+
+
+def test_a_kill_in_the_first_writes_of_a_baseline_changes_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While its recipe is written, and before its first checkpoint."""
+    recipe = load_recipe("digits", [*PLAIN, "train.steps=1", "train.steps_per_epoch=1"])
+    assert not kill_at_writes(recipe, tmp_path, monkeypatch, slice(2, 3), of_baseline=True)["different"]
 
 
 @pytest.mark.slow
 def test_a_kill_at_every_write_changes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert not kill_at_writes(load_recipe("digits", PLAIN), tmp_path, monkeypatch, every=1)["different"]
+    assert not kill_at_writes(load_recipe("digits", PLAIN), tmp_path, monkeypatch, slice(None))["different"]
+
+
+@pytest.mark.slow
+def test_a_kill_at_every_write_of_a_baseline_changes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    recipe = load_recipe("digits", [*PLAIN, "train.steps=1", "train.steps_per_epoch=1"])
+    assert not kill_at_writes(recipe, tmp_path, monkeypatch, slice(None), of_baseline=True)["different"]
 
 
 def train_quietly(overrides: list[str], folder: Path, resume: bool) -> None:

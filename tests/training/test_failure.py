@@ -5,14 +5,17 @@ import os
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from uan_da.errors import Failure, UserError
 from uan_da.recipe import load_recipe
 from uan_da.training.checkpoint import Checkpoints, Saved
 from uan_da.training.device import ran_out_of_memory
 from uan_da.training.failure import told
+from uan_da.training.monitor import Silent
 from uan_da.training.run import Run
 from uan_da.training.train import train
 from uan_da.training.training import Training
@@ -84,3 +87,42 @@ def test_a_folder_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.setattr("uan_da.training.lock.os.open", read_only)
     with pytest.raises(UserError, match="cannot be written: Read-only file system"):
         train(load_recipe("digits", SHORT), tmp_path / "r")
+
+
+def plates(folder: Path) -> Path:
+    """Two domains of two classes, 20 small images of each."""
+    rng = np.random.default_rng(0)
+    for place in (folder / domain / label for domain in ("scan", "photo") for label in ("ant", "bee")):
+        place.mkdir(parents=True)
+        for number in range(20):
+            Image.fromarray(rng.integers(0, 256, (12, 12, 3), dtype=np.uint8)).save(place / f"{number:02d}.png")
+    return folder
+
+
+class Vanishing(Silent):
+    """Takes a domain's images away after a step."""
+
+    def __init__(self, folder: Path, after: int) -> None:
+        self.folder, self.after = folder, after
+
+    def step(self, training: Training) -> None:
+        if training.step == self.after:
+            self.folder.rename(self.folder.with_name("away"))
+
+
+def test_images_that_vanish_are_named_and_the_run_goes_on_once_they_are_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Images of a task that does not fit in memory are read in each step."""
+    monkeypatch.setattr("uan_da.data.storage.MEMORY", 0)
+    monkeypatch.setenv("UAN_DA_CACHE", "off")
+    folder = plates(tmp_path / "plates")
+    batch = ["train.batch.source=8", "train.batch.target=8", "input.size=12"]
+    batch += ["train.steps=12", "train.steps_per_epoch=6"]
+    recipe = load_recipe("digits", [*SHORT, *batch, f"dataset={folder}", "task=scan:photo"])
+    with pytest.raises(UserError, match=r"photo/.*\.png: no such image\n.*uan-da datasets check"):
+        train(recipe, tmp_path / "r", monitor=Vanishing(folder / "photo", 3))
+    assert Run(tmp_path / "r").load("last", torch.device("cpu"))["step"] in (0, 6)
+    (folder / "away").rename(folder / "photo")
+    run, whole = train(recipe, tmp_path / "r", resume=True), train(recipe, tmp_path / "whole")
+    assert (run.results, run.metrics()) == (whole.results, whole.metrics())

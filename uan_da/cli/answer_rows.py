@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
+from uan_da.spreadsheet import csv_cell
+
 if TYPE_CHECKING:
     from uan_da.training.answers import Answer
 
@@ -22,7 +24,8 @@ class Rows:
     """Makes a line of each answer.
 
     CSV: ``file``, ``class``, ``confidence``, then ``class_2``, ``confidence_2``, … up to the ``top`` classes,
-    ``cluster:LAYER`` and ``feature_0``, …; the head comes with the first line. JSON Lines: an object each, with
+    ``cluster:LAYER`` and ``feature_0``, …; the head comes with the first line. A text that a spreadsheet would take for
+    a formula begins with an apostrophe. JSON Lines: an object each, with
     ``top``, ``clusters`` and ``features``, where they were asked for.
     """
 
@@ -63,7 +66,7 @@ class Rows:
         text = io.StringIO()
         lines = csv.writer(text, lineterminator="\n")
         if not self.headed:
-            lines.writerow(row)
+            lines.writerow(map(csv_cell, row))
             self.headed = True
-        lines.writerow(row.values())
+        lines.writerow(map(csv_cell, row.values()))
         return text.getvalue()

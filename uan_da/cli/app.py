@@ -92,6 +92,7 @@ def _show_warning(
 def main() -> None:
     """Run a command; a user's mistake is one message and exit code 2, a fault of the machine 1, never a traceback."""
     warnings.showwarning = _show_warning
+    warnings.filterwarnings("ignore", r"Image size \(\d+ pixels\) exceeds limit")  # Pillow's; ours is an error
     output = prepare_streams()
     code = _run()
     sys.stdout.flush()

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from uan_da.folders import DATA_VARIABLE
+from uan_da.folders import DATA_VARIABLE, expanded
 
 if TYPE_CHECKING:
     from uan_da.trust import Trust
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 def _use(root: Path | None) -> Path | None:
     if root is not None:
-        os.environ[DATA_VARIABLE] = str(root.expanduser().absolute())  # so that worker processes know it too
+        os.environ[DATA_VARIABLE] = str(expanded(root).absolute())  # so that worker processes know it too
     return root
 
 

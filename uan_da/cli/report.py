@@ -26,8 +26,12 @@ def write_report(folder: Path, device: str, *, trust: bool = False) -> Path:
     from uan_da.training.run import Run, metrics_of
 
     if not (folder / "recipe.yaml").is_file():
-        return sweep_report(folder, runs_in(folder), metrics_of)
+        runs = runs_in(folder)
+        for run in runs:
+            Run(run).check_whole()
+        return sweep_report(folder, runs, metrics_of)
     if (folder / "adapt.json").is_file():
+        Run(folder).check_whole()
         return adapted_report(folder)
     for run in (folder, folder / "baseline"):
         Run(run).check_whole()

@@ -37,6 +37,8 @@ def stream(
 ) -> None:
     """Predict a stream of test images once while methods adapt. Repeat the command to continue."""
     from uan_da.cli.console import Console
+    from uan_da.files import whole_file
+    from uan_da.spreadsheet import to_csv
     from uan_da.streams.bench import StreamBench, results_table
     from uan_da.streams.cells import Stream, stream_methods
     from uan_da.streams.report import write_report
@@ -63,7 +65,8 @@ def stream(
             heads = cell.heads
             console.say(f"{len(cells)}/{total}  {'  '.join(f'{key} {value}' for key, value in heads.items())}")
         table = results_table(folder, cells)
-        table.to_csv(folder / "results.csv", index=False)
+        with whole_file(folder / "results.csv") as file:
+            file.write(to_csv(table))
         console.rich.print(summary(table))
         console.say(f"report: {write_report(folder, table, cells)}   also there: results.csv")
 

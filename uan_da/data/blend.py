@@ -11,6 +11,7 @@ from uan_da.data.adapters.idx import Idx
 from uan_da.data.image_files import open_image
 from uan_da.data.listing import list_images
 from uan_da.errors import UserError
+from uan_da.folders import expanded
 
 TRAIN_WIDTH = 0.6
 """The part of each photograph, from its left edge, that training images are cut from; test images get the rest."""
@@ -35,7 +36,7 @@ def load_photos(folder: Path | None, split: Split) -> list[Pixels]:
     if folder is None:
         photos = list(load_sample_images().images)
     else:
-        photos = [np.asarray(open_image(path).convert("RGB")) for path in list_images(folder.expanduser())]
+        photos = [np.asarray(open_image(path).convert("RGB")) for path in list_images(expanded(folder))]
         if not photos:
             raise UserError(f"{folder}: holds no photographs to blend into")
     return [_region(photo, split) for photo in photos]

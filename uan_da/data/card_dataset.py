@@ -9,6 +9,7 @@ from pathlib import Path
 from uan_da.data.adapter import Examples, MissingData, Split
 from uan_da.data.card import AdapterBlock, Card
 from uan_da.data.checked import checked
+from uan_da.folders import expanded
 
 
 @dataclass(frozen=True)
@@ -24,7 +25,7 @@ class CardDataset:
     @property
     def found_by_looking(self) -> bool:
         """Whether the card was made of a folder that has none."""
-        return Path(self.name).expanduser() == self.folder
+        return expanded(Path(self.name)) == self.folder
 
     @cached_property
     def domains(self) -> Sequence[str]:

@@ -1,6 +1,7 @@
 """Decoded image files, kept on disk between trainings and mapped into memory.
 
-``UAN_DA_CACHE`` says where (default: ``decoded`` in the user's cache of uan-da); ``off`` keeps nothing.
+``UAN_DA_CACHE`` says where (default: ``decoded`` in the user's cache of uan-da); ``off`` keeps nothing,
+and so does a user without a home.
 """
 
 import hashlib
@@ -19,7 +20,7 @@ from uan_da.data.image_files import READING, ImageFiles
 from uan_da.data.images import Images, decode_into
 from uan_da.data.progress import Progress, silent
 from uan_da.errors import DataWarning
-from uan_da.folders import user_cache
+from uan_da.folders import expanded, user_cache
 from uan_da.recipe.network import Input
 
 VARIABLE = "UAN_DA_CACHE"
@@ -32,7 +33,8 @@ def cache_folder() -> Path | None:
     given = os.environ.get(VARIABLE)
     if given == "off":
         return None
-    return Path(given).expanduser() if given else user_cache() / "decoded"
+    cache = user_cache()
+    return expanded(Path(given)) if given else cache and cache / "decoded"
 
 
 def cached(examples: ImageFiles, input: Input, progress: Progress = silent) -> Images | None:

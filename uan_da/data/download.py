@@ -8,15 +8,11 @@ from pathlib import Path
 from typing import IO, Any
 from urllib.error import HTTPError, URLError
 from urllib.parse import urlsplit
-from urllib.request import Request, urlopen
 
+from uan_da.data.connection import LEAST, WINDOW, Answer, TooSlow, opened
 from uan_da.data.progress import Progress, silent
 from uan_da.errors import UserError
 
-TIMEOUT = 30.0
-"""Seconds without a byte."""
-WINDOW, LEAST = 60.0, 64 * 1024
-"""A server that brings less than so many bytes in so many seconds is given up."""
 ATTEMPTS = 3
 PAUSE = 1.0
 CHUNK = 256 * 1024
@@ -47,7 +43,12 @@ def download(url: str, path: Path, progress: Progress = silent, size: int | None
         try:
             _attempt(url, part, progress, size)
         except HTTPError as error:
+            error.close()
             raise DownloadFailed(f"{url}: the server answers {error.code} {error.reason}") from None
+        except TooSlow:
+            raise DownloadFailed(
+                f"{url}: slower than {LEAST} bytes in {WINDOW:.0f} s; {_size(part)} bytes are kept"
+            ) from None
         except (URLError, OSError, http.client.HTTPException, ValueError) as error:
             if isinstance(error, OSError) and error.errno in {errno.ENOSPC, errno.EROFS, errno.EACCES, errno.EDQUOT}:
                 raise UserError(f"{part}: cannot be written ({error.strerror})") from None
@@ -69,23 +70,13 @@ def _attempt(url: str, part: Path, progress: Progress, size: int | None) -> None
     if start and tag:
         headers |= {"Range": f"bytes={start}-", "If-Range": tag}
     try:
-        response = urlopen(Request(url, headers=headers), timeout=TIMEOUT)
+        with opened(url, headers) as answer:
+            done, total = _take(url, part, answer, (start, tag), progress, size)
     except HTTPError as error:
-        if error.code != 416:
+        if error.code != 416 or not start:
             raise
         part.unlink()  # longer than the file, or as long: no byte to go on with
         raise ConnectionError("the part on disk is not of this file") from None
-    with response:
-        resumed = response.status == 206
-        if resumed and not _goes_on(response.headers, start, tag):
-            part.unlink(missing_ok=True)
-            raise ConnectionError("the server goes on with another file, or at another byte")
-        done = start if resumed else 0
-        total = _total(response.headers, done)
-        _check_promise(url, part, response.headers, total, size)
-        _tag_file(part).write_text(_tag(response.headers), encoding="ascii")
-        with part.open("ab" if resumed else "wb") as file:
-            done = _receive(response, file, done, total if size is None else size, progress)
     if total is not None and done < total:
         raise ConnectionError(f"{total - done} bytes are missing")
     if (size is not None and done != size) or not done:
@@ -94,21 +85,33 @@ def _attempt(url: str, part: Path, progress: Progress, size: int | None) -> None
         raise DownloadFailed(f"{url}: the server sent {done} bytes{'' if size is None else f', the card says {size}'}")
 
 
-def _receive(
-    response: http.client.HTTPResponse, file: IO[bytes], done: int, total: int | None, progress: Progress
-) -> int:
+def _take(
+    url: str, part: Path, answer: Answer, left: tuple[int, str], progress: Progress, size: int | None
+) -> tuple[int, int | None]:
+    """Write an answer to ``part``, of which so many bytes are ``left`` under a tag; how many are here, and the server's
+    own count of all."""
+    response, (start, tag) = answer.response, left
+    resumed = response.status == 206
+    if resumed and not _goes_on(response.headers, start, tag):
+        part.unlink(missing_ok=True)
+        raise ConnectionError("the server goes on with another file, or at another byte")
+    if response.status not in (200, 206):
+        raise DownloadFailed(f"{url}: the server answers {response.status} {response.reason}, without the file")
+    done = start if resumed else 0
+    total = _total(response.headers, done)
+    _check_promise(url, part, response.headers, total, size)
+    _tag_file(part).write_text(_tag(response.headers), encoding="ascii")
+    with part.open("ab" if resumed else "wb") as file:
+        return _receive(answer, file, done, total if size is None else size, progress), total
+
+
+def _receive(answer: Answer, file: IO[bytes], done: int, total: int | None, progress: Progress) -> int:
     """Write what comes, no more than one byte above ``total``; returns the bytes that are here."""
-    since, before = time.monotonic(), done
-    while chunk := response.read1(CHUNK if total is None else min(CHUNK, total + 1 - done)):
+    while chunk := answer.response.read1(CHUNK if total is None else min(CHUNK, total + 1 - done)):
         file.write(chunk)
         done += len(chunk)
+        answer.received += len(chunk)
         progress(done, total)
-        if time.monotonic() - since > WINDOW:
-            if done - before < LEAST:
-                raise DownloadFailed(
-                    f"{response.url}: slower than {LEAST} bytes in {WINDOW:.0f} s; {done} bytes are kept"
-                )
-            since, before = time.monotonic(), done
     return done
 
 

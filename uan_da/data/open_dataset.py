@@ -12,7 +12,7 @@ from uan_da.data.card_dataset import CardDataset
 from uan_da.data.checked import CheckedAdapter, said
 from uan_da.data.folder_card import card_of_folder
 from uan_da.errors import UserError
-from uan_da.folders import data_root, shipped
+from uan_da.folders import data_root, expanded, shipped
 from uan_da.names import ADAPTERS, unknown
 from uan_da.trust import FILES, NOTHING, Trust
 
@@ -35,7 +35,7 @@ def open_dataset(spec: str, trust: Trust = NOTHING) -> Adapter:
     """
     if spec in shipped("datasets"):
         return CardDataset(spec, load_card(spec), data_root() / spec)
-    path = Path(spec).expanduser()
+    path = expanded(Path(spec))
     if path.suffix in {".yaml", ".yml"}:
         return _of_card_file(spec, path, trust)
     if path.is_dir():
@@ -70,7 +70,7 @@ def as_adapter(spec: str, found: Any) -> Adapter:
 
 def _of_card_file(spec: str, path: Path, trust: Trust) -> CardDataset:
     card = read_card(path, trust)
-    folder = data_root() / path.stem if card.folder is None else path.parent / Path(card.folder).expanduser()
+    folder = data_root() / path.stem if card.folder is None else path.parent / expanded(Path(card.folder))
     return CardDataset(spec, card, folder)
 
 

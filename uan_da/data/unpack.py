@@ -158,3 +158,5 @@ def _tar_entries(archive: Path, limit: int) -> Iterator[Entry]:
                     raise UnsafeArchive(f"{archive}: refused: {member.name!r} is a link or a device")
                 yield Entry(member.name, member.size if member.isreg() else 0, opened.extractfile(member))
                 opened.members = []  # which would keep all of them
+        while stream.read(CHUNK):  # to the sum at the end of the compressed file
+            pass

@@ -101,6 +101,7 @@ def _accuracy(run: Run, checkpoint: str) -> dict[str, float | None]:
 
     Empty where what was measured is another network: one with recalibrated statistics."""
     if (run.folder / "adapt.json").is_file():
+        run.check_whole("adapt.json")
         return {"adapted_to": read_json(run.folder / "adapt.json")["after"]["accuracy"]}
     if not run.done or run.recipe.evaluation.recalibrate != "none":
         return {}

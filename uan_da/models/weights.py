@@ -7,6 +7,7 @@ from pathlib import Path
 from torch import Tensor, nn
 
 from uan_da.errors import UserError
+from uan_da.folders import expanded
 from uan_da.models.published import published_weights
 from uan_da.models.state_file import read_state, without_prefix
 
@@ -34,7 +35,7 @@ def load_weights(backbone: nn.Module, name: str, weights: str) -> None:
     """
     if weights == "none":
         return
-    path = Path(weights).expanduser()
+    path = expanded(Path(weights))
     if path.is_file():
         state = read_state(path)
     elif os.sep in weights or path.suffix in SUFFIXES:

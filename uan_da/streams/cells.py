@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from uan_da.data.adapter import Split
 from uan_da.errors import UserError
-from uan_da.files import write_json
+from uan_da.files import read_json, write_json
 from uan_da.names import STREAM_METHODS
 from uan_da.recipe import Block
 from uan_da.recipe.block import options_of
@@ -108,10 +108,7 @@ def stream_method(name: str, options: Sequence[str] = ()) -> StreamBlock:
 
 def read(path: Path) -> Mapping[str, Any] | None:
     """A cell's result, None where it is not done."""
-    if not path.is_file():
-        return None
-    result: Mapping[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    return result
+    return read_json(path) if path.is_file() else None
 
 
 def write(path: Path, result: Mapping[str, Any]) -> None:

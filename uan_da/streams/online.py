@@ -14,6 +14,7 @@ from uan_da.evaluation.predict import Predictions, predict
 from uan_da.files import whole_file, write_json
 from uan_da.recipe.blocks import NormBlock
 from uan_da.recipe.schema import Evaluation
+from uan_da.spreadsheet import to_csv
 from uan_da.streams.cells import StreamBlock
 from uan_da.streams.method import Surroundings
 from uan_da.training.adapt import check_out, write_adapted
@@ -81,6 +82,6 @@ def adapt_online(
     with locked(out), told(new):
         write_adapted(new, new_recipe, replace(trained, model=left.model), run.record, overwrite)
         with whole_file(out / "predictions.csv") as file:
-            file.write(table.to_csv(index=False).encode("utf-8", "surrogateescape"))
+            file.write(to_csv(table))
         write_json(out / "adapt.json", report)
     return report

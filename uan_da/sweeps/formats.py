@@ -63,18 +63,3 @@ def _latex(sheet: Sheet) -> str:
 def tex(text: str) -> str:
     """``text`` on one line, with LaTeX's own characters escaped."""
     return "".join(LATEX.get(char, char) for char in " ".join(text.split()))
-
-
-def csv_cell(value: object) -> object:
-    """A value for a CSV file: a text that a spreadsheet would take for a formula begins with an apostrophe."""
-    return f"'{value}" if isinstance(value, str) and _is_formula(value) else value
-
-
-def _is_formula(text: str) -> bool:
-    if not text.startswith(("=", "+", "-", "@", "\t", "\r")):
-        return False
-    try:
-        float(text)
-    except ValueError:
-        return True
-    return False

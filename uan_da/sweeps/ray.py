@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from uan_da.errors import UserError
+from uan_da.files import whole_file
 from uan_da.sweeps.jobs import Event, Job, Tell, failure
 from uan_da.sweeps.work import work
 from uan_da.training.interrupt import Interrupted, noticing_signals
@@ -172,4 +173,7 @@ def unpack(packed: bytes, folder: Path) -> None:
         members = [member for member in archive.getmembers() if member.name != "./done"]
         archive.extractall(folder, members, filter="data")
         if "./done" in archive.getnames():
-            (folder / "done").touch()
+            content = archive.extractfile("./done")
+            assert content is not None
+            with whole_file(folder / "done") as file:
+                file.write(content.read())

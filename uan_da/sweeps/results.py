@@ -2,17 +2,18 @@
 
 import csv
 import io
-import json
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import fmean
-from typing import Any, Literal
+from typing import Literal
 
-from uan_da.sweeps.formats import csv_cell
+from uan_da.files import read_json
+from uan_da.spreadsheet import csv_cell
 from uan_da.sweeps.grid import Cell
 from uan_da.sweeps.jobs import run_folder
+from uan_da.training.run import Run
 
 SELECTIONS = ("last", "selected", "oracle")
 
@@ -44,12 +45,14 @@ def read_result(cell: Cell, sweep: Path) -> Result:
     folder = run_folder(sweep, cell.run_id)
     if (folder / "done").is_file():
         return _done(cell, folder)
-    error = _json(folder / "error.json")
+    path = folder / "error.json"
+    error = read_json(path) if path.is_file() else {}
     return Result(cell.run_id, cell.settings, "failed" if error else "left", error=error.get("error", ""))
 
 
 def _done(cell: Cell, folder: Path) -> Result:
-    selections = {name: chosen for name, chosen in _json(folder / "results.json")["selections"].items() if chosen}
+    run = Run(folder)
+    selections = {name: chosen for name, chosen in run.results["selections"].items() if chosen}
     domains = {name: chosen["domains"] for name, chosen in selections.items()}
     target = cell.recipe.task.target
     return Result(
@@ -60,18 +63,13 @@ def _done(cell: Cell, folder: Path) -> Result:
         {name: _mean([d["accuracy"] for d in own.values() if d["role"] == "source"]) for name, own in domains.items()},
         {name: chosen["epoch"] for name, chosen in selections.items()},
         selections["selected"]["validator"],
-        _json(folder / "timing.json").get("train_seconds"),
+        run.timing["train_seconds"],
     )
 
 
 def _mean(values: Sequence[float | None]) -> float | None:
     known = [value for value in values if value is not None]
     return fmean(known) if known else None
-
-
-def _json(path: Path) -> dict[str, Any]:
-    content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-    return content
 
 
 def write_csv(path: Path, results: Sequence[Result]) -> None:

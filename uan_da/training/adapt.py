@@ -29,6 +29,7 @@ from uan_da.recipe.schema import Evaluation
 from uan_da.recipe.source import Source
 from uan_da.recipe.strict import Strict
 from uan_da.seeding import fold
+from uan_da.spreadsheet import to_csv
 from uan_da.training.checkpoint import Manifest
 from uan_da.training.device import choose_device
 from uan_da.training.failure import told
@@ -129,10 +130,11 @@ def adapt_run(
     with locked(out), told(new):
         write_adapted(new, recipe, trained, run.record, overwrite)
         with whole_file(out / "predictions.csv") as file:
-            file.write(table.to_csv(index=False).encode("utf-8", "surrogateescape"))
+            file.write(to_csv(table))
         if report["conditions"]:
             save_examples(out / "adapt.npz", stored, report["conditions"])
         write_json(out / "adapt.json", report)
+        new.finish()
     return report
 
 

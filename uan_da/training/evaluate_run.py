@@ -15,10 +15,11 @@ from uan_da.evaluation.evaluate import domains_harmonic_mean, predict_domain
 from uan_da.evaluation.metrics import domain_metrics
 from uan_da.evaluation.predict import NonFiniteAnswers
 from uan_da.evaluation.record import predictions_table, save_arrays
-from uan_da.files import read_bytes, read_json, write_json, write_text
+from uan_da.files import read_bytes, read_json, whole_file, write_json
 from uan_da.models.classifier import build_model
 from uan_da.recipe import Recipe
 from uan_da.recipe.schema import Evaluation
+from uan_da.spreadsheet import to_csv
 from uan_da.training.device import choose_device
 from uan_da.training.record import Record
 from uan_da.training.run import Run
@@ -81,7 +82,8 @@ def evaluate_run(
         report |= {"harmonic_mean": domains_harmonic_mean(report["domains"]), **diagnose(model, task, options, answers)}
         shown = [image for layer in report["clusters"] for own in layer["examples"] for image in own]
         save_arrays(folder / f"{name}.npz", answers, chosen, [*shown, *report["mistakes"]])
-    write_text(folder / f"{name}.csv", predictions_table(answers, chosen, task.classes, split).to_csv(index=False))
+    with whole_file(folder / f"{name}.csv") as file:
+        file.write(to_csv(predictions_table(answers, chosen, task.classes, split)))
     write_json(folder / f"{name}.json", report)
     seal(folder, name)
     return report | {"file": str(folder / f"{name}.json")}

@@ -25,11 +25,11 @@ from uan_da.training.record import Record
 from uan_da.training.signature import is_ours, names_code, sign
 from uan_da.trust import FILES, NOTHING, Trust
 
-SEALED = ("recipe.yaml", "record.json", "environment.json", "metrics.jsonl", "timing.json", "results.json")
-"""Files that do not change after the end of a training."""
-
-
 MODEL = "model.safetensors"
+OF_TRAINING = ("metrics.jsonl", "timing.json", "results.json")
+OF_ADAPTING = ("adapt.json", "adapt.npz", "predictions.csv")
+SEALED = ("recipe.yaml", "record.json", "environment.json", MODEL, *OF_TRAINING, *OF_ADAPTING)
+"""Files that do not change after the end of a training or an adaptation, which leave not all of them."""
 
 
 class Run:
@@ -93,8 +93,8 @@ class Run:
 
     @property
     def done(self) -> bool:
-        """Whether the training came to its end."""
-        return (self.folder / "done").is_file()
+        """Whether the training came to its end; an adaptation is none."""
+        return (self.folder / "done").is_file() and not (self.folder / "adapt.json").is_file()
 
     @property
     def results(self) -> dict[str, Any]:
@@ -109,15 +109,26 @@ class Run:
         self.check_whole(path.name)
         return read_json(path)
 
+    @property
+    def timing(self) -> dict[str, Any]:
+        """``timing.json`` of a finished run.
+
+        Raises:
+            UserError: as :attr:`results`.
+        """
+        self.check_whole("timing.json")
+        return read_json(self.folder / "timing.json")
+
     def check_whole(self, *names: str) -> None:
-        """UserError where one of these files, or of all that the end of the training sealed, has changed since."""
-        if not self.done:
+        """UserError where one of these files, or of all that the end of the run sealed, has changed since."""
+        if not (self.folder / "done").is_file():
             return
         sealed = read_json(self.folder / "done")
         for name in names or sealed:
             path = self.folder / name
             if sealed.get(name) != digest([read_bytes(path)]):
-                raise UserError(f"{path}: is damaged: its digest is another. uan-da train … --resume derives it anew")
+                way_out = "adapt anew" if "adapt.json" in sealed else "uan-da train … --resume derives it anew"
+                raise UserError(f"{path}: is damaged: its digest is another. {way_out}")
 
     @property
     def checkpoints(self) -> Checkpoints:
@@ -252,8 +263,9 @@ class Run:
             file.write(f"{datetime.now():%Y-%m-%d %H:%M:%S}  {text}\n")
 
     def finish(self) -> None:
-        """``done``: the training came to its end, with digests of what it wrote."""
-        write_json(self.folder / "done", {name: digest([read_bytes(self.folder / name)]) for name in (*SEALED, MODEL)})
+        """``done``: the training or the adaptation came to its end, with digests of what it wrote."""
+        there = [name for name in SEALED if (self.folder / name).is_file()]
+        write_json(self.folder / "done", {name: digest([read_bytes(self.folder / name)]) for name in there})
 
     def save_model(self, model: Classifier) -> None:
         """``model.safetensors``: the weights alone, for use elsewhere."""

@@ -1,6 +1,5 @@
 """The report of a run that was adapted to images: what it did, and which conditions it found."""
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -8,11 +7,12 @@ import numpy as np
 
 from uan_da.evaluation.report.page import data_uri, write_page
 from uan_da.evaluation.verdict import points
+from uan_da.files import read_json
 
 
 def adapted_report(folder: Path) -> Path:
     """Write ``report.html`` from ``adapt.json`` and the images kept beside it."""
-    report = json.loads((folder / "adapt.json").read_text(encoding="utf-8"))
+    report = read_json(folder / "adapt.json")
     shares = zip(report["classes"], report["before"]["class_shares"], report["after"]["class_shares"], strict=True)
     content = {
         "name": folder.name,

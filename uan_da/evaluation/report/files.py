@@ -12,9 +12,12 @@ from numpy.typing import NDArray
 from uan_da.errors import UserError
 from uan_da.files import read_json
 from uan_da.recipe.source import read_yaml
+from uan_da.spreadsheet import meant
 
 MetricsOf = Callable[[Path], list[dict[str, Any]]]
 """Reads the rows of a run folder, one an epoch: ``Run.metrics`` of the training."""
+
+TEXTS = ("domain", "label", "predicted")
 
 
 class RunFiles:
@@ -65,7 +68,10 @@ class RunFiles:
     def predictions(self) -> pd.DataFrame | None:
         """``evaluation/last.csv``; classes are text even where they look like numbers."""
         path = self.folder / "evaluation" / "last.csv"
-        return pd.read_csv(path, dtype={"label": str, "predicted": str}) if path.is_file() else None
+        if not path.is_file():
+            return None
+        table = pd.read_csv(path, dtype=dict.fromkeys(TEXTS, str))
+        return table.assign(**{name: table[name].map(meant, na_action="ignore") for name in TEXTS})
 
     @cached_property
     def arrays(self) -> dict[str, NDArray[Any]]:

@@ -12,6 +12,7 @@ from uan_da.evaluation.ranking import Scored, rank_validators
 from uan_da.evaluation.report import figures
 from uan_da.evaluation.report.files import MetricsOf, RunFiles
 from uan_da.evaluation.report.page import write_page
+from uan_da.files import read_json
 
 KEYS = ("task", "method", "norm", "backbone")
 SILENT = ("seed", "description", "published")
@@ -56,7 +57,7 @@ def sweep_report(folder: Path, runs: Sequence[Path], metrics_of: MetricsOf) -> P
         UserError: none of them is finished.
     """
     path = folder / "table.json"
-    table: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    table = read_json(path) if path.is_file() else {}
     runs = [run for run in runs if not table or run.name in table["runs"]]
     finished = [RunFiles(run, metrics_of) for run in runs if (run / "results.json").is_file()]
     if not finished:
