@@ -42,12 +42,6 @@ def test_correlated_is_sorted_by_class() -> None:
     assert set(segment.domain[:10]) == {0, 1}
 
 
-def test_length_draws_some_of_each_domain() -> None:
-    stream = segments(LABELS, "continual", 0, length=7)
-    assert [len(segment) for segment in stream] == [7, 7]
-    assert sorted(stream[0].index) != list(range(7))
-
-
 def test_a_dirichlet_parameter_decides_how_correlated_classes_are() -> None:
     classes = np.repeat(np.arange(10), 100)
 

@@ -54,9 +54,16 @@ def labels_of(examples: Examples) -> Tensor:
 class Arrays:
     """Examples from an array of images ``(N, H, W)`` or ``(N, H, W, 3)`` and labels ``(N,)``."""
 
+    labels: NDArray[np.int64]
+
     def __init__(self, images: Pixels, labels: NDArray[Any]) -> None:
         assert len(images) == len(labels)
-        self.images, self.labels = images, labels.astype(np.int64)
+        self._images, self.labels = images, labels.astype(np.int64)
+
+    @property
+    def images(self) -> Pixels:
+        """All of them."""
+        return self._images
 
     def __len__(self) -> int:
         return len(self.labels)

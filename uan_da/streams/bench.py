@@ -19,7 +19,7 @@ from uan_da.data.storage import store
 from uan_da.errors import UserError
 from uan_da.recipe import Block
 from uan_da.streams.cells import Cell, Stream, StreamBlock, read, write
-from uan_da.streams.domains import load_domains
+from uan_da.streams.domains import ALL, Images, load_domains
 from uan_da.streams.evaluator import Answers, StreamDomain, answer_stream
 from uan_da.streams.method import StreamMethod, Surroundings
 from uan_da.streams.oracle import oracle_answers
@@ -64,16 +64,17 @@ class StreamBench:
 
     def domains(self, stream: Stream) -> list[StreamDomain]:
         """The stream's domains; those of the last call, where they are the same."""
-        key = (stream.domains, stream.setting == "gradual", stream.split)
+        images = ALL if stream.length is None else Images(stream.length, stream.seed)
+        key = (stream.domains, stream.setting == "gradual", stream.split, images)
         if key not in self._loaded:
             self._loaded.clear()
             input, device = self.trained.recipe.input, self.trained.device
-            loaded = load_domains(self.data, stream.domains, stream.setting, stream.split, input, device)
+            loaded = load_domains(self.data, stream.domains, stream.setting, stream.split, input, device, images)
             self._loaded[key] = loaded
         return self._loaded[key]
 
     @cached_property
-    def _loaded(self) -> dict[tuple[tuple[str, ...], bool, str], list[StreamDomain]]:
+    def _loaded(self) -> dict[tuple[tuple[str, ...], bool, str, Images], list[StreamDomain]]:
         return {}
 
     @cached_property
@@ -115,7 +116,7 @@ class _OnOneStream:
         self.bench, self.trained = bench, bench.trained
         self.domains = bench.domains(stream)
         labels = [domain.labels for domain in self.domains]
-        self.segments: list[Segment] = segments(labels, stream.setting, stream.seed, stream.length, stream.gamma)
+        self.segments: list[Segment] = segments(labels, stream.setting, stream.seed, stream.gamma)
         self.seed = stream.seed
 
     @cached_property

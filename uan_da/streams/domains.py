@@ -1,28 +1,53 @@
 """The domains of a stream, from a data set."""
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from uan_da.data.adapter import Adapter, Split, labels_of
 from uan_da.data.adapters.corrupted import ConditionedArrays
 from uan_da.data.card_dataset import CardDataset
+from uan_da.data.holdout import Part
 from uan_da.data.storage import store
 from uan_da.errors import UserError
 from uan_da.names import unknown
 from uan_da.recipe.block import Block
 from uan_da.recipe.network import Input
+from uan_da.seeding import fold
 from uan_da.streams.evaluator import StreamDomain
 from uan_da.streams.setting import GRADUAL, Setting
 
 
+@dataclass(frozen=True)
+class Images:
+    """Which images of a domain a stream has: ``length``, drawn at random by ``seed``, or all."""
+
+    length: int | None = None
+    seed: int = 0
+
+    def of(self, count: int, number: int) -> NDArray[np.int64]:
+        """Indices of those of the domain of that ``number``, which has ``count``."""
+        random = np.random.default_rng(fold(self.seed, "stream", "images", number))
+        return np.arange(count) if self.length is None else random.permutation(count)[: self.length]
+
+
+ALL = Images()
+
+
 def load_domains(
-    dataset: Adapter, names: Sequence[str], setting: Setting, split: Split, input: Input, device: torch.device
+    dataset: Adapter,
+    names: Sequence[str],
+    setting: Setting,
+    split: Split,
+    input: Input,
+    device: torch.device,
+    images: Images = ALL,
 ) -> list[StreamDomain]:
-    """The domains called ``names``, in this order; under ``gradual`` each at every severity in turn.
+    """``images`` of the domains called ``names``, in this order; under ``gradual`` each at every severity in turn.
 
     Raises:
         UserError: an unknown domain, missing data, or ``gradual`` of a data set without severities.
@@ -30,19 +55,27 @@ def load_domains(
     for name in names:
         if name not in dataset.domains:
             raise UserError(unknown("domain", name, dataset.domains))
-    if setting != "gradual":
-        return [_load(dataset, name, split, input, device) for name in names]
-    at = {severity: at_severity(dataset, severity) for severity in set(GRADUAL)}
-    return [_load(at[severity], name, split, input, device) for name in names for severity in GRADUAL]
+    found = [(dataset, name) for name in names]
+    if setting == "gradual":
+        at = {severity: at_severity(dataset, severity) for severity in set(GRADUAL)}
+        found = [(at[severity], name) for name in names for severity in GRADUAL]
+    return [_load(*each, split, input, device, images, number) for number, each in enumerate(found)]
 
 
-def _load(dataset: Adapter, name: str, split: Split, input: Input, device: torch.device) -> StreamDomain:
+def _load(
+    dataset: Adapter, name: str, split: Split, input: Input, device: torch.device, images: Images, number: int
+) -> StreamDomain:
     examples = dataset.load(name, split)
-    (images,) = store([examples], input, device)
-    labels = labels_of(examples).numpy()
-    if isinstance(examples, ConditionedArrays) and len(examples.names) > 1:
-        return StreamDomain(images.unlabelled(), labels, examples.conditions, examples.names)
-    return StreamDomain(images.unlabelled(), labels, np.zeros(len(labels), dtype=np.int64), (name,))
+    indices = images.of(len(examples), number)
+    if isinstance(examples, ConditionedArrays):
+        some = examples.part(indices)
+        (stored,) = store([some], input, device)
+        names = some.names if len(some.names) > 1 else (name,)
+        return StreamDomain(stored.unlabelled(), some.labels, some.conditions, names)
+    (stored,) = store([examples], input, device)
+    labels = labels_of(examples).numpy()[indices]
+    part = Part(stored.unlabelled(), torch.from_numpy(indices))
+    return StreamDomain(part, labels, np.zeros(len(labels), dtype=np.int64), (name,))
 
 
 def at_severity(dataset: Adapter, severity: int) -> Adapter:

@@ -10,6 +10,11 @@ from uan_da.errors import UserError
 from uan_da.models.classifier import Classifier
 from uan_da.norms import convert_norm
 from uan_da.norms.batch_norm import BatchNorm
+from uan_da.norms.uan.kernels.layout import dense_format
+from uan_da.norms.uan.kernels.ops import cpu_kernels, serves
+
+KERNEL_TYPES = (torch.float32, torch.float64)
+"""What kernels take as an image's values."""
 
 
 class StreamNorm(nn.Module):
@@ -64,42 +69,20 @@ def batch_moments(x: Tensor) -> tuple[Tensor, Tensor]:
     return mean, var
 
 
-def image_moments(x: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean and biased variance ``(N, C)`` of each image's channels; of vectors ``(N, C)`` themselves, and 0."""
+def image_moments(x: Tensor, origin_c: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    """Mean, less ``origin_c``, and biased variance ``(N, C)`` of each image's channels; of vectors ``(N, C)``
+    themselves, and 0."""
+    origin_c = x.new_zeros(x.shape[1]) if origin_c is None else origin_c.to(x)
     if x.dim() == 2:
-        return x, torch.zeros_like(x)
+        return x - origin_c, torch.zeros_like(x)
+    dense = x.is_contiguous(memory_format=dense_format(x))
+    wanted = x.requires_grad and torch.is_grad_enabled()
+    kernels = cpu_kernels() if dense and not wanted and x.dtype in KERNEL_TYPES and serves(x) else None
+    if kernels is not None:
+        found: tuple[Tensor, Tensor] = kernels.moments(x, origin_c)
+        return found
     var, mean = torch.var_mean(x, tuple(range(2, x.dim())), correction=0)
-    return mean, var
-
-
-class ImageMoments:
-    """:func:`image_moments` of channels-last batches without a gradient, in memory that is used again: several times
-    faster than PyTorch's own reduction over such a batch."""
-
-    def __init__(self) -> None:
-        self._centred: Tensor | None = None
-
-    def __call__(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean and biased variance ``(N, C)``."""
-        plain = x.dim() != 4 or not x.is_contiguous(memory_format=torch.channels_last)
-        if plain or (x.requires_grad and torch.is_grad_enabled()):
-            return image_moments(x)
-        n, c, height, width = x.shape
-        flat = x.permute(0, 2, 3, 1).view(n, height * width, c)
-        mean = flat.mean(1)
-        centred = torch.sub(flat, mean[:, None], out=self._memory(flat))
-        return mean, centred.square_().mean(1)
-
-    def _memory(self, like: Tensor) -> Tensor:
-        kept = self._centred
-        same = (
-            kept is not None
-            and kept.shape[1:] == like.shape[1:]
-            and (kept.dtype, kept.device) == (like.dtype, like.device)
-        )
-        if kept is None or not same or len(kept) < len(like):
-            kept = self._centred = torch.empty_like(like)
-        return kept[: len(like)]
+    return mean - origin_c, var
 
 
 def mixed(

@@ -41,23 +41,20 @@ class Segment:
         return len(self.index)
 
 
-def segments(
-    labels: Sequence[Indices], setting: Setting, seed: int, length: int | None = None, gamma: float | None = None
-) -> list[Segment]:
+def segments(labels: Sequence[Indices], setting: Setting, seed: int, gamma: float | None = None) -> list[Segment]:
     """The stream of the domains whose labels are ``labels``; a function of the arguments.
 
     Args:
         labels: of each domain's images, in their order.
         setting: see :data:`Setting`; ``gradual`` is ``continual`` over domains that are given at each severity.
         seed: of the shuffling.
-        length: images of a domain that are used, drawn at random; all without.
         gamma: correlated settings: classes come in proportions drawn from a Dirichlet distribution of this parameter
             (small is strongly correlated) in place of sorted.
     """
     mixed = setting in ("mixed", "mixed_correlated")
     correlated = setting in ("correlated", "mixed_correlated")
     random = np.random.default_rng(fold(seed, "stream", "order"))
-    parts = [random.permutation(len(each))[:length] for each in labels]
+    parts = [random.permutation(len(each)) for each in labels]
     domain = np.concatenate([np.full(len(part), number) for number, part in enumerate(parts)])
     index = np.concatenate(parts)
     if mixed:

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from uan_da.data.adapter import Arrays, MissingData
-from uan_da.data.adapters.corrupted import Corrupted
+from uan_da.data.adapters.corrupted import ConditionedArrays, Corrupted
 from uan_da.data.corruptions.draws import Draws
 from uan_da.data.corruptions.published import FIFTEEN
 from uan_da.data.digits import Digits
@@ -109,3 +109,19 @@ def test_the_cards_count_what_is_served(name: str) -> None:
     for domain in ("optdigits", "mixed", list(card.domains)[-1]):
         for split in ("train", "test"):
             assert len(card.load(domain, split)) == getattr(card.card.domains[domain], split)
+
+
+def test_a_part_is_made_alone_and_as_in_the_whole() -> None:
+    made: list[int] = []
+
+    def make(indices: np.ndarray, conditions: np.ndarray) -> np.ndarray:
+        made.extend(indices.tolist())
+        return np.zeros((len(indices), 2, 2, 3), dtype=np.uint8)
+
+    part = ConditionedArrays(np.arange(9), np.arange(9) % 2, ("a", "b"), make).part(np.array([7, 2]))
+    assert part.images.shape == (2, 2, 2, 3)
+    assert made == [7, 2]
+    assert (part.labels.tolist(), part.conditions.tolist(), len(part)) == ([7, 2], [1, 0], 2)
+    whole = Corrupted(dataset=DIGITS, domain="optdigits_rest").load("mixed", "test")
+    chosen = np.array([31, 4, 200])
+    np.testing.assert_array_equal(whole.part(chosen).images, whole.images[chosen])

@@ -1,6 +1,7 @@
 """Any data set under common corruptions, made on this machine."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
 from typing import Annotated, Literal
 
 import numpy as np
@@ -25,17 +26,37 @@ MIXED = "mixed"
 """The domain in which each image is under one condition of its own."""
 
 
+Indices = NDArray[np.int64]
+
+
 class ConditionedArrays(Arrays):
-    """Arrays that know the condition of each image: ``conditions`` ``(N,)``, indices into ``names``.
+    """Arrays that know the condition of each image: ``conditions`` ``(N,)``, indices into ``names``; made when they are
+    asked for.
 
     Like labels, conditions are for who measures: neither a training nor a method is handed them.
     """
 
     def __init__(
-        self, images: Pixels, labels: NDArray[np.int64], conditions: NDArray[np.int64], names: Sequence[str]
+        self,
+        labels: NDArray[np.int64],
+        conditions: Indices,
+        names: Sequence[str],
+        make: Callable[[Indices, Indices], Pixels],
+        indices: Indices | None = None,
     ) -> None:
-        super().__init__(images, labels)
-        self.conditions, self.names = conditions, tuple(names)
+        """``make`` makes the images of some ``indices``, under some conditions; all without ``indices``."""
+        self.labels, self.conditions, self.names, self._make = labels, conditions, tuple(names), make
+        self._indices = np.arange(len(labels)) if indices is None else indices
+
+    @cached_property
+    def images(self) -> Pixels:
+        """All of them, ``(N, H, W, 3)``."""
+        return self._make(self._indices, self.conditions)
+
+    def part(self, chosen: Indices) -> "ConditionedArrays":
+        """Those of some indices; the others need not be made."""
+        own = self.labels[chosen], self.conditions[chosen]
+        return ConditionedArrays(*own, self.names, self._make, self._indices[chosen])
 
 
 class Corrupted:
@@ -74,14 +95,19 @@ class Corrupted:
         names = [domain] if domain != MIXED else list(among)
         drawn = [fold(self.seed, MIXED, split, index) % len(names) for index in range(len(clean))]
         conditions = np.array(drawn, dtype=np.int64)
-        corrupted = np.empty((*clean.images.shape[:3], 3), dtype=np.uint8)
-        for number, name in enumerate(names):
-            (indices,) = np.nonzero(conditions == number)
-            for chunk in np.array_split(indices, max(1, len(indices) // CHUNK)):
-                if len(chunk):
-                    draws = Draws.of(chunk, self.seed, name, split)
-                    corrupted[chunk] = known[name](clean.images[chunk], draws, self.severity)
-        return ConditionedArrays(corrupted, clean.labels, conditions, names)
+        corruptions = [known[name] for name in names]
+
+        def make(indices: Indices, of: Indices) -> Pixels:
+            corrupted = np.empty((len(indices), *clean.images.shape[1:3], 3), dtype=np.uint8)
+            for number, (name, corruption) in enumerate(zip(names, corruptions, strict=True)):
+                (own,) = np.nonzero(of == number)
+                for chunk in np.array_split(own, max(1, len(own) // CHUNK)):
+                    if len(chunk):
+                        draws = Draws.of(indices[chunk], self.seed, name, split)
+                        corrupted[chunk] = corruption(clean.images[indices[chunk]], draws, self.severity)
+            return corrupted
+
+        return ConditionedArrays(clean.labels, conditions, names, make)
 
     def _clean(self, split: Split) -> Arrays:
         """The clean images that are used."""

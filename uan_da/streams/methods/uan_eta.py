@@ -6,15 +6,17 @@ from pydantic import Field
 from torch import Tensor
 
 from uan_da.models.classifier import Classifier
+from uan_da.streams.clusters import Assignment
+from uan_da.streams.label_shift import LabelShift
 from uan_da.streams.method import Surroundings
 from uan_da.streams.methods.eta import ETA
-from uan_da.streams.methods.uan import Assignment, put_clusters
+from uan_da.streams.methods.uan import put_clusters
 
 
 class UANETA(ETA):
     """ETA on a network with the norms of the stream method ``uan``, at its defaults."""
 
-    updates: ClassVar[str] = "clusters and their statistics, γ and β of the norms"
+    updates: ClassVar[str] = "clusters and their statistics, the proportions of the classes, γ and β of the norms"
 
     def __init__(
         self,
@@ -31,11 +33,11 @@ class UANETA(ETA):
         assignment = Assignment(num_clusters)
         put_clusters(model, assignment)
         super().__init__(model, num_classes, surroundings, lr=lr, margin=margin, redundancy=redundancy)
-        self.assignment, self._source_bytes = assignment, source_bytes
+        self.assignment, self.label_shift, self._source_bytes = assignment, LabelShift(num_classes), source_bytes
 
     def answer(self, pixels: Tensor) -> Tensor:
         """The clusters follow the batch; it is answered, and learned from."""
         self.assignment.begin()
         logits = super().answer(pixels)
         self.assignment.end()
-        return logits
+        return self.label_shift.corrected(logits)

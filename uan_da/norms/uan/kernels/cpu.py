@@ -12,10 +12,18 @@ from uan_da.norms.uan.kernels import element_cpu, sample_cpu
 from uan_da.norms.uan.kernels.layout import channels_last, flat
 from uan_da.norms.uan.kernels.parallel import threads
 
-_sample: Any = sample_cpu.forward  # Numba's functions have no types
+_moments: Any = sample_cpu.moments  # Numba's functions have no types
+_sample: Any = sample_cpu.forward
 _sample_gradient: Any = sample_cpu.backward
 _element: Any = element_cpu.forward
 _element_gradient: Any = element_cpu.backward
+
+
+def moments(x: Tensor, shift: Tensor) -> tuple[Tensor, Tensor]:
+    """m, less the shift, and v of samples, ``(N, C)``; without a gradient."""
+    stats = x.new_empty(2, *x.shape[:2])
+    _moments(_array(flat(x)), channels_last(x), _array(shift), threads(), _array(stats))
+    return stats[0], stats[1]
 
 
 def sample(x: Tensor, clusters: tuple[Tensor, ...], eps: float, sharpness: float) -> tuple[Tensor, ...]:

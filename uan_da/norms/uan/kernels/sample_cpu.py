@@ -135,6 +135,16 @@ def _sample_moments(x, last, shift, rows, sums, mean, var):
 
 
 @part
+def _stats(counter, x, last, shift, stats):
+    """m and v of each sample."""
+    rows, sums = np.zeros((1, padded(len(shift), x)), x.dtype), np.zeros((2, padded(len(shift), x)))
+    n = take(counter)
+    while n < len(x):
+        _sample_moments(x[n], last, shift, rows, sums, stats[0, n], stats[1, n])
+        n = take(counter)
+
+
+@part
 def _moments(stats, tau, clusters, moments, mass):
     """a, b and Στ, from the samples' moments."""
     samples, clusters_k = tau.shape
@@ -303,7 +313,14 @@ def _of_clusters(stats, clusters, d_logits, eps, sharpness, d_clusters, d_log_pr
 
 
 _assign_all, _apply_all = on_threads(_assign), on_threads(_apply)
+_stats_of_all = on_threads(_stats)
 _sum_gradients, _gradient_all = on_threads(_gradient_sums), on_threads(_gradient)
+
+
+@compiled
+def moments(x, last, shift, threads, stats):
+    """Fill m and v alone."""
+    _stats_of_all((np.zeros(1, np.int64), x, last, shift, stats), threads)
 
 
 @compiled
