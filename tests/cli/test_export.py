@@ -25,6 +25,18 @@ def test_it_says_what_was_compared_and_written(uan_da: Any, run: Run, tmp_path: 
     torch.export.load(tmp_path / "model.pt2")
 
 
+def test_both_formats_share_their_labels(uan_da: Any, run: Run, tmp_path: Path) -> None:
+    (tmp_path / "model.labels.txt").write_text("".join(f"{digit}\n" for digit in range(10)))
+    done = uan_da("export", run.folder, "--format", "pt2", "--out", tmp_path / "model.pt2")
+    assert done.returncode == 0, done.stderr
+    (tmp_path / "other.labels.txt").write_text("mine\n")
+    done = uan_da("export", run.folder, "--format", "pt2", "--out", tmp_path / "other.pt2")
+    assert done.returncode == 2
+    assert "other.labels.txt: exists already" in done.stderr
+    assert (tmp_path / "other.labels.txt").read_text() == "mine\n"
+    assert not (tmp_path / "other.pt2").exists()
+
+
 def test_mistakes(uan_da: Any, run: Run, tmp_path: Path) -> None:
     file = tmp_path / "model.onnx"
     file.write_text("mine")

@@ -26,11 +26,11 @@ def test_values_follow_yaml_1_2(tmp_path: Path) -> None:
 def test_every_key_knows_its_line(tmp_path: Path) -> None:
     path = write(tmp_path, "# head\na: 1\nb:\n  c: 2\n  d: [1, {e: 3}]\n")
     source = read_yaml(path)
-    assert source.place(("a",)) == f"{path}:2"
-    assert source.place(("b", "c")) == f"{path}:4"
-    assert source.place(("b", "d", 1, "e")) == f"{path}:5"
-    assert source.place(("b", "missing")) == f"{path}:3"
-    assert source.place(("missing",)) == str(path)
+    assert source.location(("a",)) == f"{path}:2"
+    assert source.location(("b", "c")) == f"{path}:4"
+    assert source.location(("b", "d", 1, "e")) == f"{path}:5"
+    assert source.location(("b", "missing")) == f"{path}:3"
+    assert source.location(("missing",)) == str(path)
 
 
 @pytest.mark.parametrize(
@@ -87,10 +87,10 @@ def test_what_was_read_is_the_callers_own_and_a_changed_file_is_read_anew(tmp_pa
     path = write(tmp_path, "a: {b: 1}\n")
     first = read_yaml(path)
     first.data["a"]["b"] = 2
-    first.places.clear()
+    first.locations.clear()
     again = read_yaml(path)
     assert again.data == {"a": {"b": 1}}
-    assert again.place(("a", "b")) == f"{path}:1"
+    assert again.location(("a", "b")) == f"{path}:1"
     assert read_yaml(write(tmp_path, "a: {b: 3}\n")).data == {"a": {"b": 3}}
 
 
@@ -132,4 +132,4 @@ def test_yaml_that_no_recipe_can_mean(tmp_path: Path, text: str, message: str) -
 def test_keys_that_are_merged_in(tmp_path: Path) -> None:
     source = read_yaml(write(tmp_path, "a: &a {x: 1}\nb:\n  <<: *a\n  y: 2\n"))
     assert source.data["b"] == {"x": 1, "y": 2}
-    assert source.place(("b", "x")).endswith(":2")
+    assert source.location(("b", "x")).endswith(":2")

@@ -2,12 +2,18 @@
 
 import shlex
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from uan_da.cli.options import DataRoot
+
+if TYPE_CHECKING:
+    from uan_da.cli.console import Console
+    from uan_da.recipe import Recipe
 
 
 def train(
@@ -40,51 +46,81 @@ def train(
     """Train a recipe, evaluate it on every domain, and write the run folder."""
     from uan_da.cli.console import Console
     from uan_da.cli.report import write_report
-    from uan_da.errors import UserError
     from uan_da.names import LOGGERS
     from uan_da.recipe import load_recipe
     from uan_da.training.distributed import is_launched, process
-    from uan_da.training.finite import NonFiniteLoss
-    from uan_da.training.interrupt import Interrupted
     from uan_da.training.launch import launch
     from uan_da.training.monitor import Several
-    from uan_da.training.run import Run
     from uan_da.training.train import train as run_training
     from uan_da.trust import TELLING
+
+    changes = overrides or []
+    resume = _resumes(out, resume, resume_or_start, overwrite)
+    if recipe is None:
+        recipe = _recipe_of(out if resume else None)
+        with_baseline = with_baseline or (out is not None and (out / "baseline" / "recipe.yaml").is_file())
+    resolved = load_recipe(recipe, changes, TELLING)
+    baseline = _baseline_of(recipe, changes) if with_baseline else False
+    if devices > 1 and not is_launched():
+        raise typer.Exit(launch(sys.argv[1:], devices))
+
+    folder = out or _default_folder(recipe, resolved.seed)
+    again = [recipe, *changes, "--out", str(folder), *(["--with-baseline"] if with_baseline else []), "--resume"]
+    loggers = [LOGGERS.load(name)() for name in log or []]
+    with Console() as console, _told(console, again):
+        monitor = Several(console, *loggers)
+        run = run_training(
+            resolved, folder, device=device, overwrite=overwrite, resume=resume, with_baseline=baseline, monitor=monitor
+        )
+        if process() == 0:
+            write_report(run.folder, device, trust=True)
+            console.results(run)
+
+
+def _resumes(out: Path | None, resume: bool, resume_or_start: bool, overwrite: bool) -> bool:
+    """Whether a run is continued; UserError where the options contradict each other."""
+    from uan_da.errors import UserError
 
     if (resume or resume_or_start) and overwrite:
         raise UserError("--resume goes on with a run, --overwrite replaces it: give one of the two")
     if (resume or resume_or_start) and out is None:
         raise UserError("--resume needs --out: the folder of the run to go on with")
-    resume = resume or (resume_or_start and out is not None and (out / "recipe.yaml").is_file())
-    if recipe is None:
-        if not resume or out is None:
-            raise UserError("which recipe? uan-da list recipes; a run goes on by its own: --resume --out RUN")
-        recipe = str(Run.open(out).recipe_file)
-        with_baseline = with_baseline or (out / "baseline" / "recipe.yaml").is_file()
-    resolved = load_recipe(recipe, overrides or [], TELLING)
-    if devices > 1 and not is_launched():
-        raise typer.Exit(launch(sys.argv[1:], devices))
-    folder = out or _default_folder(recipe, resolved.seed)
-    options: dict[str, Any] = {"overwrite": overwrite, "resume": resume}
-    if with_baseline:  # from the file, which may have a protocol of its own for source_only
-        others = [text for text in overrides or [] if not text.startswith("method")]
-        options["with_baseline"] = load_recipe(recipe, [*others, "method=source_only", "init=null"], TELLING)
-    loggers = [LOGGERS.load(name)() for name in log or []]
-    with Console() as console:
-        try:
-            run = run_training(resolved, folder, device=device, monitor=Several(console, *loggers), **options)
-            if process() > 0:
-                return
-        except Interrupted as stop:
-            again = [recipe, *(overrides or []), "--out", str(folder), *(["--with-baseline"] if with_baseline else [])]
-            console.say(f"{stop}; go on with: uan-da train {shlex.join(again)} --resume")
-            raise typer.Exit(stop.exit_code) from None
-        except NonFiniteLoss as error:
-            console.fail(str(error))
-            raise typer.Exit(1) from None
-        write_report(run.folder, device, trust=True)
-        console.results(run)
+    return resume or (resume_or_start and out is not None and (out / "recipe.yaml").is_file())
+
+
+def _recipe_of(folder: Path | None) -> str:
+    """The recipe of the run that is continued; None: there is none, and a recipe must be given."""
+    from uan_da.errors import UserError
+    from uan_da.training.run import Run
+
+    if folder is None:
+        raise UserError("which recipe? uan-da list recipes; a run goes on by its own: --resume --out RUN")
+    return str(Run.open(folder).recipe_file)
+
+
+def _baseline_of(recipe: str, changes: list[str]) -> "Recipe":
+    """``source_only`` by the recipe's file, which may have a protocol of its own for it."""
+    from uan_da.recipe import load_recipe
+    from uan_da.trust import TELLING
+
+    others = [text for text in changes if not text.startswith("method")]
+    return load_recipe(recipe, [*others, "method=source_only", "init=null"], TELLING)
+
+
+@contextmanager
+def _told(console: "Console", again: list[str]) -> Iterator[None]:
+    """What ends a training early becomes a message and an exit code; ``again`` is the command that continues it."""
+    from uan_da.training.finite import NonFiniteLoss
+    from uan_da.training.interrupt import Interrupted
+
+    try:
+        yield
+    except Interrupted as stop:
+        console.say(f"{stop}; go on with: uan-da train {shlex.join(again)}")
+        raise typer.Exit(stop.exit_code) from None
+    except NonFiniteLoss as error:
+        console.fail(str(error))
+        raise typer.Exit(1) from None
 
 
 def _default_folder(recipe: str, seed: int) -> Path:

@@ -196,11 +196,11 @@ class DomainAdaptationClassifier(ClassifierMixin, BaseEstimator):  # type: ignor
         target = target_index(self.recipe_)
         if sample_domain is None:
             return np.full(rows, target)
-        places = {number: min(place, target) for place, number in enumerate(self._sources)}
+        indices = {number: min(index, target) for index, number in enumerate(self._sources)}
         given = _checked(sample_domain)
         if len(given) != rows:
             raise ValueError(f"sample_domain has {len(given)} numbers, and X has {rows} rows")
-        return np.array([places.get(number, target) for number in given.tolist()], dtype=np.int64)
+        return np.array([indices.get(number, target) for number in given.tolist()], dtype=np.int64)
 
 
 def _domains(labels: NDArray[Any], sample_domain: ArrayLike | None) -> NDArray[np.int64]:

@@ -51,19 +51,27 @@ def export_run(run: Run, format_name: str, out: Path, *, checkpoint: str = "last
     """
     chosen, labels = FORMATS[format_name], out.with_suffix(".labels.txt")
     chosen.check()
-    for path in (out, labels):
-        if path.exists() and not overwrite:
-            raise UserError(f"{path}: exists already. Replace it: --overwrite")
     if not out.parent.is_dir():
         raise UserError(f"{out}: there is no folder {out.parent}")
     trained = Trained.load(run, checkpoint, torch.device("cpu"))
+    names = "".join(f"{name}\n" for name in trained.classes)
+    if not overwrite and (taken := _taken(out, labels, names)):
+        raise UserError(f"{taken}: exists already. Replace it: --overwrite")
     trial = trial_images(trained.recipe)
     content, answers = _made(chosen, trained, metadata(run, trained, checkpoint), trial.images)
     difference = _compare(answers, _answers(trained, trial.images), trial.what)
     with whole_file(out) as file:
         file.write(content)
-    write_text(labels, "".join(f"{name}\n" for name in trained.classes))
+    write_text(labels, names)
     return Exported(out, labels, difference, len(trial.images), trial.what)
+
+
+def _taken(out: Path, labels: Path, names: str) -> Path | None:
+    """The file that would be replaced. Equal labels are not: the other format of the same run has written them."""
+    if out.exists():
+        return out
+    equal = labels.is_file() and labels.read_bytes() == names.encode()
+    return labels if labels.exists() and not equal else None
 
 
 def metadata(run: Run, trained: Trained, checkpoint: str) -> dict[str, Any]:

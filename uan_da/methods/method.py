@@ -57,13 +57,14 @@ class Loss:
 
 def mean_loss(losses: Sequence[Loss]) -> Loss:
     """Terms and metrics of a batch, from those of its equal parts and of all processes; detached."""
-    terms, metrics = (
-        {name: torch.stack([getattr(loss, part)[name] for loss in losses]).mean() for name in getattr(losses[0], part)}
-        if len(losses) > 1
-        else dict(getattr(losses[0], part))
-        for part in ("terms", "metrics")
-    )
+    terms, metrics = _means([loss.terms for loss in losses]), _means([loss.metrics for loss in losses])
     return Loss(*averaged_over_processes(terms, metrics))
+
+
+def _means(numbers: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:
+    if len(numbers) == 1:
+        return dict(numbers[0])
+    return {name: torch.stack([each[name] for each in numbers]).mean() for name in numbers[0]}
 
 
 @dataclass(frozen=True)

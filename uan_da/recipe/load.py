@@ -103,7 +103,7 @@ def _describe(source: Source, loc: tuple[str | int, ...], message: str) -> str:
     key = ".".join(map(str, path)) or "recipe"
     if len(path) == 1 and message.startswith("unknown key"):
         message = with_full_key(message, key)
-    return f"{source.place(path)}: {key}: {message[:1].lower()}{message[1:]}"
+    return f"{source.location(path)}: {key}: {message[:1].lower()}{message[1:]}"
 
 
 def _line_number(problem: str) -> tuple[str, int]:

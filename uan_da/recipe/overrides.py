@@ -44,12 +44,12 @@ def apply_overrides(source: Source, overrides: Iterable[str]) -> None:
 def methods_of(source: Source) -> list[str]:
     """The methods that a recipe has something to say of; UserError where it names none that exists."""
     changes = source.data.get(PER_METHOD) or {}
-    where = source.place((PER_METHOD,))
+    where = source.location((PER_METHOD,))
     if not isinstance(changes, dict) or not all(isinstance(change, dict) for change in changes.values()):
         raise UserError(f"{where}: {PER_METHOD}: expected a mapping from a method's name to keys of the recipe")
     for name in changes:
         if name not in METHODS.targets and ":" not in str(name):
-            where = source.place((PER_METHOD, name))
+            where = source.location((PER_METHOD, name))
             raise UserError(f"{where}: {PER_METHOD}: {unknown('method', str(name), METHODS.targets)}")
     return list(changes)
 
@@ -64,11 +64,11 @@ def _apply_per_method(source: Source) -> None:
     method = source.data.get("method")
     name = method.get("name") if isinstance(method, dict) else method
     if name in known:
-        _move_places(source, (PER_METHOD, str(name)))
+        _move_locations(source, (PER_METHOD, str(name)))
         source.data["method"] = _mapping_form("method", method)
         _merge(source.data, changes[name])
-    for place in [place for place in source.places if place[0] == PER_METHOD]:
-        del source.places[place]
+    for path in [path for path in source.locations if path[0] == PER_METHOD]:
+        del source.locations[path]
 
 
 def _merge(data: dict[str, Any], change: dict[str, Any], path: tuple[str, ...] = ()) -> None:
@@ -83,10 +83,10 @@ def _merge(data: dict[str, Any], change: dict[str, Any], path: tuple[str, ...] =
             data[key] = value
 
 
-def _move_places(source: Source, prefix: KeyPath) -> None:
+def _move_locations(source: Source, prefix: KeyPath) -> None:
     """A key that was changed is found where the change was written."""
-    moved = {place[len(prefix) :]: where for place, where in source.places.items() if place[: len(prefix)] == prefix}
-    source.places.update({place: where for place, where in moved.items() if place})
+    moved = {path[len(prefix) :]: where for path, where in source.locations.items() if path[: len(prefix)] == prefix}
+    source.locations.update({path: where for path, where in moved.items() if path})
 
 
 def _split(text: str) -> tuple[str, Any]:
@@ -98,15 +98,14 @@ def _split(text: str) -> tuple[str, Any]:
 
 
 def _set(source: Source, key: str, value: Any) -> None:
-    path = key.split(".")
+    path = tuple(key.split("."))
     parent = _descend(source.data, path[:-1], key)
     if key in BLOCKS and isinstance(value, str):
         value = _named(parent.get(path[-1]), value)
     parent[path[-1]] = value
-    below = [place for place in source.places if place[: len(path)] == tuple(path)]
-    for place in below:
-        del source.places[place]
-    source.places[tuple(path)] = "command line"
+    for below in [each for each in source.locations if each[: len(path)] == path]:
+        del source.locations[below]
+    source.locations[path] = "command line"
 
 
 def _named(old: Any, name: str) -> Any:
@@ -114,7 +113,7 @@ def _named(old: Any, name: str) -> Any:
     return old if (old.get("name") if isinstance(old, dict) else old) == name else {"name": name}
 
 
-def _descend(data: dict[str, Any], path: list[str], key: str) -> dict[str, Any]:
+def _descend(data: dict[str, Any], path: Sequence[str], key: str) -> dict[str, Any]:
     for depth, part in enumerate(path):
         here = ".".join(path[: depth + 1])
         child = _mapping_form(here, data[part]) if part in data else _mapping_form(here, None) or {}

@@ -37,13 +37,13 @@ class Source:
 
     origin: str
     data: dict[str, Any]
-    places: dict[KeyPath, str] = field(default_factory=dict)
+    locations: dict[KeyPath, str] = field(default_factory=dict)
 
-    def place(self, path: KeyPath) -> str:
+    def location(self, path: KeyPath) -> str:
         """Where ``path`` was written; for a key that is missing, where its parent was."""
         for length in range(len(path), 0, -1):
-            if path[:length] in self.places:
-                return self.places[path[:length]]
+            if path[:length] in self.locations:
+                return self.locations[path[:length]]
         return self.origin
 
 
@@ -79,7 +79,7 @@ def _parsed(origin: str, text: str) -> Source:
         raise UserError(f"{origin}: expected a mapping of keys at the top level")
     reading = _Reading(origin)
     data = reading.plain(tree, ())
-    return Source(origin, data, reading.places)
+    return Source(origin, data, reading.locations)
 
 
 def _tree(text: str) -> Any:
@@ -119,10 +119,10 @@ def dump_yaml(data: Mapping[str, Any], *, compact: bool = False) -> str:
 
 @dataclass
 class _Reading:
-    """ruamel's tree becomes plain Python values; ``places`` is filled on the way."""
+    """ruamel's tree becomes plain Python values; ``locations`` is filled on the way."""
 
     origin: str
-    places: dict[KeyPath, str] = field(default_factory=dict)
+    locations: dict[KeyPath, str] = field(default_factory=dict)
     values: int = 0
     """So many have been read: an alias is read wherever it stands, and aliases of aliases grow exponentially."""
 
@@ -146,11 +146,11 @@ class _Reading:
                 if isinstance(key, CommentedKeySeq | CommentedKeyMap):
                     self._refuse(path, "a key is a text or a number, neither a list nor a mapping")
                 if key in lines:
-                    self.places[*path, key] = f"{self.origin}:{lines[key][0] + 1}"
+                    self.locations[*path, key] = f"{self.origin}:{lines[key][0] + 1}"
             return {key: self.plain(value, (*path, key)) for key, value in node.items()}
         if isinstance(node, CommentedSeq):
             for index in range(len(node)):
-                self.places[*path, index] = f"{self.origin}:{node.lc.item(index)[0] + 1}"
+                self.locations[*path, index] = f"{self.origin}:{node.lc.item(index)[0] + 1}"
             return [self.plain(value, (*path, index)) for index, value in enumerate(node)]
         if isinstance(node, str) and not _is_text(node):
             self._refuse(path, "holds half of a character (a surrogate), which is not text")
@@ -160,7 +160,9 @@ class _Reading:
         return node
 
     def _refuse(self, path: KeyPath, why: str) -> NoReturn:
-        where = next((self.places[path[:n]] for n in range(len(path), 0, -1) if path[:n] in self.places), self.origin)
+        where = next(
+            (self.locations[path[:n]] for n in range(len(path), 0, -1) if path[:n] in self.locations), self.origin
+        )
         raise UserError(f"{where}: {'.'.join(map(str, path)) or 'top level'}: {why}")
 
 

@@ -65,13 +65,13 @@ def read_space(path: Path) -> Space:
     problems = []
     for key, values in source.data.items():
         if not isinstance(values, list | dict):
-            problems.append(f"{source.place((key,))}: {key}: expected a list of values, or {{low, high}}")
+            problems.append(f"{source.location((key,))}: {key}: expected a list of values, or {{low, high}}")
             continue
         kind: TypeAdapter[Any] = TypeAdapter(Choices if isinstance(values, list) else Range)
         try:
             keys[key] = kind.validate_python(values)
         except ValidationError as error:
-            problems += [f"{source.place((key,))}: {key}: {line}" for line in _messages(error)]
+            problems += [f"{source.location((key,))}: {key}: {line}" for line in _messages(error)]
     if problems:
         raise UserError("\n".join(problems))
     return Space(keys)

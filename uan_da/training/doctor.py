@@ -149,15 +149,15 @@ def _memory(device: torch.device) -> Finding:
 
 def _disk(_: torch.device) -> Finding:
     """Where runs are written, and where temporary files go."""
-    places = {"here": Path.cwd(), "temporary": Path(tempfile.gettempdir())}
-    free = {name: shutil.disk_usage(place).free for name, place in places.items()}
-    what = ", ".join(f"{name} ({places[name]}) {size / GIB:.1f} GiB free" for name, size in free.items())
-    for name, place in places.items():
+    folders = {"here": Path.cwd(), "temporary": Path(tempfile.gettempdir())}
+    free = {name: shutil.disk_usage(folder).free for name, folder in folders.items()}
+    what = ", ".join(f"{name} ({folders[name]}) {size / GIB:.1f} GiB free" for name, size in free.items())
+    for name, folder in folders.items():
         try:
-            with tempfile.NamedTemporaryFile(dir=place):
+            with tempfile.NamedTemporaryFile(dir=folder):
                 pass
         except OSError as error:
-            return Finding("disk", "defect", f"{place}: {error.strerror}", "run it where you may write, or give --out")
+            return Finding("disk", "defect", f"{folder}: {error.strerror}", "run it where you may write, or give --out")
         if free[name] < GIB:
             return Finding("disk", "note", what, "a run of a ResNet-50 takes about 1 GiB: free some, or give --out")
     return Finding("disk", "ok", what)

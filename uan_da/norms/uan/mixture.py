@@ -91,8 +91,8 @@ def sample_moments(tau_nk: Tensor, mean_nc: Tensor, var_nc: Tensor, positions: i
     sum_k1 = reduce(tau_nk.sum(0))[:, None]
     safe_k1 = sum_k1.maximum(MIN_MASS * total.clamp_min(1.0))
     mean_kc = reduce(tau_nk.T @ mean_nc) / safe_k1
-    spread_nkc = var_nc[:, None] + (mean_nc[:, None] - mean_kc).square()
-    var_kc = reduce(torch.einsum("nk,nkc->kc", tau_nk, spread_nkc)) / safe_k1
+    squares_nkc = var_nc[:, None] + (mean_nc[:, None] - mean_kc).square()
+    var_kc = reduce(torch.einsum("nk,nkc->kc", tau_nk, squares_nkc)) / safe_k1
     return Moments(mean_kc, var_kc, sum_k1 / total.clamp_min(1.0), sum_k1 * positions)
 
 
@@ -168,8 +168,8 @@ def element_moments(tau: Tensor, x_ncs: Tensor, reduce: Reduce) -> Moments:
     sum_kc = reduce(tau.sum(rest))
     safe_kc = sum_kc.maximum(MIN_MASS * total.clamp_min(1.0))
     mean_kc = reduce((tau * x_ncs).sum(rest)) / safe_kc
-    spread = (x_ncs - along(x_ncs, mean_kc[:, None])).square()
-    var_kc = reduce((tau * spread).sum(rest)) / safe_kc
+    squares = (x_ncs - along(x_ncs, mean_kc[:, None])).square()
+    var_kc = reduce((tau * squares).sum(rest)) / safe_kc
     return Moments(mean_kc, var_kc, sum_kc / total.clamp_min(1.0), sum_kc)
 
 
