@@ -9,7 +9,7 @@ what differs for a method, as the protocols of papers do (rates, schedules, bott
       mdd: {train: {optimizer: {lr: 4e-3}}, bottleneck: {features: 1024}}
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from uan_da.errors import UserError
