@@ -90,3 +90,15 @@ def test_a_failing_forward_leaves_the_mode() -> None:
         with pytest.raises((RuntimeError, ValueError)):
             diagnose(model, images)
         assert model[0].training
+
+
+def test_layers_that_assign_together_are_looked_at_in_their_order() -> None:
+    model = nn.Sequential(nn.BatchNorm2d(3), nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4)).eval()
+    convert_norm(model, "uan", num_clusters=2, depth=1)
+    images = torch.cat([torch.randn(8, 3, 6, 6), torch.randn(8, 3, 6, 6) * 4 + 6])
+    model.train()
+    for _ in range(20):
+        model(images)
+    first, second = diagnose(model, images, torch.arange(16) // 8)
+    torch.testing.assert_close(first.usage_by_label, second.usage_by_label)
+    assert first.nmi == second.nmi == 1.0

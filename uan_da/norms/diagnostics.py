@@ -59,18 +59,16 @@ def diagnose(model: nn.Module, images: Tensor, labels: Tensor | None = None) -> 
         raise ValueError("Expected `images` to be at least one image, but got none")
     if labels is not None and (labels.shape != images.shape[:1] or labels.min() < 0):
         raise ValueError(f"Expected `labels` to be {len(images)} numbers from 0 on, but got {labels}")
-    reports = []
+    reports: list[ClusterReport] = []
     modes = {module: module.training for module in model.modules()}
     try:
-        with torch.no_grad(), _inputs_of_mixtures(model) as inputs:
+        with torch.no_grad(), _reporting(model, labels, reports):
             model.eval()(images)
     finally:
         for module, training in modes.items():
             module.training = training
-    for path, layer, x in inputs:
-        report = _report(path, _by_cluster(layer.responsibilities(x)), labels)
+    for report in reports:
         _warn_of_dead(report)
-        reports.append(report)
     return reports
 
 
@@ -116,24 +114,20 @@ def _warn_of_dead(report: ClusterReport) -> None:
         )
 
 
-Caught = list[tuple[str, MixtureLayer, Tensor]]
-
-
 @contextmanager
-def _inputs_of_mixtures(model: nn.Module) -> Iterator[Caught]:
-    """What goes into the layers with clusters during forwards inside the block."""
-    caught: Caught = []
+def _reporting(model: nn.Module, labels: Tensor | None, reports: list[ClusterReport]) -> Iterator[None]:
+    """Forwards inside the block add to ``reports``, layer by layer: layers that assign together do so in their order."""
 
-    def catch(path: str, layer: MixtureLayer, x: Tensor) -> None:
-        caught.append((path, layer, x))
+    def report(path: str, layer: MixtureLayer, x: Tensor) -> None:
+        reports.append(_report(path, _by_cluster(layer.responsibilities(x)), labels))
 
     handles = [
-        layer.register_forward_pre_hook(lambda layer, inputs, path=path: catch(path, layer, inputs[0]))
+        layer.register_forward_pre_hook(lambda layer, inputs, path=path: report(path, layer, inputs[0]))
         for path, layer in model.named_modules()
         if isinstance(layer, MixtureLayer)
     ]
     try:
-        yield caught
+        yield
     finally:
         for handle in handles:
             handle.remove()
