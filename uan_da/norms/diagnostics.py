@@ -116,7 +116,7 @@ def _warn_of_dead(report: ClusterReport) -> None:
 
 @contextmanager
 def _reporting(model: nn.Module, labels: Tensor | None, reports: list[ClusterReport]) -> Iterator[None]:
-    """Forwards inside the block add to ``reports``, layer by layer: layers that assign together do so in their order."""
+    """Forwards inside the block add to ``reports``: layers that assign together do so in their order."""
 
     def report(path: str, layer: MixtureLayer, x: Tensor) -> None:
         reports.append(_report(path, _by_cluster(layer.responsibilities(x)), labels))
