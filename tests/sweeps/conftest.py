@@ -1,4 +1,4 @@
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
@@ -37,13 +37,21 @@ def recipe(tmp_path: Path) -> Path:
 
 
 def _done(
-    method: str, seed: int, target: float | None, *, norm: str = "bn", task: str = "a:b", **more: object
+    method: str,
+    seed: int,
+    target: float | None,
+    *,
+    norm: str = "bn",
+    task: str = "a:b",
+    scores: Mapping[str, float | None] | None = None,
+    **more: object,
 ) -> Result:
     axes = {key: str(value) for key, value in more.items()}
     settings = {"task": task, "method": method, "norm": norm, "seed": str(seed), **axes}
     accuracies = {"last": target, "selected": None if target is None else target - 0.05}
     source, epoch = {"last": 0.9, "selected": 0.8}, {"last": 3, "selected": 2}
-    return Result(" ".join(settings.values()), settings, "done", accuracies, source, epoch, "snd")
+    by = {"last": scores or {}, "selected": scores or {}}
+    return Result(" ".join(settings.values()), settings, "done", accuracies, source, epoch, "snd", by)
 
 
 def _unfinished(method: str, seed: int, error: str = "") -> Result:

@@ -15,15 +15,19 @@ def test_one_domain_alone_is_its_own_target(recipe: Path, tmp_path: Path) -> Non
     cell = build_grid(recipe, ["method=source_only", "task=optdigits"]).cells[0]
     folder = run_folder(tmp_path, cell.run_id)
     folder.mkdir(parents=True)
-    chosen = {"epoch": 2, "domains": {"optdigits": {"role": "source", "accuracy": 0.9}}}
+    numbers = {"role": "source", "accuracy": 0.9, "confidence": 0.8, "class_shares": [0.1, 0.7, 0.2]}
+    chosen = {"epoch": 2, "domains": {"optdigits": numbers}}
     selections = {"last": chosen, "selected": {**chosen, "validator": "snd"}, "oracle": {}}
     (folder / "results.json").write_text(json.dumps({"selections": selections}))
+    rows = [{"epoch": epoch, "validators": {"snd": epoch / 10}} for epoch in (1, 2, 3)]
+    (folder / "metrics.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in rows))
     (folder / "timing.json").write_text('{"train_seconds": 3.5}')
     Run(folder).finish()
     result = read_result(cell, tmp_path)
     assert result.seconds == 3.5
     assert result.target == result.source == {"last": 0.9, "selected": 0.9}
     assert result.validator == "snd"
+    assert result.scores["last"] == {"snd": 0.2, "confidence": 0.8, "largest_class": 0.7}
     (folder / "results.json").write_text(json.dumps({"selections": selections}).replace("0.9", "0.8"))
     with pytest.raises(UserError, match=r"results\.json: is damaged: .*--resume derives it anew"):
         read_result(cell, tmp_path)

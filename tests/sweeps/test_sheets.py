@@ -63,12 +63,38 @@ def test_a_loss_says_how_sure_it_is(done, accuracies, said):
     assert warnings(make_table(runs, []))[0] == f"negative transfer (last): dann bn on a:b: {said}"
 
 
-def test_a_target_without_labels_is_said_and_the_source_is_shown(done):
-    table = make_table([done(method, seed, None) for method in ("source_only", "dann") for seed in range(2)], [])
-    assert warnings(table) == ["a:b: the target's test images have no labels, so its accuracy is unknown"]
+def test_a_target_without_labels_is_ranked_by_a_validator_and_has_no_accuracy(done):
+    scores = {"source_only": (-0.5, -0.4), "mcd": (None, None), "dann": (-0.2, -0.3)}
+    runs = [
+        done(method, seed, None, scores={"snd": score, "confidence": 0.7 + 0.1 * seed, "largest_class": 0.25})
+        for method, own in scores.items()
+        for seed, score in enumerate(own)
+    ]
+    table = make_table(runs, [])
+    assert table.ranked_by == "snd"
+    (said,) = warnings(table)
+    assert said.startswith(
+        f"a:b: the target's test images have no labels, so its accuracy is unknown and {'snd'} ranks"
+    )
     found = sheets(table)
-    assert [sheet.title.partition(" (")[2][:8] for sheet in found] == ["last epo", "selected"]
-    assert found[0].rows[1] == ["2", "dann", "bn", "2", "–", "90.0 ± 0.0", "–", "–"]
+    assert [sheet.title for sheet in found] == [
+        "no target labels: ranked by snd (last epoch)",
+        "no target labels: ranked by snd (selected without target labels, by snd)",
+    ]
+    assert found[0].head[4:] == ["snd", "confidence, %", "largest class, %", "source, %"]
+    same = ["75.0 ± 7.1", "25.0 ± 0.0", "90.0 ± 0.0"]
+    assert found[0].rows == [
+        ["1", "dann", "bn", "2", "-0.250 ± 0.071", *same],
+        ["2", "source_only", "bn", "2", "-0.450 ± 0.071", *same],
+        ["3", "mcd", "bn", "2", "–", *same],
+    ]
+
+
+def test_one_label_is_enough_for_accuracies_to_rank(done):
+    runs = [done("source_only", 0, 0.5, scores={"snd": 1.0}), done("dann", 0, 0.6, scores={"snd": 0.0})]
+    table = make_table(runs, [])
+    assert table.ranked_by is None
+    assert [row.name for row in table.rows["last"]] == ["dann bn", "source_only bn"]
 
 
 def test_figures_of_others_stand_apart_with_their_source(results, done):

@@ -15,6 +15,7 @@ from uan_da.cli import (
     doctor,
     evaluate,
     export,
+    label_first,
     listing,
     predict,
     recipe,
@@ -42,6 +43,7 @@ app = typer.Typer(
 app.command("start")(start.start)
 app.command("train")(train.train)
 app.command("compare")(compare.compare)
+app.command("label-first")(label_first.label_first)
 app.command("tune")(tune.tune)
 app.command("evaluate")(evaluate.evaluate)
 app.command("predict")(predict.predict)

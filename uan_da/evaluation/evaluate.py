@@ -5,6 +5,7 @@ from typing import Any
 
 from uan_da.data.adapter import Split
 from uan_da.data.task import Domain, Task
+from uan_da.evaluation.before_after import summary
 from uan_da.evaluation.metrics import domain_metrics, harmonic_mean
 from uan_da.evaluation.predict import BATCH, NonFiniteAnswers, Predictions, predict
 from uan_da.models.classifier import Classifier
@@ -42,11 +43,14 @@ def prepared(model: Classifier, task: Task, domain: Domain, options: Evaluation)
 
 
 def summarize(predictions: dict[str, Predictions], task: Task) -> dict[str, dict[str, Any]]:
-    """The ``domains`` block of ``results.json``."""
+    """The ``domains`` block of ``results.json``: with what needs no labels, ``confidence`` and ``class_shares``."""
     roles = {domain.name: domain.role for domain in task.domains}
-    return {
-        name: {"role": roles[name], "split": "test", **domain_metrics(answers)} for name, answers in predictions.items()
-    }
+    found = {}
+    for name, answers in predictions.items():
+        known = summary(answers)
+        unlabelled = {key: known[key] for key in ("confidence", "class_shares")}
+        found[name] = {"role": roles[name], "split": "test", **domain_metrics(answers), **unlabelled}
+    return found
 
 
 def domains_harmonic_mean(domains: dict[str, dict[str, Any]]) -> float | None:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import fmean
-from typing import Literal
+from typing import Any, Literal
 
 from uan_da.files import read_json
 from uan_da.spreadsheet import csv_cell
@@ -31,6 +31,9 @@ class Result:
     """The mean over the sources."""
     epoch: Mapping[str, int] = field(default_factory=dict)
     validator: str = ""
+    scores: Mapping[str, Mapping[str, float | None]] = field(default_factory=dict)
+    """By selection and validator: what needs no target label, with the mean ``confidence`` on the target and the
+    ``largest_class``, the greatest share of its images that one class is predicted for."""
     seconds: float | None = None
     error: str = ""
 
@@ -55,6 +58,7 @@ def _done(cell: Cell, folder: Path) -> Result:
     selections = {name: chosen for name, chosen in run.results["selections"].items() if chosen}
     domains = {name: chosen["domains"] for name, chosen in selections.items()}
     target = cell.recipe.task.target
+    validators = {row["epoch"]: row.get("validators", {}) for row in run.metrics()}
     return Result(
         cell.run_id,
         cell.settings,
@@ -63,8 +67,18 @@ def _done(cell: Cell, folder: Path) -> Result:
         {name: _mean([d["accuracy"] for d in own.values() if d["role"] == "source"]) for name, own in domains.items()},
         {name: chosen["epoch"] for name, chosen in selections.items()},
         selections["selected"]["validator"],
+        {
+            name: dict(validators.get(chosen["epoch"], {})) | _unlabelled(chosen["domains"][target])
+            for name, chosen in selections.items()
+        },
         run.timing["train_seconds"],
     )
+
+
+def _unlabelled(numbers: Mapping[str, Any]) -> dict[str, float | None]:
+    """What a domain's numbers say without labels; empty of runs that did not keep it."""
+    shares = numbers.get("class_shares")
+    return {"confidence": numbers["confidence"], "largest_class": max(shares)} if shares else {}
 
 
 def _mean(values: Sequence[float | None]) -> float | None:
@@ -77,16 +91,19 @@ def write_csv(path: Path, results: Sequence[Result]) -> None:
     text = io.StringIO()
     keys = list(results[0].settings)
     numbers = [f"{what}_{selection}" for selection in SELECTIONS for what in ("target", "source", "epoch")]
+    scored = list(dict.fromkeys(name for result in results for of in result.scores.values() for name in of))
+    scores = [(name, selection) for selection in SELECTIONS[:2] for name in scored]
     table = csv.writer(text, lineterminator="\n")
-    table.writerow(["run", *keys, "status", *numbers, "validator", "train_seconds", "error"])
+    table.writerow(["run", *keys, "status", *numbers, "validator", *map("_".join, scores), "train_seconds", "error"])
     for result in results:
         by = {"target": result.target, "source": result.source, "epoch": result.epoch}
         values = [by[what].get(selection) for selection in SELECTIONS for what in ("target", "source", "epoch")]
+        own = [result.scores.get(selection, {}).get(name) for name, selection in scores]
         row = [result.run_id, *result.settings.values(), result.status, *values]
         table.writerow(
             [
                 "" if value is None else csv_cell(value)
-                for value in [*row, result.validator, result.seconds, result.error]
+                for value in [*row, result.validator, *own, result.seconds, result.error]
             ]
         )
     write_text(path, text.getvalue())

@@ -19,7 +19,8 @@ TITLES = {
 def sheets(table: Table, published: Sequence[Published] = ()) -> list[Sheet]:
     """Target accuracy by selection; source accuracy by selection and task; differences to the reference; figures of
     others."""
-    found = [_target(table, selection) for selection in table.rows]
+    of_target = _target if table.ranked_by is None else _unlabelled
+    found = [of_target(table, selection) for selection in table.rows]
     if len(table.tasks) > 1:
         found += [_source(table, selection) for selection in table.rows]
     if any(row.difference for rows in table.rows.values() for row in rows):
@@ -55,6 +56,30 @@ def _target(table: Table, selection: str) -> Sheet:
             [str(rank), *_names(row), seeds(row), *means, mean(row.source[AVERAGE]), marked(gain), interval(gain)]
         )
     return Sheet(f"target accuracy, % ({_title(table, selection)})", head, rows, 1 + len(_head(table)))
+
+
+def _unlabelled(table: Table, selection: str) -> Sheet:
+    """Of a target without labels: the score that ranks the rows, and what a reader can judge it by."""
+    by = str(table.ranked_by)
+    rows = [
+        [
+            str(rank),
+            *_names(row),
+            seeds(row),
+            number(row.scores.get(by)),
+            mean(row.scores.get("confidence")),
+            mean(row.scores.get("largest_class")),
+            mean(row.source[AVERAGE]),
+        ]
+        for rank, row in enumerate(table.rows[selection], 1)
+    ]
+    head = ["", *_head(table), "seeds", by, "confidence, %", "largest class, %", "source, %"]
+    notes = [
+        f"ranked by {by}, higher is better; confidence: the mean on the target; largest class: the share of the "
+        "target's images that one class gets, near 100 where a network has collapsed; source: accuracy"
+    ]
+    title = f"no target labels: ranked by {by} ({_title(table, selection)})"
+    return Sheet(title, head, rows, 1 + len(_head(table)), notes)
 
 
 def _source(table: Table, selection: str) -> Sheet:
@@ -99,7 +124,11 @@ def _published(table: Table, published: Sequence[Published]) -> Sheet:
 
 def warnings(table: Table) -> list[str]:
     """A line for every target without labels, adaptation that made the target worse, and run that failed."""
-    lines = [f"{task}: the target's test images have no labels, so its accuracy is unknown" for task in _unknown(table)]
+    lines = [
+        f"{task}: the target's test images have no labels, so its accuracy is unknown and {table.ranked_by} ranks the "
+        "rows; it can be wrong (docs/evaluation.md). A few labels help: uan-da label-first says of which images"
+        for task in _unknown(table)
+    ]
     lines += [
         f"negative transfer ({selection}): {name} on {task}: {points(gain)} points"
         + (f" {interval(gain)}" if gain.interval else "")
@@ -127,6 +156,14 @@ def mean(summary: Summary | None) -> str:
         return NONE
     deviation = "" if summary.std is None else f" ± {100 * summary.std:.1f}"
     return f"{100 * summary.mean:.1f}{deviation}"
+
+
+def number(summary: Summary | None) -> str:
+    """``-0.213 ± 0.014``."""
+    if summary is None:
+        return NONE
+    deviation = "" if summary.std is None else f" ± {summary.std:.3f}"
+    return f"{summary.mean:.3f}{deviation}"
 
 
 def seeds(row: Row) -> str:

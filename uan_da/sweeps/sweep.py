@@ -1,6 +1,7 @@
 """The folder of a sweep: what is done in it, and the files about all of it."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -68,14 +69,26 @@ class Sweep:
     def write(self) -> Table:
         """``results.csv``, ``table.json``, ``table.md``, ``table.tex``, and ``report.html`` once a run is done."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        table = self.table()
+        table, results = self.table(), self.results()
         pages, notes = self.sheets(table), warnings(table)
-        write_csv(self.folder / "results.csv", self.results())
+        write_csv(self.folder / "results.csv", results)
         runs = [cell.run_id for cell in self.grid.cells]
-        content = to_dict(table) | {"sheets": to_dict(pages), "warnings": notes, "runs": runs}
+        content = to_dict(table) | {
+            "sheets": to_dict(pages),
+            "warnings": notes,
+            "runs": runs,
+            "best": _best(table, results),
+        }
         write_text(self.folder / "table.json", json.dumps(content, indent=1) + "\n")
         write_text(self.folder / "table.md", markdown(pages, notes))
         write_text(self.folder / "table.tex", latex(pages, notes))
         if table.done:
             sweep_report(self.folder, [run_folder(self.folder, cell.run_id) for cell in self.grid.cells], metrics_of)
         return table
+
+
+def _best(table: Table, results: Sequence[Result]) -> list[str]:
+    """A run of each of the best two rows of the last epoch: that of the first seed."""
+    rows = table.rows.get("last", ())[:2]
+    of_rows = [[r.run_id for r in results if r.status == "done" and r.variant == row.variant] for row in rows]
+    return [run_ids[0] for run_ids in of_rows]

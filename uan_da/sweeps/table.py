@@ -1,7 +1,7 @@
 """The table of a sweep: means over seeds, gains over ``source_only``, and paired differences to a reference."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from statistics import fmean
 from typing import Any
 
@@ -28,6 +28,8 @@ class Row:
     """Target accuracy minus that of ``source_only`` with the same norm and seed; empty of ``source_only`` itself."""
     difference: Difference | None
     """Average target accuracy minus the reference's; None of the reference itself."""
+    scores: Mapping[str, Summary | None] = field(default_factory=dict)
+    """What needs no target label, by name (see :class:`uan_da.sweeps.results.Result`), over all tasks and seeds."""
 
     @property
     def name(self) -> str:
@@ -47,6 +49,8 @@ class Table:
     done: int
     left: int
     failed: Sequence[Result]
+    ranked_by: str | None = None
+    """The recipe's validator where a target has no labels, and so no accuracy to rank by."""
 
 
 def variant_name(variant: Variant) -> str:
@@ -78,30 +82,54 @@ def make_table(results: Sequence[Result], axes: Sequence[str], reference: str | 
     tasks = list(dict.fromkeys(result.settings["task"] for result in results))
     known = [{s for of in (r.target, r.source) for s, share in of.items() if share is not None} for r in done]
     kept = [selection for selection in SELECTIONS if any(selection in own for own in known)]
-    rows = {selection: _rows(done, selection, tasks, chosen) for selection in kept}
     validators = list(dict.fromkeys(result.validator for result in done))
+    ranked_by = validators[0] if done and _unlabelled(done) else None
+    rows = {selection: _rows(done, selection, tasks, chosen, ranked_by) for selection in kept}
     failed = [result for result in results if result.status == "failed"]
     left = sum(result.status == "left" for result in results)
-    return Table(tasks, axes, chosen, validators, rows, len(done), left, failed)
+    return Table(tasks, axes, chosen, validators, rows, len(done), left, failed, ranked_by)
+
+
+def _unlabelled(done: Sequence[Result]) -> set[str]:
+    """The tasks whose target has no labels."""
+    labelled = {r.settings["task"] for r in done if any(share is not None for share in r.target.values())}
+    return {r.settings["task"] for r in done} - labelled
 
 
 Numbers = Mapping[str, Mapping[str, float]]
 """Task, or :data:`AVERAGE`, → seed → accuracy."""
 
 
-def _rows(done: Sequence[Result], selection: str, tasks: Sequence[str], reference: str) -> list[Row]:
+def _rows(
+    done: Sequence[Result], selection: str, tasks: Sequence[str], reference: str, ranked_by: str | None
+) -> list[Row]:
     variants = list(dict.fromkeys(result.variant for result in done))
     target = {v: _numbers([r for r in done if r.variant == v], "target", selection, tasks) for v in variants}
     source = {v: _numbers([r for r in done if r.variant == v], "source", selection, tasks) for v in variants}
     others = next((target[v] for v in variants if variant_name(v) == reference), {})
     rows = [
-        Row(v, _means(target[v]), _means(source[v]), _gain(v, target, tasks), _compare(target[v], others, AVERAGE))
+        Row(
+            v,
+            _means(target[v]),
+            _means(source[v]),
+            _gain(v, target, tasks),
+            _compare(target[v], others, AVERAGE),
+            _scores([r for r in done if r.variant == v], selection),
+        )
         for v in variants
     ]
     rows = [replace(row, difference=None) if row.name == reference else row for row in rows]
     corrected = holm([row.difference.p if row.difference else None for row in rows])
     rows = [_corrected(row, p) for row, p in zip(rows, corrected, strict=True)]
-    return sorted(rows, key=_rank, reverse=True)
+    return sorted(rows, key=lambda row: _rank(row, ranked_by), reverse=True)
+
+
+def _scores(results: Sequence[Result], selection: str) -> dict[str, Summary | None]:
+    found: dict[str, list[float]] = {}
+    for result in results:
+        for name, score in result.scores.get(selection, {}).items():
+            found.setdefault(name, []).extend([] if score is None else [score])
+    return {name: summarize(values) for name, values in found.items()}
 
 
 def _numbers(results: Sequence[Result], what: str, selection: str, tasks: Sequence[str]) -> Numbers:
@@ -141,9 +169,9 @@ def _corrected(row: Row, p: float | None) -> Row:
     return row if row.difference is None else replace(row, difference=replace(row.difference, corrected=p))
 
 
-def _rank(row: Row) -> float:
-    """A variant that is not done on all tasks goes below the others."""
-    average = row.target[AVERAGE]
+def _rank(row: Row, ranked_by: str | None) -> float:
+    """A variant that is not done on all tasks, or has no score, goes below the others."""
+    average = row.target[AVERAGE] if ranked_by is None else row.scores.get(ranked_by)
     return average.mean if average else float("-inf")
 
 

@@ -78,6 +78,8 @@ def _class_figure(files: RunFiles) -> str:
     of = {"source_only": files.results["baseline"], files.results["method"]: files.results}
     series = {name: each["selections"]["last"]["domains"][files.target]["per_class"] for name, each in of.items()}
     described = f"Accuracy of each class on {files.target}, without and with adaptation"
+    if any(values is None for values in series.values()):  # a target without labels
+        return ""
     return figures.bars("classes", described, classes, series, "accuracy, %")
 
 
