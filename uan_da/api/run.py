@@ -188,7 +188,24 @@ class Run:
         checkpoint: Checkpoint = "last",
         overwrite: bool = False,
     ) -> Exported:
-        """Write the network as a file that needs this package no more; see :func:`uan_da.export.export.export_run`."""
+        """Write the network as a file that needs this package no more, and its classes, one a line, beside it.
+
+        The file takes float32 images ``(N, C, H, W)`` in [0, 1], RGB, resized to the recipe's ``input``, and returns
+        ``logits`` and ``probabilities``. It is kept only if it answers as PyTorch does on real images.
+
+        Args:
+            out: the file; ``model.onnx`` gets ``model.labels.txt`` beside it.
+            format: ``onnx`` (needs the extra ``export``), or ``pt2`` for ``torch.export.load``.
+            checkpoint: whose network.
+            overwrite: replace what is there.
+
+        Returns:
+            The two files, and the largest difference of a probability.
+
+        Raises:
+            UserError: ``out`` exists or cannot be written, or a package is missing.
+            Failure: the exporter cannot express the network, or its answers differ.
+        """
         return export_run(self._run, format, Path(out), checkpoint=checkpoint, overwrite=overwrite)
 
     def __repr__(self) -> str:
