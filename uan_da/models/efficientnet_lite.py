@@ -14,10 +14,9 @@ ARCHITECTURE = "tf_efficientnet_lite0"
 
 
 def efficientnet_lite0(channels: int) -> nn.Module:
-    """EfficientNet-Lite0 (Tan & Le, ICML 2019, arXiv:1905.11946, without squeeze-and-excitation, with ReLU6), timm's:
-    images to features ``(N, 1280)``. Needs the extra ``lite0``.
+    """timm's EfficientNet-Lite0 (Tan & Le, ICML 2019): images to features ``(N, 1280)``; needs the extra ``lite0``.
 
-    Its published weights expect RGB in [−1, 1]: ``input.mean`` and ``input.std`` of 0.5.
+    It has no squeeze-and-excitation, and ReLU6 (arXiv:1905.11946). Its published weights expect RGB in [−1, 1]: ``input.mean`` and ``input.std`` of 0.5.
 
     Raises:
         UserError: timm is not installed.
