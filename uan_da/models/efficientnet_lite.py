@@ -16,7 +16,8 @@ ARCHITECTURE = "tf_efficientnet_lite0"
 def efficientnet_lite0(channels: int) -> nn.Module:
     """timm's EfficientNet-Lite0 (Tan & Le, ICML 2019): images to features ``(N, 1280)``; needs the extra ``lite0``.
 
-    It has no squeeze-and-excitation, and ReLU6 (arXiv:1905.11946). Its published weights expect RGB in [−1, 1]: ``input.mean`` and ``input.std`` of 0.5.
+    It has no squeeze-and-excitation, and ReLU6 (arXiv:1905.11946). Its published weights expect RGB in [−1, 1]:
+    ``input.mean`` and ``input.std`` of 0.5.
 
     Raises:
         UserError: timm is not installed.
