@@ -303,16 +303,25 @@ def train_quietly(overrides: list[str], folder: Path, resume: bool) -> None:
 @pytest.mark.parametrize("method", ["dann", "mcd", "adamatch", "mean_teacher", "dirt_t"])
 @pytest.mark.parametrize("norm", ["bn", "dsbn", "uan"])
 def test_sigkills_at_random_moments_change_nothing(tmp_path: Path, method: str, norm: str) -> None:
-    """Each kill comes shortly after a file of a random step appears, whole or half."""
+    assert kill_at_moments(tmp_path, method, norm, KILLS) >= KILLS
+
+
+def test_two_sigkills_at_random_moments_change_nothing(tmp_path: Path) -> None:
+    assert kill_at_moments(tmp_path, "mcd", "uan", 2) == 2
+
+
+def kill_at_moments(folder: Path, method: str, norm: str, kills: int) -> int:
+    """Each kill comes shortly after a file of a random step appears, whole or half; at the end the run is the one that
+    was left alone."""
     rng, context = random.Random(f"{method} {norm}"), multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["uan_da.training.train", "uan_da.recipe", "sklearn.metrics"])
     overrides = [*STEPS, f"method={method}", f"norm={norm}", "train.checkpoint_minutes=1e-9"]
-    train_quietly(overrides, tmp_path / "whole", False)
-    out, killed = tmp_path / "run", 0
+    train_quietly(overrides, folder / "whole", False)
+    out, killed = folder / "run", 0
     while True:
         process = context.Process(target=train_quietly, args=(overrides, out, out.is_dir()))
         process.start()
-        if killed == KILLS:
+        if killed == kills:
             break
         step = min(5, rng.randrange(2) + max([int(path.stem[5:]) for path in out.rglob("step-*.json")], default=0))
         while process.is_alive() and not list(out.rglob(f"step-{step}.*")):
@@ -324,4 +333,5 @@ def test_sigkills_at_random_moments_change_nothing(tmp_path: Path, method: str, 
     process.join()
     assert process.exitcode == 0
     print(f"{method} {norm}: {killed} kills")
-    assert bits(Run(out)) == bits(Run(tmp_path / "whole"))
+    assert bits(Run(out)) == bits(Run(folder / "whole"))
+    return killed

@@ -72,7 +72,7 @@ def test_a_damaged_checkpoint_is_found_and_the_one_before_is_used(tmp_path: Path
     checkpoints, rng = Checkpoints(tmp_path), random.Random(0)
     write(checkpoints, [1, 2])
     whole = (tmp_path / name).read_bytes()
-    for _ in range(20 if damage in ("cut", "flipped") else 1):
+    for _ in range(25 if damage in ("cut", "flipped") else 1):
         (tmp_path / name).write_bytes(DAMAGES[damage](whole, rng))
         with pytest.warns(DataWarning, match="damaged"):
             manifest = checkpoints.find(RUN, "last")

@@ -1,5 +1,6 @@
 """Half precision, gradients of parts, and their length."""
 
+import functools
 import math
 
 import pytest
@@ -12,7 +13,7 @@ from uan_da.recipe import load_recipe
 from uan_da.training.finite import FiniteCheck, NonFiniteLoss
 from uan_da.training.optimizer import sgd
 from uan_da.training.optimizer_step import OptimizerStep, guarded_step
-from uan_da.training.precision import LossScaler
+from uan_da.training.precision import LossScaler, tensor_float32
 from uan_da.training.training import Training
 
 CPU = torch.device("cpu")
@@ -138,3 +139,29 @@ def test_what_stops_a_step_leaves_weights_and_state() -> None:
     run.advance()
     assert all(torch.equal(value, before[name]) for name, value in run.model.named_parameters())
     assert {float(state["step"]) for state in run.optimizer.state.values()} == {1.0}
+
+
+def test_matrix_products_of_a_gpu_may_be_tensor_float32_within_a_step_alone() -> None:
+    before = torch.get_float32_matmul_precision()
+    with tensor_float32(torch.device("cuda")):
+        assert torch.get_float32_matmul_precision() == "high"
+    assert torch.get_float32_matmul_precision() == before
+    with tensor_float32(CPU):
+        assert torch.get_float32_matmul_precision() == before
+
+
+@pytest.mark.parametrize("norm", ["bn", "uan"])
+def test_a_compiled_backbone_learns_what_the_plain_one_does(norm: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Traced and run by PyTorch's own operations: the machine need not have a C++ compiler."""
+    graphs = []
+
+    def backend(graph: torch.fx.GraphModule, inputs: object) -> torch.fx.GraphModule:
+        graphs.append(graph)
+        return graph
+
+    plain = training(f"norm={norm}")
+    monkeypatch.setattr(torch, "compile", functools.partial(torch.compile, backend=backend))
+    compiled = training(f"norm={norm}", "train.compile=true")
+    assert loss_of(compiled, 3) == pytest.approx(loss_of(plain, 3), rel=1e-5)
+    assert graphs
+    assert compiled.state_dict()["model"].keys() == plain.state_dict()["model"].keys()

@@ -1,7 +1,8 @@
 """Half precision in a training: which type the network's forward takes, and the scale that float16 needs."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -12,6 +13,22 @@ from uan_da.recipe.schema import Precision
 HALF: dict[Precision, torch.dtype | None] = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 """Under autocast the network runs in this type. Norm statistics, losses, gradients, weights and all evaluation are
 float32."""
+
+
+@contextmanager
+def tensor_float32(device: torch.device) -> Iterator[None]:
+    """Inside the block float32 matrix products on a GPU may use TensorFloat-32, as PyTorch recommends for training
+    (``torch.set_float32_matmul_precision("high")``) and as its convolutions do anyway; elsewhere nothing changes."""
+    if device.type != "cuda":
+        yield
+        return
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("high")
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision(before)
+
 
 START, GROWTH, BACKOFF, GROWTH_INTERVAL = 2.0**16, 2.0, 0.5, 2000
 

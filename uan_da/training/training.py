@@ -23,7 +23,7 @@ from uan_da.seeding import fold
 from uan_da.training.finite import FiniteCheck
 from uan_da.training.optimizer import load_optimizer, ready
 from uan_da.training.optimizer_step import OptimizerStep
-from uan_da.training.precision import HALF
+from uan_da.training.precision import HALF, tensor_float32
 from uan_da.training.run import Run
 
 
@@ -141,6 +141,10 @@ class Training:
             UserError: the batch is too small for a norm.
         """
         torch.manual_seed(fold(self.recipe.seed, "step", self.step))
+        with tensor_float32(self.device):
+            self._advance()
+
+    def _advance(self) -> None:
         if self.step == self.pretrain_steps:
             self.optimizer.state.clear()  # what a pre-training left in it
             ready(self.optimizer)
