@@ -15,6 +15,14 @@ def fold(seed: int, *names: str | int) -> int:
     return int.from_bytes(digest) >> 1  # 63 bits: torch's seeds are signed
 
 
+def seed_everything(seed: int, device: torch.device) -> None:
+    """As ``torch.manual_seed``, which takes half a millisecond to find no GPU, where none is trained on."""
+    if device.type == "cpu":
+        torch.default_generator.manual_seed(seed)
+    else:
+        torch.manual_seed(seed)
+
+
 def generator(seed: int, *names: str | int) -> torch.Generator:
     """A CPU generator seeded by :func:`fold`."""
     return torch.Generator().manual_seed(fold(seed, *names))

@@ -37,18 +37,28 @@ def of_two(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_the_losses_of_two_processes_are_those_of_one(case: str, of_two: Path) -> None:
-    number = CASES.index(case)
+def test_two_processes_come_to_what_one_comes_to(case: str, of_two: Path) -> None:
+    """Losses, of which float32 is logged, and all that a training has after ten steps: the two to the bit, and the one
+    but for float64's rounding."""
+    number, training = CASES.index(case), build(case)
     first, second = (json.loads((of_two / f"{rank}.json").read_text())[number] for rank in range(2))
     assert first == second
-    for step, (mine, theirs) in enumerate(zip(losses(build(case), STEPS), first, strict=True)):
+    for step, (mine, theirs) in enumerate(zip(losses(training, STEPS), first, strict=True)):
         assert theirs == pytest.approx(mine, rel=1e-6), step
+    ends = [torch.load(of_two / f"{number}-end-{rank}.pt", weights_only=True) for rank in range(2)]
+    for part in ("model", "method"):
+        for name, value in training.state_dict()[part].items():
+            mine, others = value, [end[part][name] for end in ends]
+            assert torch.equal(*others), name
+            torch.testing.assert_close(
+                others[0], mine, rtol=1e-9, atol=1e-9, msg=lambda text, name=name: f"{name}: {text}"
+            )
 
 
 def test_one_process_goes_on_from_the_state_of_two(of_two: Path) -> None:
     number = CASES.index("method=mcd norm=uan norm.sync=true")
     training: Training = build(CASES[number])
-    training.load_state_dict(torch.load(of_two / f"{number}.pt", weights_only=True))
+    training.load_state_dict(torch.load(of_two / f"{number}-half-0.pt", weights_only=True))
     rest = json.loads((of_two / "0.json").read_text())[number][STEPS // 2 :]
     for mine, theirs in zip(losses(training, len(rest)), rest, strict=True):
         assert theirs == pytest.approx(mine, rel=1e-6)
@@ -94,3 +104,14 @@ def test_all_processes_stop_after_the_same_step_and_one_goes_on(tmp_path: Path) 
     again = uan_da(tmp_path / "run", "train.epochs=500", "method=source_only", "--resume")
     assert again.wait(600) == 0
     assert Run.open(tmp_path / "run").metrics()[-1]["step"] == 1000
+
+
+@pytest.mark.slow
+def test_torchrun_starts_processes_too(tmp_path: Path) -> None:
+    run = ["train", "digits", "train.epochs=1", "train.steps_per_epoch=2", "norm.sync=true", "--device", "cpu"]
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "uan_da"]
+    done = subprocess.run([*launcher, *run, "--out", str(tmp_path / "r")], capture_output=True, text=True, timeout=600)
+    assert done.returncode == 0, done.stderr
+    assert "Traceback" not in done.stderr
+    assert done.stdout.count("epoch 1 (last)") == 1
+    assert Run.open(tmp_path / "r").done

@@ -1,7 +1,7 @@
 """One of the two processes of test_distributed.py: ``python two_processes.py RANK MEETING_POINT RESULTS CASES``.
 
-Each case is the overrides of a recipe, apart by blanks. RESULTS gets the losses of its first steps, and the state after
-half of them.
+Each case is the overrides of a recipe, apart by blanks. RESULTS gets the losses of its first steps, and the states
+after half of them and after all.
 """
 
 import json
@@ -42,9 +42,9 @@ def main(rank: int, meeting_point: str, results: Path, cases: list[str]) -> None
     for number, case in enumerate(cases):
         training = build(case)
         first = losses(training, STEPS // 2)
-        if rank == 0:
-            torch.save(training.state_dict(), results / f"{number}.pt")
+        torch.save(training.state_dict(), results / f"{number}-half-{rank}.pt")
         found.append(first + losses(training, STEPS - STEPS // 2))
+        torch.save(training.state_dict(), results / f"{number}-end-{rank}.pt")
     (results / f"{rank}.json").write_text(json.dumps(found))
     distributed.barrier()
     distributed.destroy_process_group()

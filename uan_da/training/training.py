@@ -19,7 +19,7 @@ from uan_da.models.classifier import Classifier, build_model
 from uan_da.norms.distributed import is_distributed, process_count, process_number
 from uan_da.norms.synchronized import synchronize
 from uan_da.recipe import Recipe
-from uan_da.seeding import fold
+from uan_da.seeding import fold, seed_everything
 from uan_da.training.finite import FiniteCheck
 from uan_da.training.optimizer import load_optimizer, ready
 from uan_da.training.optimizer_step import OptimizerStep
@@ -140,7 +140,7 @@ class Training:
                 and the term. Its phase, and all after it, have moved no weight.
             UserError: the batch is too small for a norm.
         """
-        torch.manual_seed(fold(self.recipe.seed, "step", self.step))
+        seed_everything(fold(self.recipe.seed, "step", self.step), self.device)
         with tensor_float32(self.device):
             self._advance()
 
