@@ -77,7 +77,7 @@ def image_moments(x: Tensor, origin_c: Tensor | None = None) -> tuple[Tensor, Te
         return x - origin_c, torch.zeros_like(x)
     dense = x.is_contiguous(memory_format=dense_format(x))
     wanted = x.requires_grad and torch.is_grad_enabled()
-    kernels = cpu_kernels() if dense and not wanted and x.dtype in KERNEL_TYPES and serves(x) else None
+    kernels = cpu_kernels() if dense and not wanted and x.dtype in KERNEL_TYPES and serves(x, x.dtype) else None
     if kernels is not None:
         found: tuple[Tensor, Tensor] = kernels.moments(x, origin_c)
         return found

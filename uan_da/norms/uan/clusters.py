@@ -86,24 +86,22 @@ def _draw(clusters: int, channels: int) -> Tensor:
     return draw_kc - draw_kc.mean(0)
 
 
-def started(x_ncs: Tensor, clusters: int, eps: float) -> tuple[Clusters, Tensor]:
-    """Clusters around the moments of all processes' first batches, and whether those are finite."""
+def started(x_ncs: Tensor, clusters: Clusters, initialized: Tensor, eps: float) -> tuple[Clusters, Tensor]:
+    """The clusters, which the first batch starts around the moments of all processes' batches, and ``initialized``
+    after it; a batch whose moments are not finite starts nothing."""
     whole = x_ncs.new_ones(()).expand(1, *x_ncs.shape)
     moments = element_moments(whole, x_ncs, sum_over_processes)
     good = moments.mean.isfinite().all() & moments.var.isfinite().all() & (moments.values.sum() > 0)
-    return around(moments.mean[0], moments.var[0], clusters, eps), good
-
-
-def advanced(x_ncs: Tensor, clusters: Clusters, step: Step, initialized: Tensor, eps: float) -> tuple[Clusters, Tensor]:
-    """What the clusters are for a training forward on ``x``, and ``initialized`` after it: the step of the last one is
-    taken, or the first batch starts them."""
-    after = moved(clusters, step)
-    if initialized.device.type == "cpu" and not _is_transformed(initialized) and initialized:
-        return after, initialized.clone()
-    start, good = started(x_ncs, len(clusters.mean), eps)
+    start = around(moments.mean[0], moments.var[0], len(clusters.mean), eps)
     starts = good & (initialized == 0)
-    chosen = (torch.where(starts, new.to(old.dtype), old) for new, old in zip(start, after, strict=True))
+    chosen = (torch.where(starts, new.to(old.dtype), old) for new, old in zip(start, clusters, strict=True))
     return Clusters(*chosen), initialized.maximum(good.to(initialized.dtype))
+
+
+def is_known_to_be(initialized: Tensor) -> bool:
+    """Whether Python can read ``initialized`` without waiting for a device, and it is set."""
+    known = type(initialized) is Tensor and not torch._C._functorch.is_functorch_wrapped_tensor(initialized)
+    return known and initialized.device.type == "cpu" and bool(initialized)
 
 
 def is_frozen(parameter: Tensor) -> bool:
@@ -111,8 +109,3 @@ def is_frozen(parameter: Tensor) -> bool:
     if parameter.requires_grad:
         return False
     return torch.compiler.is_compiling() or not torch._C._functorch.is_functorch_wrapped_tensor(parameter)
-
-
-def _is_transformed(x: Tensor) -> bool:
-    """Whether Python cannot read ``x``: it stands for a batch of values, or for none."""
-    return type(x) is not Tensor or bool(torch._C._functorch.is_functorch_wrapped_tensor(x))

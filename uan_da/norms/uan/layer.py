@@ -20,11 +20,13 @@ from uan_da.norms.uan.clusters import (
     INITIAL_SPREAD,
     Clusters,
     Step,
-    advanced,
     around,
     em_step,
     is_frozen,
+    is_known_to_be,
     mixture_of,
+    moved,
+    started,
 )
 from uan_da.norms.uan.depth import Place
 from uan_da.norms.uan.kernels import ops
@@ -120,31 +122,44 @@ class UAN(MixtureLayer):
         self._check_input(x)
         with without_autocast(x):
             updates = self.training and self.updates_statistics and self._sees_new_data(x)
-            wide = widened(x)
             if updates and self.updates_mixture:
-                self._take_step(wide)
-            shift_c = self._shift(wide.dtype)
-            mixture = self._mixture(shift_c)
-            affine = self._affine(mixture)
-            moments: Moments | None
-            if self._is_fused(x):
-                y, moments = ops.normalize(x, shift_c, mixture, affine, self.eps, self.options)
-            else:
-                batch = self._batch(wide, shift_c)
-                tau = batch.assign(mixture) if self.place is None else self.place.assign(batch, mixture)
-                moments = self._moments(batch, tau, mixture) if updates or self._normalizes_by_batch() else None
-                y = batch.normalize(tau, self._normalizing(moments, mixture, shift_c), affine).to(x.dtype)
-            if updates and moments is not None:
-                self._update(moments, mixture, shift_c)
-            return y
+                self._start(x)
+            return self._fused(x, updates) if self._is_fused(x) else self._plain(x, updates)
+
+    def _plain(self, x: Tensor, updates: bool) -> Tensor:
+        """The formulas, one after the other."""
+        if updates and self.updates_mixture:
+            self._take_step()
+        wide = widened(x)
+        shift_c = self._shift(wide.dtype)
+        mixture = self._mixture(shift_c)
+        batch = self._batch(wide, shift_c)
+        tau = batch.assign(mixture) if self.place is None else self.place.assign(batch, mixture)
+        moments = self._moments(batch, tau, mixture) if updates or self._normalizes_by_batch() else None
+        y = batch.normalize(tau, self._normalizing(moments, mixture, shift_c), self._affine(mixture))
+        if updates and moments is not None:
+            self._update(moments, mixture, shift_c)
+        return y.to(x.dtype)
+
+    def _fused(self, x: Tensor, updates: bool) -> Tensor:
+        """One operator does the same: it takes the step, assigns, takes moments, normalises, and works out the state
+        after it."""
+        clusters, step, running, moves = self._clusters(), self._step(), self.running, updates and self.updates_mixture
+        affine, rates = (self.weight, self.bias), (self.eps, self.momentum)
+        taken = Step(*(torch.zeros_like(s) if is_frozen(p) else s for p, s in zip(clusters, step, strict=True)))
+        y, after = ops.train(x, clusters, affine, taken, running, moves, *rates, self.options)
+        changes: list[tuple[Tensor, Tensor]] = []
+        if moves:
+            changes += [*_not_frozen(clusters, after.clusters), *zip(step, after.step, strict=True)]
+        if updates and running is not None:
+            changes += zip(running, (*after.running, running.batches + 1), strict=True)
+        self._set(changes)
+        return y
 
     def _is_fused(self, x: Tensor) -> bool:
         """Whether one operator serves: a training step by the moments of this process's batch."""
         plain = self.options.backend == "reference" or self.options.shrink is not None or self.place is not None
-        if plain or not self._normalizes_by_batch():
-            return False
-        pools = self.options.sync and self.training and is_distributed()
-        return not pools and ops.serves(x)
+        return not (plain or is_distributed()) and self._normalizes_by_batch() and ops.serves(x, self.mean.dtype)
 
     def _batch(self, x: Tensor, shift_c: Tensor) -> Batch:
         return BATCHES[self.assignment](x - along(x, shift_c), shift_c, self.eps, self.options)
@@ -172,11 +187,8 @@ class UAN(MixtureLayer):
 
         The paper's f = 1/√λ multiplies the output's variance by about K, ``"unit"`` keeps it at 1."""
         dtype = mixture.mean.dtype
-        gain, bias_c = (None if p is None else p.to(dtype) for p in (self.weight, self.bias))
-        if self.options.scale != "none":
-            extra = math.log(self.num_clusters) if self.options.scale == "unit" else 0.0
-            scale_k1 = (-0.5 * (mixture.log_prior + extra)).exp()[:, None]
-            gain = scale_k1 if gain is None else scale_k1 * gain
+        weight_c, bias_c = (None if p is None else p.to(dtype) for p in (self.weight, self.bias))
+        gain = maths.gain_of(mixture.log_prior, weight_c, self.options.balance)
         rho = None
         if self.options.shrink is not None:
             learned = self.shrink_logit
@@ -191,15 +203,21 @@ class UAN(MixtureLayer):
         return torch.compiler.is_compiling() or not in_backward()
 
     @torch.no_grad()
-    def _take_step(self, x: Tensor) -> None:
-        """The clusters take the EM step that the last batch left, or start from the first batch."""
-        advance = ops.advance if torch.compiler.is_compiling() else advanced
-        step = Step(self.step_mean, self.step_var, self.step_prior)
-        clusters, initialized = advance(x.detach(), self._clusters(), step, self.initialized, self.eps)
-        for parameter, value in zip(self._clusters(), clusters, strict=True):
-            if not is_frozen(parameter):
-                parameter.copy_(value)
+    def _start(self, x: Tensor) -> None:
+        """The first batch starts the clusters."""
+        compiling = torch.compiler.is_compiling()
+        if not compiling and is_known_to_be(self.initialized):
+            return
+        start = ops.start if compiling else started
+        clusters, initialized = start(widened(x.detach()), self._clusters(), self.initialized, self.eps)
+        self._set(_not_frozen(self._clusters(), clusters))
         self.initialized.copy_(initialized)
+
+    @torch.no_grad()
+    def _take_step(self) -> None:
+        """The clusters take the EM step that the last batch left."""
+        move = ops.move if torch.compiler.is_compiling() else moved
+        self._set(_not_frozen(self._clusters(), move(self._clusters(), self._step())))
 
     @torch.no_grad()
     def _update(self, moments: Moments, mixture: Mixture, shift_c: Tensor) -> None:
@@ -208,18 +226,19 @@ class UAN(MixtureLayer):
         running = self.running
         if running is not None:
             own = moments._replace(mean=moments.mean + shift_c)
-            self._set(running, moved_running(running, own, self.momentum))
+            self._set(zip(running, moved_running(running, own, self.momentum), strict=True))
         if self.updates_mixture and self.options.em_rate > 0.0:
             if is_distributed() and not self.options.sync:
                 moments = maths.with_fallback(pool(moments), mixture)
             step = em_step(moments, mixture, self.options.em_rate)
-            self._set((self.step_mean, self.step_var, self.step_prior), step)
+            self._set(zip(self._step(), step, strict=True))
 
-    def _set(self, state: Iterable[Tensor], values: Iterable[Tensor]) -> None:
-        for tensor, value in zip(state, values, strict=True):
-            if torch.compiler.is_compiling():
-                value = torch.where(ops.moves(self.initialized), value, tensor)
-            tensor.copy_(value)
+    @torch.no_grad()
+    def _set(self, changes: Iterable[tuple[Tensor, Tensor]]) -> None:
+        """Pairs of a tensor and its new value; a compiled forward finds out when it runs whether state may move."""
+        moves = ops.moves(self.initialized) if torch.compiler.is_compiling() else None
+        for state, value in changes:
+            state.copy_(value if moves is None else torch.where(moves, value, state))
 
     @torch.no_grad()
     def responsibilities(self, x: Tensor) -> Tensor:
@@ -250,6 +269,9 @@ class UAN(MixtureLayer):
         for parameter, value in zip(self._clusters(), start, strict=True):
             parameter.copy_(value)
         self.initialized.fill_(1)
+
+    def _step(self) -> Step:
+        return Step(self.step_mean, self.step_var, self.step_prior)
 
     def _clusters(self) -> Clusters:
         return Clusters(self.mean, self.log_var, self.prior_logits)
@@ -288,6 +310,11 @@ class UAN(MixtureLayer):
             f"{self.num_features}, {options}, eps={self.eps}, momentum={self.momentum}, affine={self.affine}, "
             f"track_running_stats={self.track_running_stats}"
         )
+
+
+def _not_frozen(clusters: Clusters, to: Clusters) -> list[tuple[Tensor, Tensor]]:
+    pairs = zip(clusters, to, strict=True)
+    return [(parameter, value) for parameter, value in pairs if not is_frozen(parameter)]
 
 
 class UAN1d(UAN):

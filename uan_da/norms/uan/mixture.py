@@ -8,6 +8,7 @@ prior, ``(K,)``.
 """
 
 import functools
+import math
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -134,6 +135,14 @@ def shrunk(
     group_var_ng = (var_ngc + (mean_ngc - group_mean_ng).square()).mean(-1, keepdim=True)
     own_mean_nc, own_var_nc = (own.expand_as(mean_ngc).reshape(n, c) for own in (group_mean_ng, group_var_ng))
     return (1 - rho) * mode[0] + rho * (own_mean_nc - shift_c), (1 - rho) * mode[1] + rho * own_var_nc
+
+
+def gain_of(log_prior: Tensor, weight_c: Tensor | None, balance: float) -> Tensor | None:
+    """f γ, which broadcasts over ``(K, C)``: f = (balance · λ)^(−½), 1 where ``balance`` is 0; None is 1."""
+    if balance == 0.0:
+        return weight_c
+    factor_k1 = (-0.5 * (log_prior + math.log(balance))).exp()[:, None]
+    return factor_k1 if weight_c is None else factor_k1 * weight_c
 
 
 def element_responsibilities(x_ncs: Tensor, mixture: Mixture, eps: float) -> Tensor:

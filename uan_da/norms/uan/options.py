@@ -53,6 +53,11 @@ class Options:
     sync: bool = False
     backend: Backend = "auto"
 
+    @property
+    def balance(self) -> float:
+        """What f_k = (balance · λ_k)^(−½) multiplies λ by; 0: f is 1."""
+        return {"none": 0.0, "prior": 1.0, "unit": float(self.num_clusters)}[self.scale]
+
     def __post_init__(self) -> None:
         choices = {"assignment": Assignment, "moments": MomentSource, "scale": Scale, "backend": Backend}
         for option, allowed in choices.items():

@@ -9,25 +9,29 @@ import torch
 from torch import Tensor
 
 from uan_da.norms import UAN, UAN2d
-from uan_da.norms.uan.assignment import Affine
+from uan_da.norms.running import Running
+from uan_da.norms.uan.clusters import Clusters, Step
 from uan_da.norms.uan.kernels import ops
-from uan_da.norms.uan.mixture import Mixture, Moments
 from uan_da.norms.uan.options import Options
 
 Make = Callable[..., UAN]
 BOTH = pytest.mark.parametrize("assignment", ["sample", "element"])
 
 
-def normalize(assignment: str, x: Tensor, *rest: Any) -> tuple[Tensor, Moments]:
-    """(x, μ, σ², log λ, g, β) → y, moments."""
-    shift_c, options = torch.full_like(x[0, :, 0], 0.3), Options(assignment=assignment, sharpness=3.0)
-    y, moments = ops.normalize(x, shift_c, Mixture(*rest[:3]), Affine(rest[3], rest[4], None), 1e-2, options)
-    return y, Moments(*(value.detach() for value in moments))
+def train(assignment: Any, x: Tensor, *rest: Any, scale: Any = "none") -> tuple[Tensor, ops.After]:
+    """(x, μ, log σ², logits of λ, γ, β) → y, and the state after it; the running statistics start from nothing."""
+    clusters, affine = Clusters(*rest[:3]), rest[3:]
+    options = Options(assignment=assignment, sharpness=3.0, scale=scale, num_clusters=len(rest[0]))
+    like = clusters.mean.detach()
+    step = Step(*(torch.zeros_like(parameter).detach() for parameter in clusters))
+    mass = torch.zeros_like(like if assignment == "element" else like[:, :1])
+    running = Running(torch.zeros_like(like), torch.ones_like(like), mass, torch.tensor(0))
+    return ops.train(x, clusters, affine, step, running, True, 1e-2, None, options)
 
 
 def draw(k: int, starved: bool) -> list[Tensor]:
     torch.manual_seed(k)
-    clusters = [torch.randn(k, 2), torch.rand(k, 2) + 0.5, torch.randn(k).log_softmax(0)]
+    clusters = [torch.randn(k, 2), (torch.rand(k, 2) + 0.5).log(), torch.randn(k)]
     if starved:
         clusters[0][0] += 12.0
     inputs = [torch.randn(3, 2, 2), *clusters, torch.randn(2), torch.randn(2)]
@@ -38,44 +42,46 @@ def draw(k: int, starved: bool) -> list[Tensor]:
 @pytest.mark.parametrize(("k", "starved"), [(1, False), (2, False), (3, False), (3, True)])
 def test_gradient_and_second_gradient(assignment: str, k: int, starved: bool) -> None:
     inputs = draw(k, starved)
-    moments = normalize(assignment, *inputs)[1]
-    assert (moments.mass.min() < 1e-3) == starved
-    assert not any(value.requires_grad for value in moments)
+    after = train(assignment, *inputs)[1]
+    assert (after.running[2].min() == 0) == starved
+    assert not any(value.requires_grad for part in after for value in part)
 
     def y(*inputs: Tensor) -> Tensor:
-        return normalize(assignment, *inputs)[0]
+        return train(assignment, *inputs)[0]
 
     assert torch.autograd.gradcheck(y, inputs)
     assert torch.autograd.gradgradcheck(y, inputs)
 
 
 @BOTH
-@pytest.mark.parametrize("gain", [None, (2,), (3, 1), (3, 2)])
-@pytest.mark.parametrize("factor", [1.0, 0.0])
+@pytest.mark.parametrize("scale", ["none", "prior", "unit"])
+@pytest.mark.parametrize("factor", [None, 1.0, 0.0])
 @pytest.mark.parametrize("has_bias", [True, False])
-def test_gains_and_biases(assignment: str, gain: tuple[int, ...] | None, factor: float, has_bias: bool) -> None:
+def test_gains_and_biases(assignment: str, scale: str, factor: float | None, has_bias: bool) -> None:
     inputs = draw(3, False)[:4]
-    affine = {"gain": gain and factor * torch.randn(gain), "bias": torch.randn(2) if has_bias else None}
+    affine = {
+        "weight": None if factor is None else factor * torch.randn(2),
+        "bias": torch.randn(2) if has_bias else None,
+    }
     given = {name: p.double().requires_grad_() for name, p in affine.items() if p is not None}
 
     def y(*inputs: Tensor) -> Tensor:
         found = dict(zip(given, inputs[4:], strict=True))
-        return normalize(assignment, *inputs[:4], found.get("gain"), found.get("bias"))[0]
+        return train(assignment, *inputs[:4], found.get("weight"), found.get("bias"), scale=scale)[0]
 
     assert torch.autograd.gradcheck(y, (*inputs, *given.values()))
 
 
 @BOTH
-def test_inputs_that_were_computed_from_each_other(assignment: str) -> None:
-    """As a scale of 1/√λ is: the second gradient counts no path twice."""
-    x, mean, var, logits, _, bias = draw(2, False)
+def test_a_gain_that_depends_on_a_prior(assignment: str) -> None:
+    """A scale of 1/√λ: the second gradient counts no path twice."""
+    x, *clusters, weight, bias = draw(2, False)
 
     def y(x: Tensor, logits: Tensor) -> Tensor:
-        log_prior = logits.log_softmax(0)
-        return normalize(assignment, x, mean, var, log_prior, (-0.5 * log_prior).exp()[:, None], bias)[0]
+        return train(assignment, x, *clusters[:2], logits, weight, bias, scale="prior")[0]
 
-    assert torch.autograd.gradcheck(y, (x, logits))
-    assert torch.autograd.gradgradcheck(y, (x, logits))
+    assert torch.autograd.gradcheck(y, (x, clusters[2]))
+    assert torch.autograd.gradgradcheck(y, (x, clusters[2]))
 
 
 @BOTH
@@ -183,12 +189,12 @@ def test_whom_they_serve(
 ) -> None:
     if "shrink" in options:
         assignment = "sample"
-    calls, original = [], ops.normalize
+    calls, original = [], ops.train
 
     def spy(*args: Any) -> Any:
         calls.append(args)
         return original(*args)
 
-    monkeypatch.setattr(ops, "normalize", spy)
+    monkeypatch.setattr(ops, "train", spy)
     UAN2d(3, assignment=assignment, **options).train(training)(torch.randn(4, 3, 2, 2))
     assert bool(calls) == served

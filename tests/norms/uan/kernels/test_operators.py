@@ -15,10 +15,7 @@ from torch.func import functional_call, stack_module_state
 from torch.utils.checkpoint import checkpoint
 
 from uan_da.norms import UAN, UAN2d, frozen_statistics
-from uan_da.norms.uan.assignment import Affine
 from uan_da.norms.uan.kernels import ops
-from uan_da.norms.uan.mixture import Mixture
-from uan_da.norms.uan.options import Options
 
 Make = Callable[..., UAN]
 Run = Callable[[UAN, Tensor, Tensor, str], dict[str, Tensor]]
@@ -125,13 +122,18 @@ def test_float32_keeps_its_digits_at_an_offset(assignment: Any, offset: float) -
 @pytest.mark.parametrize("clusters", [2, 3])
 def test_what_is_not_finite_is_of_no_cluster(bad: float, clusters: int) -> None:
     """Its responsibilities are NaN, as those of a softmax: no mass is made up."""
-    mixture = Mixture(torch.randn(clusters, 2), torch.ones(clusters, 2), torch.zeros(clusters))
+    layer = UAN2d(2, assignment="element", num_clusters=clusters)
+    layer.start_mixture(torch.zeros(2), torch.ones(2))
     x = torch.randn(4, 2, 5, 5)
     x[1, 0, 2, 3] = bad
-    options = Options(assignment="element", num_clusters=clusters)
-    _, moments = ops.normalize(x, torch.zeros(2), mixture, Affine(None, None, None), 1e-5, options)
-    assert not moments.mass[:, 0].isfinite().any()
-    assert moments.mass[:, 1].isfinite().all()
+    y = layer(x)
+    assert not y[:, 0].isfinite().any()
+    assert y[:, 1].isfinite().all()
+    assert layer.running_mass is not None
+    assert not layer.running_mass[:, 0].any()
+    assert layer.running_mass[:, 1].all()
+    assert not layer.step_mean[:, 0].any()
+    assert layer.step_mean[:, 1].all()
 
 
 @BOTH
@@ -166,7 +168,7 @@ def test_gradient_and_second_gradient(options: dict[str, Any], trained: Make) ->
     names = [name for name, _ in layer.named_parameters()]
 
     def forward(x: Tensor, *values: Tensor) -> Tensor:
-        assert ops.serves(x)
+        assert ops.serves(x, x.dtype)
         out: Tensor = torch.func.functional_call(layer, dict(zip(names, values, strict=True)), (x,))
         return out
 
@@ -262,9 +264,12 @@ def test_what_has_to_see_plain_operations_gets_the_reference(assignment: Any) ->
     torch.testing.assert_close(torch.func.vmap(lambda one: layer(one[None])[0])(x), layer(x))
     compiled = torch.compile(layer, backend="eager", fullgraph=True)
     torch.testing.assert_close(compiled(x), layer(x))
-    assert not ops.serves(torch.randn(5, 2))
-    assert not ops.serves(torch.randn(0, 2, 3))
-    assert ops.serves(x)
+    assert not ops.serves(torch.randn(5, 2), torch.float32)
+    assert not ops.serves(torch.randn(0, 2, 3), torch.float32)
+    assert not ops.serves(x, torch.float64)
+    assert not ops.serves(x.double(), torch.float32)
+    assert ops.serves(x, torch.float32)
+    assert ops.serves(x.half(), torch.float32)
 
 
 @BOTH
@@ -273,8 +278,19 @@ def test_opcheck(assignment: Any, training: bool) -> None:
     """PyTorch's own checks of an operator: schema, autograd, shapes, tracing."""
     torch.manual_seed(0)
     x = torch.randn(4, 3, 5, 2).contiguous(memory_format=torch.channels_last).requires_grad_(training)
-    clusters = torch.stack((torch.randn(2, 3), torch.rand(2, 3) + 0.5)).requires_grad_()
-    rest = torch.randn(2).log_softmax(0).requires_grad_(), torch.rand(2, 3).requires_grad_(), torch.randn(3)
-    options = (1e-3, 2.0) if assignment == "sample" else (1e-3,)
-    operator = getattr(torch.ops.uan_da, assignment)
-    torch.library.opcheck(operator.default, (x, torch.randn(3), clusters, *rest, *options))
+    clusters = [torch.randn(2, 3), torch.randn(2, 3), torch.randn(2)]
+    parameters = [p.requires_grad_() for p in (*clusters, torch.randn(3), torch.randn(3))]
+    step, running = (
+        [0.1 * torch.rand_like(p) for p in clusters],
+        [torch.randn(2, 3), torch.rand(2, 3), torch.ones(2, 1)],
+    )
+    options = (1e-3, 1.0, 2.0 if assignment == "sample" else None, 0.1, 0.1)
+    torch.library.opcheck(torch.ops.uan_da.train.default, (x, *parameters, step, running, True, *options))
+
+
+def test_opcheck_of_the_state() -> None:
+    """And of what a compiled forward asks."""
+    clusters, initialized = (torch.randn(2, 3), torch.randn(2, 3), torch.randn(2)), torch.tensor(0)
+    torch.library.opcheck(torch.ops.uan_da.start.default, (torch.randn(4, 3, 5), *clusters, initialized, 1e-5))
+    torch.library.opcheck(torch.ops.uan_da.move.default, (*clusters, [torch.ones_like(c) for c in clusters]))
+    torch.library.opcheck(torch.ops.uan_da.moves.default, (initialized,))

@@ -3,8 +3,10 @@
 Numba is imported by the first training step, and compiles a kernel once a machine, into its cache on disk.
 """
 
+from collections.abc import Iterable
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -26,49 +28,39 @@ def moments(x: Tensor, shift: Tensor) -> tuple[Tensor, Tensor]:
     return stats[0], stats[1]
 
 
-def sample(x: Tensor, clusters: tuple[Tensor, ...], eps: float, sharpness: float) -> tuple[Tensor, ...]:
-    """y; m and v of samples; τ; a and b; Στ. ``clusters`` are the shift, μ and σ², log λ, f γ, β."""
-    _, parameters, log_prior, *_ = clusters
-    (n, c), k = x.shape[:2], len(log_prior)
-    y, stats, tau = torch.empty_like(x), parameters.new_empty(2, n, c), parameters.new_empty(n, k)
-    kept = stats, tau, torch.empty_like(parameters), torch.empty_like(log_prior)
-    _sample(
-        _array(flat(x)), channels_last(x), *_arrays(clusters), eps, sharpness, threads(), *_arrays((flat(y), *kept))
-    )
-    return y, *kept
+def train(
+    x: Tensor, parameters: tuple[Tensor, ...], takes_step: bool, sharpness: float | None, rates: tuple[float, ...]
+) -> tuple[Tensor, ...]:
+    """y, the new state and priors, and what the backward needs. ``parameters`` are the state, priors, γ and β, in the
+    type of x; without a sharpness, elements are assigned; ``rates`` are eps, balance, momentum and η."""
+    (n, c), y = x.shape[:2], torch.empty_like(x)
+    state, priors, *_ = arrays = _arrays(parameters)
+    k, (eps, balance, *moving) = len(priors[0]), rates
+    inputs = _array(flat(x)), channels_last(x), *arrays, takes_step, eps, balance
+    new = np.empty_like(state), np.empty_like(priors)
+    if sharpness is None:
+        kept: tuple[Any, ...] = (np.empty((3, k, c)),)
+        _element(*inputs, *moving, _each(state, k), threads(), _array(flat(y)), *new, *kept)
+    else:
+        kept = tuple(np.empty(shape, state.dtype) for shape in ((2, n, c), (n, k), (2, k, c), (k,)))
+        _sample(*inputs, sharpness, *moving, threads(), _array(flat(y)), *new, *kept)
+    return y, *map(torch.from_numpy, (*new, *kept))
 
 
-def sample_gradient(g: Tensor, x: Tensor, kept: tuple[Tensor, ...], eps: float, sharpness: float) -> tuple[Tensor, ...]:
-    """The gradients of x, μ and σ², log λ, f γ and β.
-
-    ``kept`` are the shift, m and v, τ, μ and σ², a and b, Στ, f γ."""
-    shift, _, _, clusters, _, mass, gain = kept
-    gradients = torch.empty_like(x), *(torch.empty_like(like) for like in (clusters, mass, gain, shift))
-    outputs = _arrays((flat(gradients[0]), *gradients[1:]))
-    inputs = _arrays((flat(g), flat(x)))
-    _sample_gradient(*inputs, channels_last(x), *_arrays(kept), eps, sharpness, threads(), *outputs)
-    return gradients
-
-
-def element(x: Tensor, clusters: tuple[Tensor, ...], eps: float) -> tuple[Tensor, ...]:
-    """y; Στ, Στz and Στz², in double precision; the moments. ``clusters`` as for :func:`sample`."""
-    parameters = clusters[1]
-    y, sums = torch.empty_like(x), parameters.new_empty(3, *parameters.shape[1:], dtype=torch.float64)
-    moments = torch.empty_like(parameters)
-    outputs = _arrays((flat(y), sums, moments))
-    each = _each(parameters)
-    _element(_array(flat(x)), channels_last(x), *_arrays(clusters), eps, each, threads(), *outputs)
-    return y, sums, moments
-
-
-def element_gradient(g: Tensor, x: Tensor, kept: tuple[Tensor, ...], eps: float) -> tuple[Tensor, ...]:
-    """The gradients of x, μ and σ², log λ, f γ and β. ``kept`` are the shift, the sums, μ and σ², log λ, f γ, β."""
-    _, _, clusters, log_prior, gain, bias = kept
-    gradients = torch.empty_like(x), *(torch.empty_like(like) for like in (clusters, log_prior, gain, bias))
-    outputs = _arrays((flat(gradients[0]), *gradients[1:]))
-    inputs, each = _arrays((flat(g), flat(x))), _each(clusters)
-    _element_gradient(*inputs, channels_last(x), *_arrays(kept), eps, each, threads(), *outputs)
-    return gradients
+def train_gradient(
+    g: Tensor, x: Tensor, parameters: tuple[Tensor, ...], kept: list[Tensor], sharpness: float | None, *rates: float
+) -> tuple[Tensor, ...]:
+    """The gradients of x, μ and log σ², λ's logits, γ and β. ``parameters`` are the new state and priors, and γ."""
+    d_x = torch.empty_like(x)
+    state, priors, weight = arrays = _arrays(parameters)
+    inputs = *_arrays((flat(g), flat(x))), channels_last(x), *arrays, *rates
+    gradients = [np.empty_like(like) for like in (state[:2], priors[0], weight, weight)]
+    outputs = *_arrays((*kept, flat(d_x))), *gradients
+    if sharpness is None:
+        _element_gradient(*inputs, _each(state, len(priors[0])), threads(), *outputs)
+    else:
+        _sample_gradient(*inputs, sharpness, threads(), *outputs)
+    return d_x, *map(torch.from_numpy, gradients)
 
 
 def try_out() -> None:
@@ -76,13 +68,13 @@ def try_out() -> None:
     sample_cpu.first_sum(_array(torch.ones(1)))
 
 
-def _each(clusters: Tensor) -> tuple[Any, ...]:
-    return (_array(clusters.new_zeros(1))[0],) * clusters.shape[1]
+def _each(like: Any, clusters: int) -> tuple[Any, ...]:
+    return (like.dtype.type(0),) * clusters
 
 
 def _array(x: Tensor) -> Any:
     return x.detach().numpy()
 
 
-def _arrays(tensors: tuple[Tensor, ...]) -> list[Any]:
+def _arrays(tensors: Iterable[Tensor]) -> list[Any]:
     return [_array(tensor) for tensor in tensors]

@@ -20,15 +20,25 @@ A starved cluster has i = 0 and q = 1, which is (μ, σ²) in place of the momen
    ∂z_k &= τ_k (g α_k + ∂S_1 + 2 ∂S_2 z_k) - z_k ∂b_k, \quad ∂x = \sum_k r_k ∂z_k \\
    ∂μ &= -r \sum ∂z, \quad ∂\log λ = \sum_c \sum ∂b, \quad ∂σ^2 = -\tfrac12 r^2 (\sum ∂z z + \sum ∂b + 2 ε r^2 ∂q)
 
-Shapes: x, g, y ``(N, S C)``, channels ``last`` or positions; ``clusters``, μ less the shift and σ², ``(2, K, C)``;
-``sums`` ``(3, K, C)`` in double precision; ``gain``, f γ, ``(K, C)``. ``each`` is a tuple of K zeros, whose length a
-compiler knows.
+Shapes: x, g, y ``(N, S C)``, channels ``last`` or positions; ``mixture``, μ less the shift, σ² and f γ,
+``(3, K, C)``; ``sums`` ``(3, K, C)`` in double precision. ``each`` is a tuple of K zeros, whose length a compiler
+knows.
 """
 
 import math
 
 import numpy as np
 
+from uan_da.norms.uan.kernels.mixture_cpu import (
+    GAIN,
+    LOG_PRIOR,
+    VAR,
+    differentiate,
+    mixture_of,
+    moved,
+    priors_of,
+    update,
+)
 from uan_da.norms.uan.kernels.parallel import on_threads, take
 from uan_da.norms.uan.kernels.vectors import LIMIT, compiled, padded, part, sweep
 from uan_da.norms.uan.mixture import MIN_MASS
@@ -110,7 +120,8 @@ def _average(weights, values):
 
 
 def _over_samples(kernel):
-    """``run(x, g, y, last, rows, each, threads, sums)``: ``kernel`` over all values, with ``rows`` padded."""
+    """``run(x, g, y, last, rows, each, threads, sums)``: ``kernel`` over all values, with ``rows`` padded; the sums
+    are ``(Q, K, C)``."""
 
     one = sweep(kernel)
 
@@ -119,7 +130,6 @@ def _over_samples(kernel):
         positions = x.shape[1] // channels
         n = take(counter)
         while n < len(x):
-            out[n] = 0
             one(each, x[n], g[n], y[n], last, channels, positions, rows, out[n])
             n = take(counter)
 
@@ -127,41 +137,45 @@ def _over_samples(kernel):
 
     @part
     def run(x, g, y, last, rows, each, threads, sums):
-        channels = sums.shape[1]
-        counter, out = np.zeros(1, np.int64), np.empty((len(x), len(sums), rows.shape[1]))
+        count, clusters, channels = sums.shape
+        counter, out = np.zeros(1, np.int64), np.zeros((len(x), count * clusters, rows.shape[1]))
         start((counter, x, g, y, last, channels, rows, each, out), threads)
-        sums[:] = 0
-        for n in range(len(x)):
-            for row in range(len(sums)):
+        for q in range(count):
+            for k in range(clusters):
                 for c in range(channels):
-                    sums[row, c] += out[n, row, c]
+                    sums[q, k, c] = 0
+        for n in range(len(x)):
+            for q in range(count):
+                for k in range(clusters):
+                    for c in range(channels):
+                        sums[q, k, c] += out[n, q * clusters + k, c]
 
     return run
 
 
 @part
-def _rows(x, shift, clusters, log_prior, gain, bias, eps, sums, values):
-    """The rows of :data:`MEAN` to :data:`OFFSET`; of the moments, and i, z_1, z_2, r² and √q, in double precision."""
-    clusters_k, channels = gain.shape
-    rows, trace = np.zeros((1 + 8 * clusters_k, padded(channels, x)), x.dtype), np.empty((5, clusters_k, channels))
-    of = rows[1:].reshape(8, clusters_k, rows.shape[1])
-    rows[0, :channels] = shift
-    for k in range(clusters_k):
+def _rows(x, shift, mixture, prior, bias, eps, sums, values, rows, trace):
+    """Fill the rows of :data:`MEAN` to :data:`OFFSET`; and i, z_1, z_2, r² and √q, in double precision."""
+    _, clusters, channels = mixture.shape
+    for c in range(channels):
+        rows[0, c] = shift[c]
+    for k in range(clusters):
         for c in range(channels):
-            precision = 1 / (np.float64(clusters[1, k, c]) + eps)
+            precision = 1 / (np.float64(mixture[VAR, k, c]) + eps)
             starved = sums[0, k, c] < MIN_MASS * values
             inverse = 0.0 if starved else 1 / sums[0, k, c]
             first, second = sums[1, k, c] * inverse, sums[2, k, c] * inverse
-            root = 1.0 if starved else math.sqrt(max(second - first * first, 0) + eps * precision)
-            ratio = (np.float64(clusters[1, 0, c]) + eps) * precision
-            of[MEAN, k, c] = clusters[0, k, c]
-            of[RSTD, k, c] = math.sqrt(precision)
-            of[BIAS, k, c] = LOG2_E * (np.float64(log_prior[k]) - log_prior[0] + 0.5 * math.log(ratio))
-            of[SLOPE, k, c] = gain[k, c] / root
-            of[OFFSET, k, c] = bias[c] - gain[k, c] / root * first
+            root = 1.0 if starved else math.sqrt(max(second - first * first, 0.0) + eps * precision)
+            ratio = (np.float64(mixture[VAR, 0, c]) + eps) * precision
+            slope = mixture[GAIN, k, c] / root
+            of = 1 + k
+            rows[of + MEAN * clusters, c] = mixture[MEAN, k, c]
+            rows[of + RSTD * clusters, c] = math.sqrt(precision)
+            rows[of + BIAS * clusters, c] = LOG2_E * (prior[LOG_PRIOR, k] - prior[LOG_PRIOR, 0] + 0.5 * math.log(ratio))
+            rows[of + SLOPE * clusters, c] = slope
+            rows[of + OFFSET * clusters, c] = bias[c] - slope * first
             trace[0, k, c], trace[1, k, c], trace[2, k, c] = inverse, first, second
             trace[3, k, c], trace[4, k, c] = precision, root
-    return rows, of, trace
 
 
 _sum_all, _mix_all = _over_samples(_sum), _over_samples(_mix)
@@ -169,54 +183,73 @@ _sum_gradients_all, _differentiate_all = _over_samples(_sum_gradients), _over_sa
 
 
 @compiled
-def forward(x, last, shift, clusters, log_prior, gain, bias, eps, each, threads, y, sums, moments):
-    """Fill y, the sums, and the moments (the mean less the shift)."""
-    (clusters_k, channels), values = gain.shape, x.size // len(shift)
-    flat_sums = sums.reshape(3 * clusters_k, channels)
-    flat_sums[:] = 0
-    rows, _, _ = _rows(x, shift, clusters, log_prior, gain, bias, eps, sums, values)
-    _sum_all(x, x, y, last, rows, each, threads, flat_sums)
-    rows, _, trace = _rows(x, shift, clusters, log_prior, gain, bias, eps, sums, values)
-    _mix_all(x, x, y, last, rows, each, threads, np.empty_like(flat_sums))
-    for k in range(clusters_k):
+def forward(
+    x, last, state, priors, weight, bias, takes_step, eps, balance, momentum, em_rate, each, threads,
+    y, new, new_priors, sums
+):  # fmt: skip
+    """Fill y, the new state, and the sums."""
+    _, clusters, channels = state.shape
+    values, none = x.size // channels, np.empty((0, 0, channels))
+    moved(state, priors, takes_step, new, new_priors)
+    prior = priors_of(new_priors, balance)
+    shift, mixture = mixture_of(new, prior, weight)
+    rows, trace = np.zeros((1 + 8 * clusters, padded(channels, x)), x.dtype), np.empty((5, clusters, channels))
+    moments, mass = np.empty((2, clusters, channels)), np.empty((clusters, channels))
+    for k in range(clusters):
         for c in range(channels):
-            inverse, first, second, precision, _ = trace[:, k, c]
-            moments[0, k, c] = clusters[0, k, c] + first / math.sqrt(precision)
-            moments[1, k, c] = max(second - first * first, 0) / precision if inverse > 0 else clusters[1, k, c]
+            sums[0, k, c] = sums[1, k, c] = sums[2, k, c] = 0
+    _rows(x, shift, mixture, prior, bias, eps, sums, values, rows, trace)
+    _sum_all(x, x, y, last, rows, each, threads, sums)
+    _rows(x, shift, mixture, prior, bias, eps, sums, values, rows, trace)
+    _mix_all(x, x, y, last, rows, each, threads, none)
+    for k in range(clusters):
+        for c in range(channels):
+            inverse, first, second, precision = trace[0, k, c], trace[1, k, c], trace[2, k, c], trace[3, k, c]
+            moments[0, k, c] = mixture[MEAN, k, c] + first / math.sqrt(precision)
+            moments[1, k, c] = max(second - first * first, 0.0) / precision if inverse > 0 else mixture[VAR, k, c]
+            mass[k, c] = sums[0, k, c] / values
+    update(state, prior, shift, mixture, moments, mass, values, momentum, em_rate, new, new_priors)
 
 
 @compiled
 def backward(
-    g, x, last, shift, sums, clusters, log_prior, gain, bias, eps, each, threads,
-    d_x, d_clusters, d_log_prior, d_gain, d_bias
+    g, x, last, state, priors, weight, eps, balance, each, threads, sums,
+    d_x, d_clusters, d_logits, d_weight, d_bias
 ):  # fmt: skip
-    """Fill the gradients of x, μ and σ², log λ, f γ and β."""
-    clusters_k, channels = gain.shape
-    rows, of, trace = _rows(x, shift, clusters, log_prior, gain, bias, eps, sums, x.size // channels)
-    found, d_root = np.empty((3, clusters_k, channels)), np.empty((clusters_k, channels))
-    flat_found = found.reshape(3 * clusters_k, channels)
-    _sum_gradients_all(x, g, d_x, last, rows, each, threads, flat_found)
-    d_bias[:] = 0
-    for k in range(clusters_k):
+    """Fill the gradients of x, μ and log σ², λ's logits, γ and β."""
+    _, clusters, channels = state.shape
+    prior = priors_of(priors, balance)
+    shift, mixture = mixture_of(state, prior, weight)
+    rows, trace = np.zeros((1 + 8 * clusters, padded(channels, x)), x.dtype), np.empty((5, clusters, channels))
+    of_map, found = np.empty((2, clusters, channels)), np.empty((3, clusters, channels))
+    d_mixture, d_root, d_log_prior = (
+        np.empty((3, clusters, channels)),
+        np.empty((clusters, channels)),
+        np.zeros(clusters),
+    )
+    for c in range(channels):
+        d_bias[c] = 0
+    _rows(x, shift, mixture, prior, d_bias, eps, sums, x.size // channels, rows, trace)  # β cancels out
+    _sum_gradients_all(x, g, d_x, last, rows, each, threads, of_map)
+    for k in range(clusters):
         for c in range(channels):
-            inverse, first, second, _, root = trace[:, k, c]
-            slope = gain[k, c] / root
-            d_slope, d_offset = found[0, k, c] - first * found[1, k, c], found[1, k, c]
+            inverse, first, second, root = trace[0, k, c], trace[1, k, c], trace[2, k, c], trace[4, k, c]
+            slope, d_offset = mixture[GAIN, k, c] / root, of_map[1, k, c]
+            d_slope = of_map[0, k, c] - first * d_offset
             d_root[k, c] = -0.5 * d_slope * slope / (root * root) if inverse > 0 else 0.0
             d_first = -inverse * (slope * d_offset + 2 * first * d_root[k, c])
             d_second = inverse * d_root[k, c]
-            d_gain[k, c] = d_slope / root
+            d_mixture[GAIN, k, c] = d_slope / root
             d_bias[c] += d_offset
-            of[MASS, k, c] = -(first * d_first + second * d_second)
-            of[FIRST, k, c] = d_first
-            of[SECOND, k, c] = d_second
-    _differentiate_all(x, g, d_x, last, rows, each, threads, flat_found)
-    for k in range(clusters_k):
-        total = 0.0
+            rows[1 + k + MASS * clusters, c] = -(first * d_first + second * d_second)
+            rows[1 + k + FIRST * clusters, c] = d_first
+            rows[1 + k + SECOND * clusters, c] = d_second
+    _differentiate_all(x, g, d_x, last, rows, each, threads, found)
+    for k in range(clusters):
         for c in range(channels):
             precision = trace[3, k, c]
-            d_clusters[0, k, c] = -math.sqrt(precision) * found[0, k, c]
+            d_mixture[MEAN, k, c] = -math.sqrt(precision) * found[0, k, c]
             of_var = found[1, k, c] + found[2, k, c] + 2 * eps * precision * d_root[k, c]
-            d_clusters[1, k, c] = -0.5 * precision * of_var
-            total += found[2, k, c]
-        d_log_prior[k] = total
+            d_mixture[VAR, k, c] = -0.5 * precision * of_var
+            d_log_prior[k] += found[2, k, c]
+    differentiate(prior, mixture, weight, balance, d_mixture, d_log_prior, d_clusters, d_logits, d_weight)

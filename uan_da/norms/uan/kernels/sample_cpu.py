@@ -21,14 +21,24 @@ A starved cluster has p = 0, and (μ, σ²) in place of (a, b). Backward, with :
    ∂x &= A g + \tfrac{2}{S} ∂v\, (x - s - m) + \tfrac{1}{S} ∂m
 
 Shapes: x, g, y ``(N, S C)``, channels ``last`` or positions; ``stats``, m and v, ``(2, N, C)``;
-``tau`` ``(N, K)``; ``clusters``, μ less the shift and σ², and ``moments``, a and b, ``(2, K, C)``; ``gain``, f γ,
-``(K, C)``.
+``tau`` ``(N, K)``; ``mixture``, μ less the shift, σ² and f γ, ``(3, K, C)``; ``moments``, a and b, ``(2, K, C)``.
 """
 
 import math
 
 import numpy as np
 
+from uan_da.norms.uan.kernels.mixture_cpu import (
+    GAIN,
+    LOG_PRIOR,
+    MEAN,
+    VAR,
+    differentiate,
+    mixture_of,
+    moved,
+    priors_of,
+    update,
+)
 from uan_da.norms.uan.kernels.parallel import on_threads, take
 from uan_da.norms.uan.kernels.vectors import compiled, padded, part, sweep
 from uan_da.norms.uan.mixture import MIN_MASS
@@ -78,44 +88,40 @@ def first_sum(x):
 
 
 @part
-def _assign(counter, x, last, shift, clusters, log_prior, eps, sharpness, stats, tau):
+def _assign(counter, x, last, shift, mixture, prior, eps, sharpness, stats, tau):
     """m, v and τ of each sample."""
-    mu, clusters_k, channels = clusters[0], len(log_prior), len(shift)
-    h = tau.dtype.type(-0.5 * sharpness / channels)
-    r, base = np.empty_like(mu), np.empty_like(log_prior)
-    for k in range(clusters_k):
+    _, clusters, channels = mixture.shape
+    zero, h = tau.dtype.type(0), tau.dtype.type(-0.5 * sharpness / channels)
+    r, base = np.empty((clusters, channels), x.dtype), np.empty(clusters)
+    for k in range(clusters):
         total = 0.0
         for c in range(channels):
-            r[k, c] = 1 / (clusters[1, k, c] + eps)
-            total += math.log(clusters[1, k, c] + eps)
-        base[k] = log_prior[k] - 0.5 * sharpness / channels * total
+            r[k, c] = 1 / (mixture[VAR, k, c] + eps)
+            total += math.log(mixture[VAR, k, c] + eps)
+        base[k] = prior[LOG_PRIOR, k] - 0.5 * sharpness / channels * total
     rows, sums = np.zeros((1, padded(channels, x)), x.dtype), np.zeros((2, padded(channels, x)))
     n = take(counter)
     while n < len(x):
-        mean, var = stats[0, n], stats[1, n]
-        _sample_moments(x[n], last, shift, rows, sums, mean, var)
-        for k in range(clusters_k):
-            total = tau.dtype.type(0)
+        _sample_moments(x[n], last, shift, rows, sums, stats, n)
+        best = -np.inf
+        for k in range(clusters):
+            total = zero
             for c in range(channels):
-                d = mean[c] - mu[k, c]
-                total += (var[c] + d * d) * r[k, c]
+                d = stats[0, n, c] - mixture[MEAN, k, c]
+                total += (stats[1, n, c] + d * d) * r[k, c]
             tau[n, k] = base[k] + h * total
-        _softmax(tau[n])
+            best = max(best, tau[n, k])
+        total = 0.0
+        for k in range(clusters):
+            tau[n, k] = math.exp(tau[n, k] - best)
+            total += tau[n, k]
+        for k in range(clusters):
+            tau[n, k] /= total
         n = take(counter)
 
 
 @part
-def _softmax(row):
-    best, total = row.max(), 0.0
-    for k in range(len(row)):
-        row[k] = math.exp(row[k] - best)
-        total += row[k]
-    for k in range(len(row)):
-        row[k] /= total
-
-
-@part
-def _sample_moments(x, last, shift, rows, sums, mean, var):
+def _sample_moments(x, last, shift, rows, sums, stats, n):
     """m and v of a sample; ``rows`` ``(1, C)`` and ``sums`` ``(2, C)``, padded, are overwritten."""
     channels = len(shift)
     positions = len(x) // channels
@@ -130,8 +136,8 @@ def _sample_moments(x, last, shift, rows, sums, mean, var):
     _sum_squares(EACH, x, x, x, last, channels, positions, rows, sums)
     for c in range(channels):
         m = sums[0, c] / positions
-        var[c] = max(sums[1, c] / positions - m * m, 0)
-        mean[c] = (rows[0, c] - shift[c]) + m
+        stats[0, n, c] = (rows[0, c] - shift[c]) + m
+        stats[1, n, c] = max(sums[1, c] / positions - m * m, 0)
 
 
 @part
@@ -140,69 +146,64 @@ def _stats(counter, x, last, shift, stats):
     rows, sums = np.zeros((1, padded(len(shift), x)), x.dtype), np.zeros((2, padded(len(shift), x)))
     n = take(counter)
     while n < len(x):
-        _sample_moments(x[n], last, shift, rows, sums, stats[0, n], stats[1, n])
+        _sample_moments(x[n], last, shift, rows, sums, stats, n)
         n = take(counter)
 
 
 @part
-def _moments(stats, tau, clusters, moments, mass):
+def _moments(stats, tau, mixture, moments, mass):
     """a, b and Στ, from the samples' moments."""
-    samples, clusters_k = tau.shape
+    samples, clusters = tau.shape
     channels = stats.shape[2]
-    for k in range(clusters_k):
+    for k in range(clusters):
         total = 0.0
         for n in range(samples):
             total += tau[n, k]
         mass[k] = total
-        if not total >= MIN_MASS * samples:
-            moments[:, k] = clusters[:, k]
+        starved = not total >= MIN_MASS * samples
+        for c in range(channels):
+            moments[0, k, c] = mixture[MEAN, k, c] if starved else 0
+            moments[1, k, c] = mixture[VAR, k, c] if starved else 0
+        if starved:
             continue
-        a, b = moments[0, k], moments[1, k]
-        a[:] = 0
-        b[:] = 0
         for n in range(samples):
             p = stats.dtype.type(tau[n, k] / total)
             for c in range(channels):
-                a[c] += p * stats[0, n, c]
+                moments[0, k, c] += p * stats[0, n, c]
         for n in range(samples):
             p = stats.dtype.type(tau[n, k] / total)
             for c in range(channels):
-                e = stats[0, n, c] - a[c]
-                b[c] += p * (stats[1, n, c] + e * e)
+                e = stats[0, n, c] - moments[0, k, c]
+                moments[1, k, c] += p * (stats[1, n, c] + e * e)
 
 
 @part
-def _scale(moments, gain, eps):
+def _scale(moments, mixture, eps):
     """q."""
-    scale = np.empty_like(gain)
-    for k in range(gain.shape[0]):
-        for c in range(gain.shape[1]):
-            scale[k, c] = gain[k, c] / math.sqrt(moments[1, k, c] + eps)
+    _, clusters, channels = moments.shape
+    scale = np.empty((clusters, channels), moments.dtype)
+    for k in range(clusters):
+        for c in range(channels):
+            scale[k, c] = mixture[GAIN, k, c] / math.sqrt(moments[1, k, c] + eps)
     return scale
 
 
 @part
-def _slope(tau, scale, slope):
-    slope[:] = 0
-    for k in range(len(tau)):
-        for c in range(len(slope)):
-            slope[c] += tau[k] * scale[k, c]
-
-
-@part
-def _apply(counter, x, last, shift, tau, mean, scale, bias, y):
+def _apply(counter, x, last, shift, tau, moments, scale, bias, y):
     """y of each sample."""
-    channels, none = len(shift), np.empty((0, 0))
-    rows = np.zeros((3, padded(channels, x)), x.dtype)
-    slope, offset = rows[1, :channels], rows[2, :channels]
-    rows[0, :channels] = shift
+    clusters, channels = scale.shape
+    none, rows = np.empty((0, 0)), np.zeros((3, padded(channels, x)), x.dtype)
+    for c in range(channels):
+        rows[0, c] = shift[c]
     n = take(counter)
     while n < len(x):
-        _slope(tau[n], scale, slope)
-        offset[:] = bias
-        for k in range(len(scale)):
+        for c in range(channels):
+            rows[1, c], rows[2, c] = 0, bias[c]
+        for k in range(clusters):
             for c in range(channels):
-                offset[c] -= tau[n, k] * mean[k, c] * scale[k, c]
+                slope = tau[n, k] * scale[k, c]
+                rows[1, c] += slope
+                rows[2, c] -= slope * moments[0, k, c]
         _map(EACH, x[n], x[n], y[n], last, channels, x.shape[1] // channels, rows, none)
         n = take(counter)
 
@@ -212,7 +213,8 @@ def _gradient_sums(counter, g, x, last, shift, sums):
     """∂A and ∂B."""
     channels = len(shift)
     rows, found = np.zeros((1, padded(channels, x)), x.dtype), np.zeros((2, padded(channels, x)))
-    rows[0, :channels] = shift
+    for c in range(channels):
+        rows[0, c] = shift[c]
     n = take(counter)
     while n < len(x):
         found[:] = 0
@@ -224,92 +226,102 @@ def _gradient_sums(counter, g, x, last, shift, sums):
 
 
 @part
-def _of_moments(sums, tau, moments, gain, scale, eps, d_gain, d_bias):
+def _of_moments(sums, tau, moments, mixture, scale, eps, d_moments, d_gain, d_bias):
     """∂a and ∂b; and the gradients of f γ and β."""
-    samples, clusters_k = tau.shape
+    samples, clusters = tau.shape
     channels = sums.shape[2]
-    d_moments = np.zeros_like(moments)
-    d_bias[:] = 0
+    for c in range(channels):
+        d_bias[c] = 0
+    for k in range(clusters):
+        for c in range(channels):
+            d_moments[0, k, c] = d_moments[1, k, c] = 0
     for n in range(samples):
         for c in range(channels):
             d_bias[c] += sums[1, n, c]
-        for k in range(clusters_k):
+        for k in range(clusters):
             for c in range(channels):
                 d_moments[0, k, c] += tau[n, k] * sums[1, n, c]
                 d_moments[1, k, c] += tau[n, k] * sums[0, n, c]
-    for k in range(clusters_k):
+    for k in range(clusters):
         for c in range(channels):
             over_offset, variance = d_moments[0, k, c], moments[1, k, c] + eps
             d_scale = d_moments[1, k, c] - moments[0, k, c] * over_offset
             d_gain[k, c] = d_scale / math.sqrt(variance)
             d_moments[0, k, c] = -scale[k, c] * over_offset
             d_moments[1, k, c] = -0.5 * d_scale * scale[k, c] / variance
-    return d_moments
 
 
 @part
 def _gradient(
-    counter, g, x, last, shift, stats, tau, clusters, moments, inverse, scale, d_moments, sums, d_logits,
+    counter, g, x, last, shift, stats, tau, mixture, moments, inverse, scale, d_moments, sums, d_logits,
     eps, sharpness, d_x
 ):  # fmt: skip
     """∂ℓ, and the gradient of x, of each sample."""
-    channels, clusters_k = len(shift), len(scale)
+    clusters, channels = scale.shape
     positions, none = x.shape[1] // channels, np.empty((0, 0))
-    h = tau.dtype.type(-0.5 * sharpness / channels)
-    rows = np.zeros((4, padded(channels, x)), x.dtype)
-    slope, spread, offset = rows[1, :channels], rows[2, :channels], rows[3, :channels]
-    rows[0, :channels] = shift
-    r = (1 / (clusters[1] + eps)).astype(shift.dtype)
+    zero, h = tau.dtype.type(0), tau.dtype.type(-0.5 * sharpness / channels)
+    two, rest = tau.dtype.type(2 / positions), tau.dtype.type(1 / positions)
+    rows, r = np.zeros((4, padded(channels, x)), x.dtype), np.empty((clusters, channels), x.dtype)
+    for c in range(channels):
+        rows[0, c] = shift[c]
+    for k in range(clusters):
+        for c in range(channels):
+            r[k, c] = 1 / (mixture[VAR, k, c] + eps)
     n = take(counter)
     while n < len(x):
-        mean, var, logits = stats[0, n], stats[1, n], d_logits[n]
-        average = tau.dtype.type(0)
-        for k in range(clusters_k):
-            straight = through = tau.dtype.type(0)
+        average = zero
+        for k in range(clusters):
+            straight = through = zero
             for c in range(channels):
-                e = mean[c] - moments[0, k, c]
+                e = stats[0, n, c] - moments[0, k, c]
                 straight += scale[k, c] * (sums[0, n, c] - moments[0, k, c] * sums[1, n, c])
-                through += e * d_moments[0, k, c] + (var[c] + e * e - moments[1, k, c]) * d_moments[1, k, c]
-            logits[k] = straight + inverse[k] * through
-            average += tau[n, k] * logits[k]
-        spread[:] = 0
-        offset[:] = 0
-        for k in range(clusters_k):
-            logits[k] = tau[n, k] * (logits[k] - average)
-            p, q = tau[n, k] * inverse[k], h * logits[k]
-            for c in range(channels):
-                d_var = p * d_moments[1, k, c] + q * r[k, c]
-                about = p * d_moments[1, k, c] * (mean[c] - moments[0, k, c])
-                about += q * r[k, c] * (mean[c] - clusters[0, k, c])
-                spread[c] += d_var
-                offset[c] += p * d_moments[0, k, c] + about + about
-        _slope(tau[n], scale, slope)
+                through += e * d_moments[0, k, c] + (stats[1, n, c] + e * e - moments[1, k, c]) * d_moments[1, k, c]
+            d_logits[n, k] = straight + inverse[k] * through
+            average += tau[n, k] * d_logits[n, k]
         for c in range(channels):
-            spread[c] *= 2 / positions
-            offset[c] = offset[c] / positions - spread[c] * mean[c]
+            rows[1, c] = rows[2, c] = rows[3, c] = zero
+        for k in range(clusters):
+            d_logits[n, k] = tau[n, k] * (d_logits[n, k] - average)
+            t, p, q = tau[n, k], tau[n, k] * inverse[k], h * d_logits[n, k]
+            for c in range(channels):
+                by_moments, by_tau = p * d_moments[1, k, c], q * r[k, c]
+                about = by_moments * (stats[0, n, c] - moments[0, k, c])
+                about += by_tau * (stats[0, n, c] - mixture[MEAN, k, c])
+                rows[1, c] += t * scale[k, c]
+                rows[2, c] += by_moments + by_tau
+                rows[3, c] += p * d_moments[0, k, c] + about + about
+        for c in range(channels):
+            rows[2, c] *= two
+            rows[3, c] = rows[3, c] * rest - rows[2, c] * stats[0, n, c]
         _map_gradient(EACH, x[n], g[n], d_x[n], last, channels, positions, rows, none)
         n = take(counter)
 
 
 @part
-def _of_clusters(stats, clusters, d_logits, eps, sharpness, d_clusters, d_log_prior):
-    """∂μ, ∂σ² and ∂log λ through τ."""
-    samples, clusters_k = d_logits.shape
+def _of_mixture(stats, mixture, d_logits, mass, d_moments, eps, sharpness, d_mixture, d_log_prior):
+    """∂μ, ∂σ² and ∂log λ: through τ, and of a starved cluster as moments."""
+    samples, clusters = d_logits.shape
     channels = stats.shape[2]
-    d_clusters[:] = 0
-    for k in range(clusters_k):
+    h = -0.5 * sharpness / channels
+    for k in range(clusters):
         total = 0.0
+        for c in range(channels):
+            d_mixture[MEAN, k, c] = d_mixture[VAR, k, c] = 0
         for n in range(samples):
             total += d_logits[n, k]
             for c in range(channels):
-                d = stats[0, n, c] - clusters[0, k, c]
-                d_clusters[0, k, c] += d_logits[n, k] * d
-                d_clusters[1, k, c] += d_logits[n, k] * (stats[1, n, c] + d * d)
+                d = stats[0, n, c] - mixture[MEAN, k, c]
+                d_mixture[MEAN, k, c] += d_logits[n, k] * d
+                d_mixture[VAR, k, c] += d_logits[n, k] * (stats[1, n, c] + d * d)
         d_log_prior[k] = total
+        starved = not mass[k] >= MIN_MASS * samples
         for c in range(channels):
-            r, h = 1 / (clusters[1, k, c] + eps), -0.5 * sharpness / channels
-            d_clusters[0, k, c] *= -2 * h * r
-            d_clusters[1, k, c] = h * r * (total - d_clusters[1, k, c] * r)
+            r = 1 / (mixture[VAR, k, c] + eps)
+            d_mixture[MEAN, k, c] *= -2 * h * r
+            d_mixture[VAR, k, c] = h * r * (total - d_mixture[VAR, k, c] * r)
+            if starved:
+                d_mixture[MEAN, k, c] += d_moments[0, k, c]
+                d_mixture[VAR, k, c] += d_moments[1, k, c]
 
 
 _assign_all, _apply_all = on_threads(_assign), on_threads(_apply)
@@ -324,36 +336,51 @@ def moments(x, last, shift, threads, stats):
 
 
 @compiled
-def forward(x, last, shift, clusters, log_prior, gain, bias, eps, sharpness, threads, y, stats, tau, moments, mass):
-    """Fill y, m and v, τ, a and b, and Στ; ``gain``, f γ, is ``(K, C)``."""
+def forward(
+    x, last, state, priors, weight, bias, takes_step, eps, balance, sharpness, momentum, em_rate, threads,
+    y, new, new_priors, stats, tau, moments, mass
+):  # fmt: skip
+    """Fill y, the new state, m and v, τ, a and b, and Στ."""
+    samples, clusters = tau.shape
+    channels = len(weight)
     counter = np.zeros(1, np.int64)
-    _assign_all((counter, x, last, shift, clusters, log_prior, eps, sharpness, stats, tau), threads)
-    _moments(stats, tau, clusters, moments, mass)
+    moved(state, priors, takes_step, new, new_priors)
+    prior = priors_of(new_priors, balance)
+    shift, mixture = mixture_of(new, prior, weight)
+    _assign_all((counter, x, last, shift, mixture, prior, eps, sharpness, stats, tau), threads)
+    _moments(stats, tau, mixture, moments, mass)
     counter[0] = 0
-    scale = _scale(moments, gain, eps)
-    _apply_all((counter, x, last, shift, tau, moments[0], scale, bias, y), threads)
+    scale = _scale(moments, mixture, eps)
+    _apply_all((counter, x, last, shift, tau, moments, scale, bias, y), threads)
+    shares = np.empty((clusters, channels))
+    for k in range(clusters):
+        for c in range(channels):
+            shares[k, c] = mass[k] / samples
+    values = x.size // channels
+    update(state, prior, shift, mixture, moments, shares, values, momentum, em_rate, new, new_priors)
 
 
 @compiled
 def backward(
-    g, x, last, shift, stats, tau, clusters, moments, mass, gain, eps, sharpness, threads,
-    d_x, d_clusters, d_log_prior, d_gain, d_bias
+    g, x, last, state, priors, weight, eps, balance, sharpness, threads, stats, tau, moments, mass,
+    d_x, d_clusters, d_logits, d_weight, d_bias
 ):  # fmt: skip
-    """Fill the gradients of x, μ and σ², log λ, f γ and β."""
-    samples, clusters_k = tau.shape
-    channels = len(shift)
-    sums, d_logits = np.empty_like(stats), np.empty_like(tau)
+    """Fill the gradients of x, μ and log σ², λ's logits, γ and β."""
+    samples, clusters = tau.shape
+    channels, dtype = len(weight), x.dtype
     counter = np.zeros(1, np.int64)
+    prior = priors_of(priors, balance)
+    shift, mixture = mixture_of(state, prior, weight)
+    sums, d_moments = np.empty((2, samples, channels), dtype), np.empty((2, clusters, channels), dtype)
+    d_mixture, d_assigned = np.empty((3, clusters, channels), dtype), np.empty((samples, clusters), dtype)
+    inverse, d_log_prior = np.empty(clusters, dtype), np.empty(clusters)
     _sum_gradients((counter, g, x, last, shift, sums), threads)
-    inverse = np.where(mass >= MIN_MASS * samples, 1 / mass, 0).astype(mass.dtype)
-    scale = _scale(moments, gain, eps)
-    d_moments = _of_moments(sums, tau, moments, gain, scale, eps, d_gain, d_bias)
+    for k in range(clusters):
+        inverse[k] = 1 / mass[k] if mass[k] >= MIN_MASS * samples else 0
+    scale = _scale(moments, mixture, eps)
+    _of_moments(sums, tau, moments, mixture, scale, eps, d_moments, d_mixture[GAIN], d_bias)
     counter[0] = 0
-    operands = (counter, g, x, last, shift, stats, tau, clusters, moments, inverse, scale, d_moments, sums, d_logits)
+    operands = (counter, g, x, last, shift, stats, tau, mixture, moments, inverse, scale, d_moments, sums, d_assigned)
     _gradient_all((*operands, eps, sharpness, d_x), threads)
-    _of_clusters(stats, clusters, d_logits, eps, sharpness, d_clusters, d_log_prior)
-    for k in range(clusters_k):
-        if inverse[k] == 0:
-            for c in range(channels):
-                d_clusters[0, k, c] += d_moments[0, k, c]
-                d_clusters[1, k, c] += d_moments[1, k, c]
+    _of_mixture(stats, mixture, d_assigned, mass, d_moments, eps, sharpness, d_mixture, d_log_prior)
+    differentiate(prior, mixture, weight, balance, d_mixture, d_log_prior, d_clusters, d_logits, d_weight)

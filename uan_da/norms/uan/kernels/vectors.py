@@ -21,8 +21,8 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 FAST = {"nsz", "arcp", "contract", "afn", "reassoc"}
-compiled = njit(cache=True, fastmath=FAST, error_model="numpy", nogil=True)
-part = njit(fastmath=FAST, error_model="numpy", nogil=True)
+compiled = njit(cache=True, fastmath=FAST, error_model="numpy", nogil=True, no_cfunc_wrapper=True)
+part = njit(fastmath=FAST, error_model="numpy", nogil=True, no_cfunc_wrapper=True, no_cpython_wrapper=True)
 """What is compiled into a :data:`compiled` function, and cached with it."""
 BYTES = 64
 CHUNK = 256
