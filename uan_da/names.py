@@ -203,6 +203,8 @@ BACKBONES = Names(
         "vada_small": "uan_da.models.vada:vada_small",
         "vada_large": "uan_da.models.vada:vada_large",
         "wrn_28_2": "uan_da.models.wide_resnet:wrn_28_2",
+        "wrn_28_10": "uan_da.models.wrn_28_10:wrn_28_10",
+        "resnext29": "uan_da.models.resnext29:resnext29",
         "shallow_cnn": "uan_da.models.shallow_cnn:shallow_cnn",
         "densenet40": "uan_da.models.densenet:densenet40",
         "densenet100": "uan_da.models.densenet:densenet100",

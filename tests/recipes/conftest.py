@@ -66,6 +66,14 @@ def write_cifar(folder: Path, variant: int) -> None:
         (folder / name).write_bytes(np.concatenate([heads, noise(variant, 3 * 32 * 32)], axis=1).tobytes())
 
 
+def write_cifar_c(folder: Path, variant: int) -> None:
+    """NumPy: a corruption's five severities of the test images one after another, and labels that repeat alike."""
+    for name in load_card(f"cifar{variant}_c").domains:
+        if not name.startswith("cifar"):
+            np.save(folder / f"{name}.npy", noise(5 * variant, 32, 32, 3))
+    np.save(folder / "labels.npy", np.tile(np.arange(variant, dtype=np.uint8), 5))
+
+
 def write_folders(top: Path, dataset: str, file: str) -> None:
     """An image of each class of a card's domains, of several sizes; ``file`` has ``{domain}`` and ``{class}``."""
     card = load_card(dataset)
@@ -95,6 +103,9 @@ def filled_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_usps(root / "digits_five" / "usps")
     write_cifar(root / "cifar10" / "cifar10", 10)
     write_cifar(root / "cifar100" / "cifar100", 100)
+    for variant in (10, 100):
+        write_cifar(root / f"cifar{variant}_c" / f"cifar{variant}", variant)
+        write_cifar_c(root / f"cifar{variant}_c", variant)
     write_folders(root / "office31", "office31", "{domain}/images/{class}/frame_0001.jpg")
     write_lists(root / "office31")
     write_folders(root / "office_home", "office_home", "{domain}/{class}/00001.jpg")

@@ -7,25 +7,34 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import pandas as pd
 import pytest
 import torch
 from torchvision import models
 
 from uan_da.cli.app import main
+from uan_da.data.open_dataset import open_dataset
 from uan_da.evaluation.evaluate import predictions_on_test
 from uan_da.folders import shipped
 from uan_da.models.classifier import build_model
+from uan_da.models.resnext29 import resnext29
 from uan_da.norms import UAN2d
 from uan_da.recipe import Recipe, find_recipe, load_recipe
 from uan_da.recipe.overrides import methods_of
 from uan_da.recipe.source import read_yaml
+from uan_da.streams.cells import stream_methods
+from uan_da.streams.values import settings_of
 from uan_da.sweeps.grid import split_values
 from uan_da.training.run import Run
+from uan_da.training.trained import Trained
 from uan_da.training.training import Training
 
 CPU = torch.device("cpu")
 SIDE = 32
+CLASSES = [f"class {number}" for number in range(100)]
 RECIPES = sorted(shipped("recipes"))
+TRAINED = [name for name in RECIPES if name != "imagenet-c"]
+"""The data set of the other has no training images."""
 METHODS = [(name, method) for name in RECIPES for method in methods_of(read_yaml(find_recipe(name)))]
 GUIDE = Path(__file__).parents[2] / "docs" / "recipes.md"
 HEADS = [line.partition("  ")[0] for name in RECIPES for line in shipped("recipes")[name].read_text().splitlines()]
@@ -58,6 +67,8 @@ def dataset(tmp_path: Path, data_root: Path) -> Callable[[str], list[str]]:
     def changes(name: str) -> list[str]:
         if name == "photos":
             return ["dataset=office31", "task=amazon:webcam"]
+        if name in ("cifar10-c", "cifar100-c"):
+            return ["input.size=8"]  # their networks are large
         if name != "digits-five":
             return []
         text = shipped("datasets")["digits_five"].read_text()
@@ -94,7 +105,7 @@ def training_of(name: str, *overrides: str) -> Training:
     return Training.build(recipe, CPU)
 
 
-@pytest.mark.parametrize("name", RECIPES)
+@pytest.mark.parametrize("name", TRAINED)
 def test_it_is_checked_and_trains(name: str, uan_da: Callable[..., str], dataset: Callable[[str], list[str]]) -> None:
     path = shipped("recipes")[name]
     assert uan_da("recipe", "check", path) == f"{path}: ok\n"
@@ -128,6 +139,11 @@ def test_the_commands_of_heads_and_guide_are_understood(
     if verb == "compare":
         said = uan_da(verb, name, *arguments, *dataset(name), "--dry-run", "--out", tmp_path / "out")
         assert said.splitlines()[-1].endswith(" left")
+    elif verb == "stream":
+        given = dict(zip(arguments[::2], arguments[1::2], strict=True))
+        assert set(given["--domain"].split(",")) <= set(open_dataset(load_recipe(name).dataset).domains)
+        assert settings_of(given["--setting"])
+        assert stream_methods(given["--method"].split(","))
     else:
         assert verb == "train"
         load_recipe(name, arguments)
@@ -189,3 +205,22 @@ def test_office31_starts_from_a_file_in_torchvisions_format_with_either_norm(tmp
     for norm in ("bn", "uan"):
         model = training_of("office31", f"norm={norm}", f"backbone.weights={tmp_path / 'resnet50.pth'}").model
         torch.testing.assert_close(model.backbone.eval()(images), expected, rtol=1e-3, atol=1e-4)
+
+
+def test_a_published_network_meets_a_stream(uan_da: Callable[..., str], tmp_path: Path) -> None:
+    """AugMix's file has ``module.`` before its names, and its head answers."""
+    network = resnext29(3)
+    head = torch.nn.Linear(1024, 100)
+    state = {f"module.{name}": value for name, value in network.state_dict().items()}
+    state |= {"module.classifier.weight": head.weight.data, "module.classifier.bias": head.bias.data}
+    torch.save({"state_dict": state}, tmp_path / "augmix.pt")
+    out = tmp_path / "out"
+    ask = ["stream", "cifar100-c", "--weights", tmp_path / "augmix.pt", "--domain", "fog,snow", "--length", 3]
+    uan_da(*ask, "--setting", "mixed", "--batch", 4, "--method", "bn_1,uan", "--out", out, "--device", "cpu")
+    table = pd.read_csv(out / "results.csv")
+    assert set(table["method"]) == {"source", "bn_1", "uan", "oracle"}
+    trained = Trained.published(load_recipe("cifar100-c", [f"backbone.weights={tmp_path}/augmix.pt"]), CLASSES, CPU)
+    images = torch.randn(2, 3, 8, 8)
+    with torch.no_grad():
+        expected = head(network.eval()(images))
+    torch.testing.assert_close(trained.model(images).logits, expected, rtol=1e-3, atol=1e-4)

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def stream(
-    run: Annotated[Path, typer.Argument(help="A run folder.")],
+    run: Annotated[Path, typer.Argument(help="A run folder; with --weights a recipe.")],
     options: Annotated[list[str] | None, typer.Argument(help="Options of methods: uan.num_clusters=8")] = None,
     domain: Annotated[str, typer.Option(help="Domains, in the order of the stream: fog,snow")] = ...,  # type: ignore[assignment]
     method: Annotated[str, typer.Option(help="Methods: bn_1,uan,tent; source is always included.")] = "bn_1,uan",
@@ -31,13 +31,18 @@ def stream(
     dataset: Annotated[str | None, typer.Option(help="Of the domains.  [default: the run's]")] = None,
     split: Annotated[str, typer.Option(help="test or train")] = "test",
     checkpoint: Annotated[Checkpoint, typer.Option(help="The checkpoint to predict with.")] = Checkpoint.last,
+    weights: Annotated[
+        str | None, typer.Option(help="A published network, head included, in place of a run: a file, or IMAGENET1K_V1")
+    ] = None,
     out: Annotated[Path | None, typer.Option(help="Where results go.  [default: RUN/stream]")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps")] = "auto",
     data_root: DataRoot = None,
 ) -> None:
     """Predict a stream of test images once while methods adapt. Repeat the command to continue."""
     from uan_da.cli.console import Console
+    from uan_da.data.open_dataset import open_dataset
     from uan_da.files import whole_file
+    from uan_da.recipe import load_recipe
     from uan_da.spreadsheet import to_csv
     from uan_da.streams.bench import StreamBench, results_table
     from uan_da.streams.cells import Stream, stream_methods
@@ -47,16 +52,19 @@ def stream(
     from uan_da.training.run import Run, check_folder
     from uan_da.training.trained import Trained
 
-    folder = out or run / "stream"
+    folder = out or (run / "stream" if weights is None else Path("runs") / run.stem / "stream")
     methods = stream_methods([name for name in method.split(",") if name], options or [])
     domains = tuple(name for name in domain.split(",") if name)
     asked = split_of(split)
     settings, seeds, batches = settings_of(setting), seeds_of(seed), batches_of(batch)
-    opened = Run.open(run)
+    on = choose_device(device)
+    if weights is None:
+        trained = Trained.load(Run.open(run), checkpoint.value, on)
+    else:
+        recipe = load_recipe(run, [f"backbone.weights={weights}"])
+        trained = Trained.published(recipe, open_dataset(recipe.dataset).classes, on)
     check_folder(folder)
-    bench = StreamBench(
-        Trained.load(opened, checkpoint.value, choose_device(device)), dataset or opened.recipe.dataset, folder
-    )
+    bench = StreamBench(trained, dataset or trained.recipe.dataset, folder)
     streams = [Stream(bench.dataset, domains, asked, s, n, length, gamma) for n in seeds for s in settings]
     total, cells = len(streams) * len(batches) * (len(methods) + 1), []
     with Console() as console:

@@ -4,6 +4,7 @@ import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import torch
 from torch import Tensor, nn
 
 from uan_da.errors import UserError
@@ -35,19 +36,46 @@ def load_weights(backbone: nn.Module, name: str, weights: str) -> None:
     """
     if weights == "none":
         return
-    path = expanded(Path(weights))
-    if path.is_file():
-        state = read_state(path)
-    elif os.sep in weights or path.suffix in SUFFIXES:
-        raise UserError(f"backbone.weights={weights}: there is no such file")
-    else:
-        state = published_weights(name, weights)
     expected = backbone.state_dict()
-    state = _grey(without_prefix(state, expected), backbone)
+    state = _grey(without_prefix(_read(name, weights), expected), backbone)
     problems = _misfits(state, expected)
     if problems:
         raise UserError("\n".join([f"backbone.weights={weights} does not fit backbone {name!r}:", *problems]))
     backbone.load_state_dict({key: state[key] for key in expected if key in state}, strict=False)
+
+
+def load_head(head: nn.Linear, name: str, weights: str) -> None:
+    """Put the linear classifier that ``weights`` were trained with into ``head``.
+
+    Args:
+        head: as it was built.
+        name, weights: as for :func:`load_weights`.
+
+    Raises:
+        UserError: there is none, or it has other classes or features.
+    """
+    state = _read(name, weights)
+    found = [key for key in state if key.endswith(".weight") and key.split(".")[-2] in HEADS]
+    if len(found) != 1:
+        raise UserError(f"{weights}: expected one linear classifier, {' or '.join(HEADS[:3])}, but found {len(found)}")
+    (key,) = found
+    weight, bias = state[key], state.get(f"{key.removesuffix('weight')}bias")
+    if weight.shape != head.weight.shape:
+        expected, given = tuple(head.weight.shape), tuple(weight.shape)
+        raise UserError(f"{weights}: {key} is {given}, but the classes and the backbone's features ask for {expected}")
+    with torch.no_grad():
+        head.weight.copy_(weight)
+        head.bias.copy_(torch.zeros_like(head.bias) if bias is None else bias)
+
+
+def _read(name: str, weights: str) -> dict[str, Tensor]:
+    """The state dict of a file, or of published weights of backbone ``name``."""
+    path = expanded(Path(weights))
+    if path.is_file():
+        return read_state(path)
+    if os.sep in weights or path.suffix in SUFFIXES:
+        raise UserError(f"backbone.weights={weights}: there is no such file")
+    return published_weights(name, weights)
 
 
 def _misfits(state: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> list[str]:

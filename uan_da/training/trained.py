@@ -7,12 +7,15 @@ from typing import Self
 
 import pandas as pd
 import torch
+from torch import nn
 
 from uan_da.data.image_files import ImageFiles
 from uan_da.data.images import decode
 from uan_da.data.task import target_index
+from uan_da.errors import UserError
 from uan_da.evaluation.predict import BATCH, NonFiniteAnswers, Predictions, predict
 from uan_da.models.classifier import Classifier, build_model
+from uan_da.models.weights import load_head
 from uan_da.recipe import Recipe
 from uan_da.training.run import Run
 
@@ -38,6 +41,20 @@ class Trained:
         model = build_model(recipe, len(classes), pretrained=False).to(device)
         step = run.load_weights(model, checkpoint, device)
         return cls(recipe, model, classes, step, device)
+
+    @classmethod
+    def published(cls, recipe: Recipe, classes: Sequence[str], device: torch.device) -> Self:
+        """The network that ``backbone.weights`` of ``recipe`` hold, with the head that they were trained with.
+
+        Raises:
+            UserError: they cannot be had, hold no head, or do not fit the recipe's network or the classes.
+        """
+        model = build_model(recipe, len(classes))
+        weights = recipe.backbone.weights
+        if not isinstance(model.head, nn.Linear) or recipe.bottleneck is not None:
+            raise UserError("published weights have a linear head: leave out bottleneck, head.hidden, head.logits_norm")
+        load_head(model.head, recipe.backbone.name, weights)
+        return cls(recipe, model.to(device).eval(), tuple(classes), 0, device)
 
     @property
     def domain(self) -> int:
