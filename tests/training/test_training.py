@@ -8,6 +8,7 @@ from types import ModuleType
 
 import pytest
 import torch
+from PIL import Image
 from torch import nn
 from torch.nn import functional as F
 
@@ -214,3 +215,20 @@ def test_a_method_that_does_not_use_the_target_is_given_none_and_an_oracle_its_l
     assert set(masked.target.labels.tolist()) == {-1}
     assert int(known.target.labels.min()) >= 0
     assert torch.equal(masked.target.weak, known.target.weak)
+
+
+def test_the_images_that_are_decoded_are_told(tmp_path: Path) -> None:
+    """Files are decoded once: a second training reads them from the cache."""
+    for number, name in enumerate(f"{domain}/{c}/{i}.png" for domain in "ab" for c in "xy" for i in range(8)):
+        (tmp_path / "shop" / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (12, 12), (number, 0, 0)).save(tmp_path / "shop" / name)
+    told: list[tuple[int, int | None]] = []
+    few = load_recipe("digits", [f"dataset={tmp_path / 'shop'}", "task=a:b", "norm=bn", "method=source_only"])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("UAN_DA_CACHE", str(tmp_path / "cache"))
+        Training.build(few, CPU, reading=lambda done, total: told.append((done, total)))
+        assert [done for done, _ in told] == list(range(1, 33))
+        assert {total for _, total in told} == {32}
+        told.clear()
+        Training.build(few, CPU, reading=lambda done, total: told.append((done, total)))
+    assert told == []

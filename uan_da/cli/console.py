@@ -1,6 +1,7 @@
 """What the commands print: a header, progress, a row an epoch, and the tables at the end."""
 
 import sys
+import time
 from types import TracebackType
 from typing import Any, Self
 
@@ -20,6 +21,8 @@ from uan_da.training.run import Run
 from uan_da.training.training import Training
 
 WIDTH = 9
+EVERY = 10.0
+"""Seconds between lines about the images that are read, where there is no bar."""
 
 
 class Console:
@@ -32,7 +35,7 @@ class Console:
             TextColumn("{task.description}", markup=False),
             BarColumn(),
             MofNCompleteColumn(),
-            TextColumn("steps"),
+            TextColumn("{task.fields[unit]}"),
         )
         self.progress = Progress(
             *columns,
@@ -42,7 +45,8 @@ class Console:
             disable=plain,
             transient=True,
         )
-        self.bar = self.progress.add_task("training", total=None)
+        self.bar = self.progress.add_task("reading", total=None, unit="images")
+        self.plain, self.told = plain, time.monotonic()
         self.names: list[str] = []
 
     def __enter__(self) -> Self:
@@ -67,6 +71,15 @@ class Console:
         self.progress.stop()
         print(f"error: {text}", file=sys.stderr)
 
+    def read(self, done: int, total: int | None) -> None:
+        """Move the bar of the images that are decoded; without a terminal, a line every ten seconds."""
+        speed = self.progress.tasks[0].speed
+        unit = "images" if speed is None else f"images, {speed:.0f}/s"
+        self.progress.update(self.bar, completed=done, total=total, unit=unit)
+        if self.plain and time.monotonic() - self.told > EVERY:
+            self.told = time.monotonic()
+            self.say(f"reading: {done} of {total} images")
+
     def start(self, training: Training, run: Run) -> None:
         """The header, and the head of the epochs' table."""
         recipe, task = training.recipe, training.task
@@ -84,7 +97,7 @@ class Console:
         self.names = [domain.name for domain in task.domains]
         heads = ["epoch", "loss", *self.names, recipe.selection.validator.name]
         self.say("  ".join(head.rjust(WIDTH) for head in heads))
-        self.progress.reset(self.bar, total=training.total_steps, description=recipe.method.name)
+        self.progress.reset(self.bar, total=training.total_steps, description=recipe.method.name, unit="steps")
 
     def step(self, training: Training) -> None:
         """Move the bar."""

@@ -68,9 +68,15 @@ def train(
     again = [recipe, *changes, "--out", str(folder), *(["--with-baseline"] if with_baseline else []), "--resume"]
     loggers = [LOGGERS.load(name)() for name in log or []]
     with Console() as console, _told(console, again):
-        monitor = Several(console, *loggers)
         run = run_training(
-            resolved, folder, device=device, overwrite=overwrite, resume=resume, with_baseline=baseline, monitor=monitor
+            resolved,
+            folder,
+            device=device,
+            overwrite=overwrite,
+            resume=resume,
+            with_baseline=baseline,
+            monitor=Several(console, *loggers),
+            reading=console.read,
         )
         if process() == 0:
             write_report(run.folder, device, trust=True)

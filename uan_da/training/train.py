@@ -5,6 +5,7 @@ from typing import Any
 
 import torch
 
+from uan_da.data.progress import Progress, silent
 from uan_da.errors import UserError
 from uan_da.evaluation.evidence import Evidence, all_scores, check_validator
 from uan_da.evaluation.predict import NonFiniteAnswers, Predictions
@@ -37,6 +38,7 @@ def train(
     resume: bool = False,
     with_baseline: bool | Recipe = False,
     monitor: Monitor | None = None,
+    reading: Progress = silent,
 ) -> Run:
     """Train ``recipe`` in the folder ``out``; under ``torchrun``, in all its processes, of which the first one writes.
 
@@ -47,6 +49,7 @@ def train(
         with_baseline: also train ``source_only`` (in ``out/baseline``) and compare; the run itself stays the same. A
             recipe in its place says how: one that changes more than the method's name, as ``per_method`` does.
         monitor: is told of steps and epochs.
+        reading: is called with the number of images that are decoded before the first step, and of all.
 
     Raises:
         UserError: the folder, the data or the device cannot be used, or another process trains in the folder.
@@ -67,7 +70,7 @@ def train(
         if process_number() > 0:
             _follow(recipe, device, with_baseline)
             return Run(out, recipe.trust)
-        return _train(recipe, out, device, overwrite, resume, with_baseline, monitor)[0]
+        return _train(recipe, out, device, overwrite, resume, with_baseline, monitor, reading)[0]
 
 
 def _follow(recipe: Recipe, device: str, with_baseline: bool | Recipe) -> None:
@@ -95,6 +98,7 @@ def _train(
     resume: bool,
     with_baseline: bool | Recipe,
     monitor: Monitor | None,
+    reading: Progress = silent,
 ) -> tuple[Run, dict[str, Predictions]]:
     """The run, and the last epoch's predictions on the test images of each domain."""
     if with_baseline and recipe.task.alone:
@@ -103,7 +107,7 @@ def _train(
     check_resumable(run) if resume else run.check_free(overwrite)
     with told(run), locked(run.folder):
         with torch.random.fork_rng():
-            training, manifest = _begin(recipe, run, choose_device(device), resume, overwrite)
+            training, manifest = _begin(recipe, run, choose_device(device), resume, overwrite, reading)
             share_state(training)
             what = f"{recipe.task} {recipe.method.name} {recipe.norm.name}"
             run.log(f"{what}: from step {training.step} of {training.total_steps}")
@@ -129,11 +133,13 @@ def _write_results(run: Run, results: dict[str, Any], baseline: dict[str, Any]) 
     write_json(run.folder / "results.json", results | {"baseline": baseline, "schema": 1})
 
 
-def _begin(recipe: Recipe, run: Run, device: torch.device, resume: bool, overwrite: bool) -> tuple[Training, Manifest]:
+def _begin(
+    recipe: Recipe, run: Run, device: torch.device, resume: bool, overwrite: bool, reading: Progress
+) -> tuple[Training, Manifest]:
     """A training at its first step in a new folder, or where the run in the folder stopped."""
     record = Record.of(recipe)
     manifest = stopped_at(run, recipe, record) if resume else None
-    training = Training.build(recipe, device, fresh=manifest is None)
+    training = Training.build(recipe, device, fresh=manifest is None, reading=reading)
     if manifest is None:
         run.create(recipe, record, overwrite or resume)
         return training, Manifest(run.identity)

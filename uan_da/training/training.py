@@ -11,6 +11,8 @@ from torch import Tensor
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from uan_da.data.domain_batch import DomainBatch
+from uan_da.data.progress import Progress as Reading
+from uan_da.data.progress import silent
 from uan_da.data.task import Task, build_task
 from uan_da.errors import UserError
 from uan_da.methods.method import Method, Phase, Progress, mean_loss
@@ -48,12 +50,13 @@ class Training:
         self.finite = FiniteCheck(self.device)
 
     @classmethod
-    def build(cls, recipe: Recipe, device: torch.device, *, fresh: bool = True) -> Self:
+    def build(cls, recipe: Recipe, device: torch.device, *, fresh: bool = True, reading: Reading = silent) -> Self:
         """A training at its first step; everything random in it is a function of the recipe's seed.
 
         Without ``fresh`` the weights that it would start from are not read: a checkpoint's take their place.
+        ``reading`` is told of the images that are decoded.
         """
-        return cls.of(build_task(recipe, device), recipe, device, fresh=fresh)
+        return cls.of(build_task(recipe, device, reading), recipe, device, fresh=fresh)
 
     @classmethod
     def of(
