@@ -158,6 +158,8 @@ METHODS = Names(
         "uan": "uan_da.methods.source_free.uan:UANAdaptation",
         "tent": "uan_da.methods.source_free.tent:Tent",
         "shot": "uan_da.methods.source_free.shot:SHOT",
+        "nrc": "uan_da.methods.source_free.nrc:NRC",
+        "aad": "uan_da.methods.source_free.aad:AaD",
         "lame": "uan_da.methods.source_free.lame:LAME",
     },
     base="uan_da.methods.method:BaseMethod",

@@ -156,7 +156,7 @@ class Run:
 
         Args:
             images: a folder, or ``domain:NAME`` of the run's data set.
-            method: ``adabn``, ``tent``, ``shot``, ``lame``, ``uan``.
+            method: ``adabn``, ``tent``, ``shot``, ``nrc``, ``aad``, ``lame``, ``uan``.
             options: of the method, ``["method.lr=1e-4"]``.
             out: the new run folder; without, ``FOLDER-METHOD``.
             checkpoint: whose network.

@@ -1,21 +1,18 @@
 """SHOT: the source's head stays, and the features of the target move to where it is sure and diverse."""
 
-from collections.abc import Iterator
-from typing import Annotated, Any
+from typing import Annotated
 
 import torch
 from pydantic import Field
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from uan_da.methods.entropy import entropy, entropy_of_mean
 from uan_da.methods.method import SourceFreeMethod
+from uan_da.methods.source_free.descent import Descent, before_head
 from uan_da.methods.target import Target
 from uan_da.models.classifier import Classifier
 from uan_da.norms import domain_context
-from uan_da.norms.affine import FollowsScale
-
-MOMENTUM, WEIGHT_DECAY, DECAY, POWER = 0.9, 1e-3, 10.0, 0.75
 
 
 class SHOT(SourceFreeMethod):
@@ -23,9 +20,9 @@ class SHOT(SourceFreeMethod):
 
     .. math:: L = \frac{1}{B} \sum_i H(p_i) - H\Big(\frac{1}{B} \sum_i p_i\Big) + β · CE(p, ŷ)
 
-    The head is frozen; all before it moves, by SGD with Nesterov momentum 0.9, weight decay 1e-3 and the rate
-    lr·(1 + 10·progress)^−0.75. The pseudo-labels ŷ of :func:`pseudo_labels` are made anew for each epoch, by the model
-    in evaluation mode; training sees the recipe's weak view. In the first ``information_epochs`` epochs β is 0.
+    The head is frozen; all before it moves, by :class:`~uan_da.methods.source_free.descent.Descent`. The pseudo-labels
+    ŷ of :func:`pseudo_labels` are made anew for each epoch, by the model in evaluation mode; training sees the recipe's
+    weak view. In the first ``information_epochs`` epochs β is 0.
 
     Defaults are those of the authors' code for objects: β = 0.3, 15 epochs, and a tenth of the rate for the backbone,
     which was pretrained, the whole for the bottleneck. For digits, whose networks start from nothing, they have
@@ -55,10 +52,8 @@ class SHOT(SourceFreeMethod):
     def adapt(self, model: Classifier, target: Target) -> None:
         """Train all but the head on the target."""
         training = model.training
-        optimizer = torch.optim.SGD(self._groups(model), lr=self.lr, momentum=MOMENTUM, nesterov=True)
-        rates = [group["lr"] for group in optimizer.param_groups]
-        moved = [parameter for group in optimizer.param_groups for parameter in group["params"]]
-        step, total = 0, self.epochs * target.number_of_batches(self.batch)
+        total = self.epochs * target.number_of_batches(self.batch)
+        descent = Descent(before_head(model, self.backbone_lr), self.lr, total)
         for epoch in range(self.epochs):
             features, logits = target.answers(model)
             labels = pseudo_labels(features, logits.softmax(1)).to(target.device)
@@ -66,31 +61,16 @@ class SHOT(SourceFreeMethod):
             model.train()
             model.head.eval()
             for indices, images in target.batches(self.batch, epoch, augmented=True):
-                step += 1
-                for group, rate in zip(optimizer.param_groups, rates, strict=True):
-                    group["lr"] = rate * (1 + DECAY * step / total) ** -POWER
                 with domain_context(model, target.domain):
                     output = model(images)
-                optimizer.zero_grad(set_to_none=True)
-                loss = self.loss(output.logits, labels[indices.to(target.device)], trade_off)
-                loss.backward(inputs=moved)  # type: ignore[no-untyped-call]
-                optimizer.step()
-        optimizer.zero_grad(set_to_none=True)
+                descent.step(self.loss(output.logits, labels[indices.to(target.device)], trade_off))
+        descent.end()
         model.train(training)
 
     def loss(self, logits: Tensor, labels: Tensor, trade_off: float) -> Tensor:
         """The loss of a batch: logits ``(B, C)``, pseudo-labels ``(B,)``, and β."""
         information = entropy(logits).mean() - entropy_of_mean(logits)
         return information + trade_off * F.cross_entropy(logits, labels)
-
-    def _groups(self, model: Classifier) -> list[dict[str, Any]]:
-        """All parameters but the head's, with their rates; what follows the data's own scale does not decay."""
-        parts = [(model.input_norm, self.backbone_lr), (model.backbone, self.backbone_lr), (model.bottleneck, 1.0)]
-        return [
-            {"params": [parameter], "lr": rate * self.lr, "weight_decay": WEIGHT_DECAY if decays else 0.0}
-            for part, rate in parts
-            for parameter, decays in _parameters(part)
-        ]
 
 
 def pseudo_labels(features: Tensor, probabilities: Tensor) -> Tensor:
@@ -112,12 +92,3 @@ def pseudo_labels(features: Tensor, probabilities: Tensor) -> Tensor:
         labels = present[(unit @ centroids.T).argmax(1)]
         weights = F.one_hot(labels, probabilities.shape[1]).to(unit.dtype)
     return labels
-
-
-def _parameters(part: nn.Module) -> Iterator[tuple[nn.Parameter, bool]]:
-    """The parameters of a part of the model that train, and whether they decay."""
-    for layer in part.modules():
-        exempt = layer.no_weight_decay if isinstance(layer, FollowsScale) else ()
-        for name, parameter in layer.named_parameters(recurse=False):
-            if parameter.requires_grad:
-                yield parameter, name not in exempt

@@ -1,0 +1,66 @@
+"""How SHOT, NRC and AaD train a network: SGD whose rate falls, and is smaller for the backbone."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from uan_da.models.classifier import Classifier
+from uan_da.norms.affine import FollowsScale
+
+MOMENTUM, WEIGHT_DECAY, DECAY, POWER = 0.9, 1e-3, 10.0, 0.75
+
+
+class Descent:
+    """SGD with Nesterov momentum 0.9, weight decay 1e-3 and the rate lr·(1 + 10·progress)^−0.75.
+
+    Args:
+        parts: the parts of a network that move, each with the factor on its rate. What follows the data's own scale
+            does not decay.
+        lr: the rate of a factor of 1, before it falls.
+        total: the number of steps.
+    """
+
+    def __init__(self, parts: Sequence[tuple[nn.Module, float]], lr: float, total: int) -> None:
+        groups: list[dict[str, Any]] = [
+            {"params": [parameter], "lr": factor * lr, "weight_decay": WEIGHT_DECAY if decays else 0.0}
+            for part, factor in parts
+            for parameter, decays in _parameters(part)
+        ]
+        self.optimizer = torch.optim.SGD(groups, lr=lr, momentum=MOMENTUM, nesterov=True)
+        self.rates = [group["lr"] for group in groups]
+        self.moved = [parameter for group in groups for parameter in group["params"]]
+        self.done, self.total = 0, total
+
+    @property
+    def part(self) -> float:
+        """The part of the steps that is done, 0 to 1."""
+        return self.done / self.total
+
+    def step(self, loss: Tensor) -> None:
+        """One step down ``loss``; no other parameter gets a gradient."""
+        self.done += 1
+        for group, rate in zip(self.optimizer.param_groups, self.rates, strict=True):
+            group["lr"] = rate * (1 + DECAY * self.part) ** -POWER
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward(inputs=self.moved)  # type: ignore[no-untyped-call]
+        self.optimizer.step()
+
+    def end(self) -> None:
+        """After the last step: no gradient stays."""
+        self.optimizer.zero_grad(set_to_none=True)
+
+
+def before_head(model: Classifier, backbone_lr: float) -> list[tuple[nn.Module, float]]:
+    """All parts of ``model`` but its head, with the factors on their rates: ``backbone_lr`` up to the bottleneck."""
+    return [(model.input_norm, backbone_lr), (model.backbone, backbone_lr), (model.bottleneck, 1.0)]
+
+
+def _parameters(part: nn.Module) -> Iterator[tuple[nn.Parameter, bool]]:
+    """The parameters of a part of the model that train, and whether they decay."""
+    for layer in part.modules():
+        exempt = layer.no_weight_decay if isinstance(layer, FollowsScale) else ()
+        for name, parameter in layer.named_parameters(recurse=False):
+            if parameter.requires_grad:
+                yield parameter, name not in exempt
