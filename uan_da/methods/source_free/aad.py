@@ -52,4 +52,5 @@ class AaD(NeighborMethod):
 
 def dispersion(p: Tensor) -> Tensor:
     """Σ_{j ≠ i} p_i·p_j, averaged over the images i of a batch of probabilities ``(B, C)``; 0 for one image alone."""
-    return (p.sum(0).square().sum() - p.square().sum()) / len(p)
+    pairs: Tensor = p.sum(0).square().sum() - p.square().sum()
+    return pairs / len(p)

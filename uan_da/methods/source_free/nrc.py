@@ -56,7 +56,7 @@ class NRC(NeighborMethod):
         """The loss of a batch."""
         p = logits.softmax(1)
         near = bank.neighbors(indices, self.neighbors)
-        expanded = bank.neighbors(near.flatten(), self.expanded).unflatten(0, near.shape)
+        expanded = bank.neighbors(near.flatten(), self.expanded).view(*near.shape, -1)
         returned = (expanded == indices[:, None, None]).any(2)
         affinity = torch.full_like(p[:, :1].expand(near.shape), AFFINITY).masked_fill(returned, 1.0)
         close = agreement(p, bank.probabilities[near], affinity)
