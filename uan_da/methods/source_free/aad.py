@@ -47,10 +47,10 @@ class AaD(NeighborMethod):
         """The loss of a batch."""
         p = logits.softmax(1)
         near = bank.probabilities[bank.neighbors(indices, self.neighbors)]
-        return dispersion(p) * (1 + 10 * part) ** -self.decay - agreement(p, near)
+        weight: float = (1 + 10 * part) ** -self.decay
+        return weight * dispersion(p) - agreement(p, near)
 
 
 def dispersion(p: Tensor) -> Tensor:
     """Σ_{j ≠ i} p_i·p_j, averaged over the images i of a batch of probabilities ``(B, C)``; 0 for one image alone."""
-    pairs: Tensor = p.sum(0).square().sum() - p.square().sum()
-    return pairs / len(p)
+    return (p.sum(0).square().sum() - p.square().sum()) / len(p)
