@@ -17,7 +17,7 @@ from pathlib import Path
 
 import torch
 
-from uan_da.data.task import build_task
+from uan_da.data.task import Task, build_task
 from uan_da.evaluation.evaluate import predictions_on_test
 from uan_da.evaluation.evidence import Evidence, all_scores
 from uan_da.evaluation.metrics import domain_metrics
@@ -38,16 +38,23 @@ def scored(run: Run) -> Scored:
 def _scored_now(run: Run) -> Scored:
     """An adapted run keeps no scores: its network is asked."""
     model = Trained.load(run, "last", torch.device("cpu")).model
-    task = build_task(run.recipe, torch.device("cpu"))
+    task = _task(run)
     scores = all_scores(Evidence(model, task), run.recipe.selection.validator)
     answers = predictions_on_test(model, task, run.recipe.evaluation)[task.target.name]
     return Scored(scores, domain_metrics(answers)["accuracy"])
 
 
+def _task(run: Run, kept: dict[str, Task] = {}) -> Task:  # noqa: B006  # runs of one group share their images
+    key = f"{run.recipe.dataset} {run.recipe.task} {run.recipe.norm.name}"
+    if key not in kept:
+        kept[key] = build_task(run.recipe, torch.device("cpu"))
+    return kept[key]
+
+
 def finished(folder: Path) -> list[Run]:
-    """The runs in a folder and below it, without baselines and unfinished ones."""
-    files = [path.parent for path in sorted(folder.rglob("recipe.yaml")) if path.parent.name != "baseline"]
-    return [Run.open(path) for path in files if (path / "done").is_file() or (path / "adapt.json").is_file()]
+    """The finished runs in a folder, or in its folder ``runs``."""
+    paths = [path.parent for place in (folder, folder / "runs") for path in sorted(place.glob("*/recipe.yaml"))]
+    return [Run.open(path) for path in paths if (path / "done").is_file() or (path / "adapt.json").is_file()]
 
 
 def main(groups: Sequence[tuple[str, Path]], out: Path) -> None:

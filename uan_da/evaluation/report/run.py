@@ -107,6 +107,7 @@ def _confusions(files: RunFiles) -> list[dict[str, str]]:
             "caption": f"{domain}: labels against predictions, last epoch. Blue is right, orange wrong.",
         }
         for i, (domain, counts) in enumerate(found.items())
+        if np.any(counts)  # without labels there is nothing to confuse
     ]
 
 
