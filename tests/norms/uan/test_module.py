@@ -18,6 +18,7 @@ OPTIONS: list[dict[str, Any]] = [
     {"num_clusters": 3, "shrink": 0.5},
     {"assignment": "element", "scale": "prior"},
     {"moments": "learned", "scale": "unit"},
+    {"backend": "fused", "scale": "prior"},
 ]
 
 

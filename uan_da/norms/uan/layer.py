@@ -159,7 +159,9 @@ class UAN(MixtureLayer):
     def _is_fused(self, x: Tensor) -> bool:
         """Whether one operator serves: a training step by the moments of this process's batch."""
         plain = self.options.backend == "reference" or self.options.shrink is not None or self.place is not None
-        return not (plain or is_distributed()) and self._normalizes_by_batch() and ops.serves(x, self.mean.dtype)
+        if plain or is_distributed() or not self._normalizes_by_batch():
+            return False
+        return ops.serves(x, self.mean.dtype, self.assignment, self.num_clusters)
 
     def _batch(self, x: Tensor, shift_c: Tensor) -> Batch:
         return BATCHES[self.assignment](x - along(x, shift_c), shift_c, self.eps, self.options)

@@ -6,16 +6,17 @@ import sys
 
 import pytest
 import torch
+from numba.core import registry
 
 from uan_da.norms import UAN2d
-from uan_da.norms.uan.kernels import ops
+from uan_da.norms.uan.kernels import ops, sample_cpu, vectors
 
 
-def step(assignment: str) -> torch.Tensor:
+def step(assignment: str, backend: str = "auto") -> torch.Tensor:
     """The gradient of x in one step of training."""
     torch.manual_seed(0)
     x = torch.randn(4, 3, 5, 5, requires_grad=True)
-    UAN2d(3, assignment=assignment)(x).square().sum().backward()  # type: ignore[arg-type]
+    UAN2d(3, assignment=assignment, backend=backend)(x).square().sum().backward()  # type: ignore[arg-type]
     assert x.grad is not None
     return x.grad
 
@@ -63,6 +64,38 @@ def test_where_no_folder_can_be_written_one_warning_says_so_and_the_reference_se
     assert line.startswith("UAN runs without its kernels, which is slower (cannot cache function")
 
 
+def test_where_a_kernel_does_not_compile_one_warning_says_so_and_the_reference_serves(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The kernel that the step needs, not a small one that is tried in its place."""
+
+    def fail(*_: object) -> None:
+        raise RuntimeError("no such instruction\nat line 3")
+
+    expected, kernels = step("sample", "reference"), ops.cpu_kernels()
+    monkeypatch.setattr(kernels, "_sample_gradient", fail)
+    for cached in (ops._compiled, ops._warn):
+        cached.cache_clear()
+    try:
+        with pytest.warns(RuntimeWarning, match=r"is slower \(no such instruction\)$") as caught:
+            found = [step("sample") for _ in range(2)]
+        assert len(caught) == 1
+        assert all(torch.equal(gradient, expected) for gradient in found)
+    finally:
+        for cached in (ops._compiled, ops._warn):
+            cached.cache_clear()
+
+
+def test_a_kernel_is_compiled_anew_when_a_file_has_changed_that_it_uses(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Numba looks at the file of the function alone."""
+    cache, codegen = sample_cpu.forward._cache, registry.cpu_target.target_context.codegen()
+    before = cache._index_key((), codegen)
+    assert cache._index_key((), codegen) == before
+    monkeypatch.setattr(vectors, "_SOURCES", "of another release")
+    assert cache._index_key((), codegen) != before
+
+
 def test_there_are_kernels_here() -> None:
     """Or every comparison with the reference compares it with itself."""
     assert ops.cpu_kernels() is not None
+    assert all(ops.serves(torch.zeros(2, 3, 4), torch.float32, assignment, 2) for assignment in ("sample", "element"))

@@ -63,9 +63,17 @@ def train_gradient(
     return d_x, *map(torch.from_numpy, gradients)
 
 
-def try_out() -> None:
-    """Raise whatever Numba raises where it cannot serve."""
-    sample_cpu.first_sum(_array(torch.ones(1)))
+def try_out(dtype: torch.dtype, last: bool, assignment: str | None, clusters: int) -> None:
+    """Compile :func:`train` and its gradient, or without an assignment :func:`moments`; raise whatever Numba raises."""
+    small = torch.zeros((2, 2, 1) if last else (2, 1, 2), dtype=dtype)
+    if assignment is None:
+        moments(small, small[0, :, 0])
+        return
+    state, priors = small.new_zeros(7, clusters, small.shape[1]), small.new_zeros(2, clusters)
+    one = torch.ones_like(state[0, 0])
+    sharpness = 1.0 if assignment == "sample" else None
+    y, new, new_priors, *kept = train(small, (state, priors, one, one), False, sharpness, (1.0, 0.0, 0.1, 0.1))
+    train_gradient(y, small, (new, new_priors, one), kept, sharpness, 1.0, 0.0)
 
 
 def _each(like: Any, clusters: int) -> tuple[Any, ...]:

@@ -12,9 +12,9 @@ def dense_format(x: Tensor) -> torch.memory_format:
     return channels_last_format
 
 
-def channels_last(x: Tensor) -> bool:
-    """Whether channels come last in the memory of a dense ``x``; a single position is read as such."""
-    return not x.is_contiguous() or x[0, 0].numel() == 1
+def channels_last(x: Tensor) -> bool | None:
+    """Whether channels come last in the memory of a dense ``x``, else None; a single position is read as such."""
+    return not x.is_contiguous() or x.shape[0] * x.shape[1] == x.numel() or None
 
 
 def flat(x: Tensor) -> Tensor:

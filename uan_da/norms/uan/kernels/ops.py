@@ -64,9 +64,9 @@ def move(clusters: Clusters, step: Step) -> Clusters:
     return Clusters(*torch.ops.uan_da.move(*clusters, list(step)))
 
 
-def serves(x: Tensor, dtype: torch.dtype) -> bool:
+def serves(x: Tensor, dtype: torch.dtype, assignment: str | None = None, clusters: int = 1) -> bool:
     """Whether there are kernels for ``x`` ``(N, C, …)`` and parameters of this type, and whoever looks on need not see
-    plain operations."""
+    plain operations. Without an assignment, those for the moments of samples."""
     if x.dim() < 3 or x.numel() == 0 or x.device.type != "cpu" or not x.is_floating_point():
         return False
     if torch.promote_types(x.dtype, torch.float32) != dtype:
@@ -79,21 +79,42 @@ def serves(x: Tensor, dtype: torch.dtype) -> bool:
         or torch.onnx.is_in_onnx_export()
         or torch._C._are_functorch_transforms_active()
     )
-    return not plain and cpu_kernels() is not None
+    return not plain and _compiled(dtype, _is_last(x), assignment, clusters)
+
+
+def _is_last(x: Tensor) -> bool:
+    return dense_format(x) != torch.contiguous_format or x.shape[0] * x.shape[1] == x.numel()
+
+
+@functools.cache
+def _compiled(dtype: torch.dtype, last: bool, assignment: str | None, clusters: int) -> bool:
+    """Whether Numba can compile these kernels, before anything depends on them."""
+    kernels = cpu_kernels()
+    if kernels is None:
+        return False
+    try:
+        kernels.try_out(dtype, last, assignment, clusters)
+    except Exception as error:  # whatever a compiler, or a cache that cannot be written, may raise
+        _warn(str(error).partition("\n")[0])
+        return False
+    return True
 
 
 @functools.cache
 def cpu_kernels() -> ModuleType | None:
-    """Numba's kernels, None where they cannot be had, which one warning says."""
+    """Numba's kernels, None where they cannot be had."""
     try:
         from uan_da.norms.uan.kernels import cpu
-
-        cpu.try_out()
-    except Exception as error:  # whatever a compiler, or a folder that cannot be written, may raise
-        reason = str(error).partition("\n")[0]
-        warnings.warn(f"UAN runs without its kernels, which is slower ({reason})", RuntimeWarning, stacklevel=2)
+    except Exception as error:  # no Numba for this machine, or no folder that can be written
+        _warn(str(error).partition("\n")[0])
         return None
     return cpu
+
+
+@functools.cache
+def _warn(reason: str) -> None:
+    """Once for each reason."""
+    warnings.warn(f"UAN runs without its kernels, which is slower ({reason})", RuntimeWarning, stacklevel=2)
 
 
 def train(

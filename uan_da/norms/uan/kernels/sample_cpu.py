@@ -79,14 +79,6 @@ EACH = (0,)
 """A sample's sums are of no cluster."""
 
 
-@compiled
-def first_sum(x):
-    """Σ x of one channel ``(S,)``."""
-    rows, sums = np.zeros((1, padded(1, x)), x.dtype), np.zeros((1, padded(1, x)))
-    _sum_mean(EACH, x, x, x, False, 1, len(x), rows, sums)
-    return sums[0, 0]
-
-
 @part
 def _assign(counter, x, last, shift, mixture, prior, eps, sharpness, stats, tau):
     """m, v and τ of each sample."""

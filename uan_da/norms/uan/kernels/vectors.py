@@ -13,23 +13,43 @@ precision.
 """
 
 import functools
+import hashlib
+from pathlib import Path
 
 import numpy as np
 from llvmlite import ir
 from numba import njit, types
 from numba.core import cgutils
+from numba.core.caching import FunctionCache
 from numba.extending import intrinsic
 
 FAST = {"nsz", "arcp", "contract", "afn", "reassoc"}
-compiled = njit(cache=True, fastmath=FAST, error_model="numpy", nogil=True, no_cfunc_wrapper=True)
 part = njit(fastmath=FAST, error_model="numpy", nogil=True, no_cfunc_wrapper=True, no_cpython_wrapper=True)
 """What is compiled into a :data:`compiled` function, and cached with it."""
+_HERE = Path(__file__).parent
+_SOURCES = hashlib.sha256(
+    b"".join(path.read_bytes() for path in sorted((*_HERE.glob("*.py"), *_HERE.parent.glob("*.py"))))
+).hexdigest()
 BYTES = 64
 CHUNK = 256
 LIMIT = 80.0
 """2^LIMIT is beyond all digits, yet not near infinity."""
 _DEGREE = {"float": 5, "double": 11}
 _INTEGER = {"float": (32, 23), "double": (64, 52)}  # bits; bits of the fraction
+
+
+class _Cache(FunctionCache):
+    """Numba's cache on disk, for which a function is new wherever a file has changed that it may use."""
+
+    def _index_key(self, signature, codegen):
+        return *super()._index_key(signature, codegen), _SOURCES
+
+
+def compiled(function):
+    """Compile at the first call, once a machine."""
+    dispatcher = njit(fastmath=FAST, error_model="numpy", nogil=True, no_cfunc_wrapper=True)(function)
+    dispatcher._cache = _Cache(function)
+    return dispatcher
 
 
 class Vector:
@@ -232,20 +252,15 @@ def sweep(kernel):
     """``run(each, x, g, y, last, channels, positions, rows, out)``: ``kernel`` over the first ``positions`` of a
     sample.
 
-    x, g, y are ``(S C,)``; the sums are added to ``out``. ``each`` is a tuple, as long as there are clusters; ``rows``
+    x, g, y are ``(S C,)``; ``last`` is None where channels come first, for a compiler leaves out what None excludes;
+    the sums are added to ``out``. ``each`` is a tuple, as long as there are clusters; ``rows``
     ``(R, C)``, in the type of x, and ``out`` ``(Q, C)``, in double precision, are padded."""
     strip_last, strip_first = _strip(kernel, True), _strip(kernel, False)
 
     @part
     def run(each, x, g, y, last, channels, positions, rows, out):
         width, every = lanes(x), len(x) // channels
-        if last:
-            chunk = max(16, min(CHUNK, 4096 // channels))  # that its part of x stays in the nearest cache
-            for s in range(0, positions, chunk):
-                for c in range(0, channels, width):
-                    steps, inside = min(chunk, positions - s), min(width, channels - c)
-                    strip_last(each, x, g, y, rows, out, s * channels + c, steps, channels, inside, c)
-        else:
+        if last is None:
             whole = positions // width * width
             for c in range(channels):
                 for s in range(0, whole, CHUNK * width):
@@ -253,5 +268,11 @@ def sweep(kernel):
                     strip_first(each, x, g, y, rows, out, c * every + s, steps, width, width, c)
                 if whole < positions:
                     strip_first(each, x, g, y, rows, out, c * every + whole, 1, width, positions - whole, c)
+        else:
+            chunk = max(16, min(CHUNK, 4096 // channels))  # that its part of x stays in the nearest cache
+            for s in range(0, positions, chunk):
+                for c in range(0, channels, width):
+                    steps, inside = min(chunk, positions - s), min(width, channels - c)
+                    strip_last(each, x, g, y, rows, out, s * channels + c, steps, channels, inside, c)
 
     return run
