@@ -12,24 +12,6 @@ from uan_da.methods.self_training.adamatch import AdaMatch, BatchAlignment, Runn
 from uan_da.models.classifier import Classifier
 
 
-def side(n: int, domain: int, labels: Tensor) -> DomainImages:
-    views = {view: torch.randn(n, 3, 4, 4, dtype=torch.float64) for view in ("weak", "strong")}
-    return DomainImages(views, labels, torch.full((n,), domain))
-
-
-@pytest.fixture
-def model() -> Classifier:
-    torch.manual_seed(0)
-    backbone = nn.Sequential(nn.Conv2d(3, 5, 3), nn.BatchNorm2d(5), nn.ReLU(), nn.Flatten())
-    return Classifier(backbone, 20, 4).double()
-
-
-@pytest.fixture
-def batch() -> DomainBatch:
-    torch.manual_seed(1)
-    return DomainBatch(side(6, 0, torch.randint(4, (6,))), side(9, 1, torch.full((9,), -1)))
-
-
 def naive_align(target: list[list[float]], source: list[list[float]]) -> list[list[float]]:
     classes = range(len(target[0]))
     source_mean = [sum(row[k] for row in source) / len(source) for k in classes]

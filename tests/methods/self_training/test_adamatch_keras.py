@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from uan_da.data.domain_batch import DomainBatch, DomainImages
 from uan_da.methods.method import Progress
@@ -15,11 +15,6 @@ from uan_da.models.classifier import Classifier
 CLASSES = 4
 
 
-def side(n: int, domain: int, labels: Tensor) -> DomainImages:
-    views = {view: torch.randn(n, 3, 4, 4, dtype=torch.float64) for view in ("weak", "strong")}
-    return DomainImages(views, labels, torch.full((n,), domain))
-
-
 @pytest.fixture
 def model() -> Classifier:
     torch.manual_seed(0)
@@ -27,12 +22,6 @@ def model() -> Classifier:
     norm.running_mean.normal_()  # type: ignore[union-attr]
     backbone = nn.Sequential(nn.Conv2d(3, 5, 3), norm, nn.ReLU(), nn.Flatten())
     return Classifier(backbone, 20, CLASSES).double()
-
-
-@pytest.fixture
-def batch() -> DomainBatch:
-    torch.manual_seed(1)
-    return DomainBatch(side(6, 0, torch.randint(CLASSES, (6,))), side(9, 1, torch.full((9,), -1)))
 
 
 def softmax(z: np.ndarray) -> np.ndarray:

@@ -1,5 +1,7 @@
 """FixMatch against its formula, written naively, in both routings."""
 
+from collections.abc import Callable
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -11,25 +13,6 @@ from uan_da.methods.self_training.fixmatch import FixMatch
 from uan_da.models.classifier import Classifier, Output
 
 HALF = Progress(1, 2)
-
-
-def side(n: int, domain: int, labels: Tensor) -> DomainImages:
-    shift = 2.0 * domain
-    views = {view: torch.randn(n, 3, 4, 4, dtype=torch.float64) + shift for view in ("weak", "strong")}
-    return DomainImages(views, labels, torch.full((n,), domain))
-
-
-@pytest.fixture
-def model() -> Classifier:
-    torch.manual_seed(0)
-    backbone = nn.Sequential(nn.Conv2d(3, 5, 3), nn.BatchNorm2d(5), nn.ReLU(), nn.Flatten())
-    return Classifier(backbone, 20, 4).double()
-
-
-@pytest.fixture
-def batch() -> DomainBatch:
-    torch.manual_seed(1)
-    return DomainBatch(side(6, 0, torch.randint(4, (6,))), side(9, 1, torch.full((9,), -1)))
 
 
 def logits(model: Classifier, batch: DomainBatch, routing: Routing) -> list[Tensor]:
@@ -80,7 +63,9 @@ def test_separate_updates_running_statistics_in_the_documented_order(model: Clas
 
 
 @pytest.mark.parametrize("routing", ["joint", "separate"])
-def test_one_image_of_each(model: Classifier, routing: Routing) -> None:
+def test_one_image_of_each(
+    model: Classifier, routing: Routing, side: Callable[[int, int, Tensor], DomainImages]
+) -> None:
     batch = DomainBatch(side(1, 0, torch.tensor([2])), side(1, 1, torch.tensor([-1])))
     loss = FixMatch(model, 4, routing=routing).loss(model, batch, HALF)
     loss.total.backward()

@@ -2,10 +2,11 @@
 
 import copy
 import math
+from collections.abc import Callable
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from uan_da.data.domain_batch import DomainBatch, DomainImages
 from uan_da.methods.method import Progress
@@ -16,24 +17,6 @@ from uan_da.norms.baselines.dsbn import dsbn
 from uan_da.norms.uan.conversion import uan
 
 HALF = Progress(1, 2)
-
-
-def side(n: int, domain: int, labels: Tensor) -> DomainImages:
-    views = {view: torch.randn(n, 3, 4, 4, dtype=torch.float64) + domain for view in ("weak", "strong")}
-    return DomainImages(views, labels, torch.full((n,), domain))
-
-
-@pytest.fixture
-def model() -> Classifier:
-    torch.manual_seed(0)
-    backbone = nn.Sequential(nn.Conv2d(3, 5, 3), nn.BatchNorm2d(5), nn.ReLU(), nn.Flatten())
-    return Classifier(backbone, 20, 4).double()
-
-
-@pytest.fixture
-def batch() -> DomainBatch:
-    torch.manual_seed(1)
-    return DomainBatch(side(6, 0, torch.randint(4, (6,))), side(9, 1, torch.full((9,), -1)))
 
 
 def moved(model: Classifier) -> None:
@@ -145,7 +128,7 @@ def test_a_branch_per_domain_has_the_sources_statistics_from_the_student(model: 
     assert not torch.equal(own.branches[1].running_mean, students.branches[1].running_mean)
 
 
-def test_one_image_of_each(model: Classifier) -> None:
+def test_one_image_of_each(model: Classifier, side: Callable[[int, int, Tensor], DomainImages]) -> None:
     batch = DomainBatch(side(1, 0, torch.tensor([2])), side(1, 1, torch.tensor([-1])))
     MeanTeacher(model, 4, threshold=0.0).loss(model, batch, HALF).total.backward()
     assert all(p.grad is not None and p.grad.isfinite().all() for p in model.parameters())
