@@ -59,6 +59,9 @@ def test_from_the_folder_to_the_report(uan_da: Callable[..., Any], shop: Path) -
     page = (shop.parent / "one" / "report.html").read_text(encoding="utf-8")
     assert all(name in page for name in ("猫", "chair [oak]", ":phone:"))
 
+    assert "studio: labels against predictions" in page
+    assert "phone photos: labels against predictions" not in page  # it has none
+
     run("predict", "one", "My Shop/phone photos", "--out", "answers.csv")
     rows = list(csv.DictReader((shop.parent / "answers.csv").open(encoding="utf-8")))
     assert len(rows) == 24

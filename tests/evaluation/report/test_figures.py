@@ -29,3 +29,8 @@ def test_long_names_are_numbers_with_a_key() -> None:
     assert figures.class_marks(["b", "a", "b"]) == {"a": "a", "b": "b"}
     assert figures.class_marks(["bee", "ant"]) == {"ant": "0", "bee": "1"}
     assert figures.class_marks(map(str, range(30)))["29"] == "22"  # the place in the order of text
+
+
+def test_an_unknown_label_is_no_class() -> None:
+    assert figures.class_marks(["cat", "?", "dog", "cat"]) == {"?": "?", "cat": "0", "dog": "1"}
+    assert figures.class_marks(["1", "?", "0"]) == {"?": "?", "0": "0", "1": "1"}
