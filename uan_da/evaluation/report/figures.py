@@ -145,9 +145,11 @@ def tsne_by_domain(points: Mapping[str, NDArray[np.float64]]) -> str:
 def class_marks(labels: Iterable[str]) -> dict[str, str]:
     """What stands for each class in :func:`tsne_by_class`: its name, if all are short; else a number, from 0. An
     unknown label, ``?``, stays that."""
-    classes = sorted(set(labels) - {"?"})
+    found = set(labels)
+    classes = sorted(found - {"?"})
     short = len(classes) <= 2 * NAMED and all(len(label) <= 2 for label in classes)
-    return {"?": "?"} | {label: label if short else str(i) for i, label in enumerate(classes)}
+    marks = {label: label if short else str(i) for i, label in enumerate(classes)}
+    return marks | dict.fromkeys(found & {"?"}, "?")
 
 
 def tsne_by_class(points: Mapping[str, NDArray[np.float64]], labels: Mapping[str, Sequence[str]], target: str) -> str:
