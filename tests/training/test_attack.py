@@ -159,7 +159,7 @@ def answer(name: str, folder: Path) -> tuple[int, Any, str]:
 def fate(code: int, same: bool, err: str) -> str:
     """What came of a damage, by kind."""
     if code == 0 and not same:
-        return "the one before, told" if "damaged" in err else "silent difference"
+        return "the one before, told" if "checkpoint before" in err else "silent difference"
     if code > 0 and not err.strip():
         return "refused without a word"
     return {0: "same answer", -1: "traceback", -2: "hang"}.get(code, f"refused, {code}")

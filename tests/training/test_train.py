@@ -386,3 +386,10 @@ def test_the_selected_checkpoint_is_the_best_by_the_score(finished: Run) -> None
     best = max(finished.metrics(), key=lambda row: row["score"])
     assert torch.load(finished.checkpoint("selected"), weights_only=True)["step"] == best["step"]
     assert finished.results["selections"]["selected"]["epoch"] == best["epoch"]
+
+
+def test_a_removed_last_checkpoint_of_a_finished_run_is_told(finished: Run, tmp_path: Path) -> None:
+    shutil.copytree(finished.folder, tmp_path / "r", symlinks=True)
+    (tmp_path / "r" / "checkpoints" / "step-5.json").unlink()
+    with pytest.warns(DataWarning, match=r"step-5\.json: is missing\. The checkpoint before, of step 4, is used"):
+        assert Run(tmp_path / "r").load("last", torch.device("cpu"))["step"] == 4

@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import warnings
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 
 from uan_da.data.digest import digest
-from uan_da.errors import UserError
+from uan_da.errors import DataWarning, UserError
 from uan_da.files import read_bytes, read_json, whole_file, write_json, write_text
 from uan_da.models.classifier import Classifier
 from uan_da.recipe import Recipe, load_recipe
@@ -165,7 +166,19 @@ class Run:
         if manifest is None:
             way_out = ": the best by target labels is kept where selection.oracle=true" if name == "oracle" else ""
             raise UserError(f"{self.checkpoint(name)}: there is no such checkpoint{way_out}")
+        self._tell_of_a_lost_end(manifest)
         return self.checkpoints.load(manifest.files[name], device)
+
+    def _tell_of_a_lost_end(self, manifest: Manifest) -> None:
+        """Warn where the last checkpoint of a finished run has been removed: nothing else shows that it was there."""
+        try:
+            steps = int(self.timing["steps"]) if self.done else 0
+        except UserError:  # which concerns those who read it
+            return
+        path = self.checkpoints.folder / f"step-{steps}.json"
+        if manifest.step < steps and not os.path.lexists(path):
+            told = f"{path}: is missing. The checkpoint before, of step {manifest.step}, is used"
+            warnings.warn(told, DataWarning, stacklevel=3)
 
     def load_weights(self, model: Classifier, name: str, device: torch.device) -> int:
         """Load a checkpoint's weights into ``model``; returns its step.
