@@ -67,15 +67,38 @@ def _means(numbers: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:
     return {name: torch.stack([each[name] for each in numbers]).mean() for name in numbers[0]}
 
 
+LossOf = Callable[[Classifier, DomainBatch, Progress], Loss]
+"""What gives the loss of a batch."""
+
+
+@dataclass(frozen=True)
+class Ascent:
+    r"""Where an optimizer step takes its gradient: not at the model's weights θ, but a little up its task loss.
+
+    .. math:: ∇L(θ + e), \quad e = ρ\, \frac{∇ℓ(θ)}{‖∇ℓ(θ)‖}
+
+    Sharpness-aware minimisation (Foret et al., ICLR 2021, arXiv:2010.01412) has ℓ = L. Smooth domain adversarial
+    training (SDAT; Rangwani et al., ICML 2022, arXiv:2206.08213) leaves the adversarial term out of ``loss`` ℓ: for a
+    flat minimum of the task, and an adversary as strong as ever. ``radius`` is ρ, 0.02 in the authors' scripts for
+    Office-Home. A step makes two passes. Only the first updates running statistics and clusters (in the authors' code
+    both do). The terms that are logged are the second's. Weights of the method itself, such as a discriminator's, do
+    not go up.
+    """
+
+    loss: LossOf
+    radius: float
+
+
 @dataclass(frozen=True)
 class Phase:
     """One of several optimizer steps on the same batch: what it minimises, the modules whose parameters it trains (none
     named: all), and how often. ``name`` goes in front of its terms in the log."""
 
     name: str
-    loss: Callable[[Classifier, DomainBatch, Progress], Loss]
+    loss: LossOf
     modules: Sequence[nn.Module] = ()
     times: int = 1
+    ascent: Ascent | None = None
 
 
 class BaseMethod(nn.Module, ABC):
@@ -151,6 +174,13 @@ class TransferMethod(Method):
 
     routing: ClassVar[Routing] = "joint"
     """The default of ``method.routing``: the paper's way."""
+
+    on_answers: ClassVar[bool] = False
+    """Whether its terms are of the answers, and part of the task loss that SDAT goes up, as MCC's are there. Terms that
+    bring the domains together are not."""
+
+    sdat_radius: float = 0.0
+    """The radius of its :class:`Ascent`; 0: none."""
 
     @abstractmethod
     def transfer(self, source: Output, target: Output, labels: Tensor, progress: Progress) -> Loss:

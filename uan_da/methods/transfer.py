@@ -6,7 +6,7 @@ from torch import nn
 
 from uan_da.data.domain_batch import DomainBatch
 from uan_da.errors import UserError
-from uan_da.methods.method import Loss, Method, Progress, TransferMethod, shared_loss
+from uan_da.methods.method import Ascent, Loss, Method, Phase, Progress, TransferMethod, shared_loss
 from uan_da.methods.routing import Routing
 from uan_da.models.classifier import Classifier
 from uan_da.recipe.blocks import MethodBlock
@@ -23,11 +23,24 @@ class TransferLoss(Method):
         self.routing = routing
         self.methods = nn.ModuleList(methods)
         self.parallel = all(method.parallel for method in methods)
+        self.sdat_radius = max(method.sdat_radius for method in methods)
 
     def loss(self, model: Classifier, batch: DomainBatch, progress: Progress) -> Loss:
         """The loss of one batch."""
-        methods = [method for method in self.methods if isinstance(method, TransferMethod)]
-        return shared_loss(methods, self.routing, model, batch, progress)
+        return shared_loss(self._parts(), self.routing, model, batch, progress)
+
+    def task_loss(self, model: Classifier, batch: DomainBatch, progress: Progress) -> Loss:
+        """The same without the terms that bring the domains together."""
+        on_answers = [method for method in self._parts() if method.on_answers]
+        return shared_loss(on_answers, self.routing, model, batch, progress)
+
+    def phases(self, model: Classifier) -> Sequence[Phase]:
+        """One step, its gradient taken up the task loss where a method has SDAT."""
+        ascent = Ascent(self.task_loss, self.sdat_radius) if self.sdat_radius else None
+        return [Phase("", self.loss, ascent=ascent)]
+
+    def _parts(self) -> list[TransferMethod]:
+        return [method for method in self.methods if isinstance(method, TransferMethod)]
 
 
 def build_method(block: MethodBlock, model: Classifier, num_classes: int) -> Method:

@@ -1,6 +1,7 @@
 """From the gradient of a loss to weights that have moved."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -29,15 +30,38 @@ class OptimizerStep:
         Nothing moves where ``stop`` is 1, or where a float16 gradient overflows. A fused optimizer reads that on its
         device; for another one the host waits.
         """
-        groups: list[dict[str, Any]] = self.optimizer.param_groups
-        parameters = [p for group in groups for p in group["params"] if p.grad is not None]
-        gradients = [p.grad for p in parameters]
-        average_over_processes_(gradients)
-        if self.scaler is not None:
-            stop = torch.maximum(stop, self.scaler.unscale(gradients))
+        parameters, _, overflow = self._gathered()
         if self.clip is not None:
             nn.utils.clip_grad_norm_(parameters, self.clip)
-        guarded_step(self.optimizer, stop)
+        guarded_step(self.optimizer, stop if overflow is None else torch.maximum(stop, overflow))
+
+    @contextmanager
+    def ascended(self, radius: float) -> Iterator[None]:
+        """Inside the block the parameters that have a gradient stand ``radius`` up it, and have none; after it they are
+        back, to the bit, with the gradient of the block. A gradient that is not finite leaves them where they are."""
+        parameters, gradients, _ = self._gathered()
+        length = nn.utils.get_total_norm(gradients)
+        scale = torch.where(length.isfinite(), radius / (length + 1e-12), 0.0)
+        before = [p.detach().clone() for p in parameters]
+        with torch.no_grad():
+            for parameter, gradient in zip(parameters, gradients, strict=True):
+                parameter.add_(gradient.nan_to_num(0.0, 0.0, 0.0) * scale)
+        self.optimizer.zero_grad(set_to_none=True)
+        try:
+            yield
+        finally:
+            with torch.no_grad():
+                for parameter, value in zip(parameters, before, strict=True):
+                    parameter.copy_(value)
+
+    def _gathered(self) -> tuple[list[nn.Parameter], list[Tensor], Tensor | None]:
+        """The parameters that have a gradient; their gradients, averaged over all processes and without float16's
+        scale; 1 where one overflowed, None without float16."""
+        groups: list[dict[str, Any]] = self.optimizer.param_groups
+        parameters: list[nn.Parameter] = [p for group in groups for p in group["params"] if p.grad is not None]
+        gradients = [p.grad for p in parameters if p.grad is not None]
+        average_over_processes_(gradients)
+        return parameters, gradients, None if self.scaler is None else self.scaler.unscale(gradients)
 
     def after_batch(self) -> None:
         """After all optimizer steps of a batch."""

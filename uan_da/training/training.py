@@ -1,13 +1,13 @@
 """Everything that one training moves, and the one step that moves it."""
 
 import math
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any, Self
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from uan_da.data.domain_batch import DomainBatch
@@ -15,9 +15,10 @@ from uan_da.data.progress import Progress as Reading
 from uan_da.data.progress import silent
 from uan_da.data.task import Task, build_task
 from uan_da.errors import UserError
-from uan_da.methods.method import Method, Phase, Progress, mean_loss
+from uan_da.methods.method import Ascent, Loss, LossOf, Method, Phase, Progress, mean_loss
 from uan_da.methods.transfer import build_method
 from uan_da.models.classifier import Classifier, build_model
+from uan_da.norms import frozen_statistics
 from uan_da.norms.distributed import is_distributed, process_count, process_number
 from uan_da.norms.synchronized import synchronize
 from uan_da.recipe import Recipe
@@ -154,22 +155,15 @@ class Training:
             self.method.start(self.model)
         self.model.train()
         self._set_learning_rate()
-        parts, progress, values = self._parts(), self.progress, dict[str, Tensor]()
+        parts, values = self._parts(), dict[str, Tensor]()
         phases = [Phase("", self.method.pretrain_loss)] if self.pretraining else self.method.phases(self.model)
         for phase in phases:
             moved = [p for module in phase.modules for p in module.parameters() if p.requires_grad]
             before = values.get("loss", 0.0)
             for _ in range(phase.times):
                 self.optimizer.zero_grad(set_to_none=True)
-                losses = []
-                for part in parts:
-                    with _small_batches_explained():
-                        loss = phase.loss(self.model, part, progress)
-                    self.optimizer_step.backward(loss.total / len(parts), moved)
-                    losses.append(loss.detached())
-                    del loss  # nothing of a step's graph outlives it
-                found = mean_loss(losses)
-                self.finite.note(self.step + 1, found)
+                with nullcontext() if phase.ascent is None else self._ascended(phase.ascent, parts):
+                    found = self._backward(phase.loss, parts, moved)
                 self.optimizer_step.step(self.finite.stop)
                 values |= {f"{phase.name}{name}": x for name, x in {**found.terms, **found.metrics}.items()}
                 values["loss"] = found.total + before
@@ -181,6 +175,26 @@ class Training:
         self.step += 1
         for name, value in values.items():
             self.sums[name] = value + self.sums.get(name, 0.0)
+
+    def _backward(self, loss_of: LossOf, parts: Sequence[DomainBatch], moved: Sequence[nn.Parameter]) -> Loss:
+        """Add the gradient of the mean loss of ``parts`` to those of ``moved``; the loss."""
+        losses = []
+        for part in parts:
+            with _small_batches_explained():
+                loss = loss_of(self.model, part, self.progress)
+            self.optimizer_step.backward(loss.total / len(parts), moved)
+            losses.append(loss.detached())
+            del loss  # nothing of a step's graph outlives it
+        found = mean_loss(losses)
+        self.finite.note(self.step + 1, found)
+        return found
+
+    @contextmanager
+    def _ascended(self, ascent: Ascent, parts: Sequence[DomainBatch]) -> Iterator[None]:
+        """Inside the block the model's weights stand up its task loss, and a forward changes no statistic again."""
+        self._backward(ascent.loss, parts, [p for p in self.model.parameters() if p.requires_grad])
+        with self.optimizer_step.ascended(ascent.radius), frozen_statistics(self.model):
+            yield
 
     def _parts(self) -> list[DomainBatch]:
         """This process's share of the batch, in the parts that it goes through the network in."""

@@ -46,6 +46,15 @@ def test_the_discriminator_learns_the_domains_and_the_features_forget_them(
     torch.testing.assert_close(grads[len(features) :], straight[len(features) :])
 
 
+def test_environment_label_smoothing_reaches_the_loss(model: Classifier, batch: DomainBatch) -> None:
+    method = DANN(model, 3, environment_smoothing=0.2).double()
+    domain = transfer(method, model, batch, 0.5).terms["domain"]
+    d_s, d_t = (method.discriminator(model(side.weak).features) for side in (batch.source, batch.target))
+    labels = torch.full_like(d_s, 0.8), torch.full_like(d_t, 0.2)
+    bce = nn.functional.binary_cross_entropy_with_logits
+    torch.testing.assert_close(domain, 0.5 * (bce(d_s, labels[0]) + bce(d_t, labels[1])))
+
+
 def test_each_side_counts_half_whatever_the_batch_sizes(model: Classifier, batch: DomainBatch) -> None:
     method = DANN(model, 3).double()
     source, target = model(batch.source.weak), model(batch.target.weak)

@@ -33,6 +33,20 @@ def test_loss_and_accuracy_equal_the_formula() -> None:
     assert float(domain_accuracy(d_s, d_t)) == pytest.approx(right)
 
 
+@pytest.mark.parametrize("smoothing", [0.0, 0.1, 0.5])
+def test_smoothed_labels_are_those_of_binary_cross_entropy(smoothing: float) -> None:
+    torch.manual_seed(0)
+    d_s, d_t, w_s, w_t = (torch.rand(n, dtype=torch.float64) for n in (4, 7, 4, 7))
+
+    def entropy(logits: torch.Tensor, weights: torch.Tensor, label: float) -> float:
+        p = [1 / (1 + math.exp(-logit)) for logit in logits.tolist()]
+        terms = [-label * math.log(q) - (1 - label) * math.log(1 - q) for q in p]
+        return sum(w * term for w, term in zip(weights.tolist(), terms, strict=True)) / len(p)
+
+    expected = 0.5 * (entropy(d_s, w_s, 1 - smoothing) + entropy(d_t, w_t, smoothing))
+    assert float(domain_loss(d_s, d_t, w_s, w_t, smoothing=smoothing)) == pytest.approx(expected, rel=1e-12)
+
+
 def test_negated_logits_exchange_the_labels() -> None:
     d_s, d_t = torch.randn(3), torch.randn(3)
     torch.testing.assert_close(domain_loss(-d_s, -d_t), domain_loss(d_t, d_s))

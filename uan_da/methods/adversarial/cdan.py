@@ -7,7 +7,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from uan_da.methods.adversarial.discriminator import discriminator, domain_accuracy, domain_loss, judge
+from uan_da.methods.adversarial.discriminator import Smoothing, discriminator, domain_accuracy, domain_loss, judge
 from uan_da.methods.adversarial.gradient_reversal import ReversalSteps, reversal_strength, reverse_gradient
 from uan_da.methods.entropy import entropy
 from uan_da.methods.method import Loss, Progress, TransferMethod
@@ -33,6 +33,10 @@ class CDAN(TransferMethod):
     reaches p; the gradient of ω. From TLLib, whose figures are the published ones: two layers of 1024 with BatchNorm,
     where the authors have dropout; no gradient of ω there. Its protocol: ``multilinear: outer`` and
     ``reversal_steps: 1000``, which is the authors' code's too.
+
+    ``environment_smoothing`` smooths the domains' labels, as
+    :func:`~uan_da.methods.adversarial.discriminator.domain_loss` says; ``sdat_radius`` is that of
+    :class:`~uan_da.methods.method.Ascent`.
     """
 
     def __init__(
@@ -47,8 +51,11 @@ class CDAN(TransferMethod):
         discriminator_norm: bool = True,
         reversal_steps: ReversalSteps = None,
         reversal_high: Annotated[float, Field(ge=0)] = 1.0,
+        environment_smoothing: Smoothing = 0.0,
+        sdat_radius: Annotated[float, Field(ge=0)] = 0.0,
     ) -> None:
         super().__init__()
+        self.environment_smoothing, self.sdat_radius = environment_smoothing, sdat_radius
         self.trade_off, self.entropy_weighting = trade_off, entropy_weighting
         self.reversal_steps, self.reversal_high = reversal_steps, reversal_high
         products = model.num_features * num_classes
@@ -62,8 +69,9 @@ class CDAN(TransferMethod):
         strength = reversal_strength(progress, self.reversal_steps, self.reversal_high)
         on_source, on_target = judge(self.discriminator, *(self._joined(each, strength) for each in (source, target)))
         weights = [self._weight(output, strength) for output in (source, target)]
+        loss = domain_loss(on_source, on_target, *weights, smoothing=self.environment_smoothing)
         metrics = {"domain_accuracy": domain_accuracy(on_source, on_target), "reversal": torch.tensor(strength)}
-        return Loss({"domain": self.trade_off * domain_loss(on_source, on_target, *weights)}, metrics)
+        return Loss({"domain": self.trade_off * loss}, metrics)
 
     def _joined(self, output: Output, strength: float) -> Tensor:
         joined: Tensor = self.map(reverse_gradient(output.features, strength), output.logits.detach().softmax(1))

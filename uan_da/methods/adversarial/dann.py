@@ -6,7 +6,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from uan_da.methods.adversarial.discriminator import discriminator, domain_accuracy, domain_loss, judge
+from uan_da.methods.adversarial.discriminator import Smoothing, discriminator, domain_accuracy, domain_loss, judge
 from uan_da.methods.adversarial.gradient_reversal import ReversalSteps, reversal_strength, reverse_gradient
 from uan_da.methods.method import Loss, Progress, TransferMethod
 from uan_da.models.classifier import Classifier, Output
@@ -22,6 +22,10 @@ class DANN(TransferMethod):
 
     From the paper: λ over the part of the training that is done; w = 1. TLLib's protocol, whose figures are the
     published ones: ``hidden: 1024``, ``discriminator_norm: true``, ``reversal_steps: 1000``.
+
+    ``environment_smoothing`` smooths the domains' labels, as
+    :func:`~uan_da.methods.adversarial.discriminator.domain_loss` says; ``sdat_radius`` is that of
+    :class:`~uan_da.methods.method.Ascent`.
     """
 
     parallel = True
@@ -36,8 +40,11 @@ class DANN(TransferMethod):
         discriminator_norm: bool = False,
         reversal_steps: ReversalSteps = None,
         reversal_high: Annotated[float, Field(ge=0)] = 1.0,
+        environment_smoothing: Smoothing = 0.0,
+        sdat_radius: Annotated[float, Field(ge=0)] = 0.0,
     ) -> None:
         super().__init__()
+        self.environment_smoothing, self.sdat_radius = environment_smoothing, sdat_radius
         self.trade_off, self.reversal_steps, self.reversal_high = trade_off, reversal_steps, reversal_high
         self.discriminator = discriminator(model.num_features, (hidden, hidden), discriminator_norm)
 
@@ -46,5 +53,6 @@ class DANN(TransferMethod):
         strength = reversal_strength(progress, self.reversal_steps, self.reversal_high)
         reversed_ = [reverse_gradient(output.features, strength) for output in (source, target)]
         on_source, on_target = judge(self.discriminator, *reversed_)
+        loss = domain_loss(on_source, on_target, smoothing=self.environment_smoothing)
         metrics = {"domain_accuracy": domain_accuracy(on_source, on_target), "reversal": torch.tensor(strength)}
-        return Loss({"domain": self.trade_off * domain_loss(on_source, on_target)}, metrics)
+        return Loss({"domain": self.trade_off * loss}, metrics)

@@ -1,11 +1,16 @@
 """Domain discriminators: small networks that tell source from target, and what they minimise."""
 
 from collections.abc import Callable, Sequence
+from typing import Annotated
 
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn import functional as F
+
+Smoothing = Annotated[float, Field(ge=0, le=0.5)]
+"""The option for the smoothing of :func:`domain_loss`."""
 
 
 def discriminator(num_inputs: int, hidden: Sequence[int], norm: bool = False) -> nn.Sequential:
@@ -30,7 +35,12 @@ def judge(discriminate: Callable[[Tensor], Tensor], source: Tensor, target: Tens
 
 
 def domain_loss(
-    on_source: Tensor, on_target: Tensor, source_weight: Tensor | float = 1.0, target_weight: Tensor | float = 1.0
+    on_source: Tensor,
+    on_target: Tensor,
+    source_weight: Tensor | float = 1.0,
+    target_weight: Tensor | float = 1.0,
+    *,
+    smoothing: float = 0.0,
 ) -> Tensor:
     r"""What a discriminator minimises.
 
@@ -39,8 +49,13 @@ def domain_loss(
     for logits d_S ``(N_S,)`` and d_T ``(N_T,)``: each domain counts half, whatever the sizes. Weights are per sample,
     of mean 1. Of the negated logits it is the loss with the domains' labels exchanged, which features minimise to
     confuse a discriminator.
+
+    With ``smoothing`` ε (environment label smoothing, Zhang et al., ICLR 2023, arXiv:2302.00194) the domains' labels
+    are 1 − ε and ε in place of 1 and 0: −(1 − ε) log σ(d) − ε log(1 − σ(d)) = −log σ(d) + ε d for the source.
     """
-    return -0.5 * ((source_weight * F.logsigmoid(on_source)).mean() + (target_weight * F.logsigmoid(-on_target)).mean())
+    source = smoothing * on_source - F.logsigmoid(on_source)
+    target = -smoothing * on_target - F.logsigmoid(-on_target)
+    return 0.5 * ((source_weight * source).mean() + (target_weight * target).mean())
 
 
 def domain_accuracy(on_source: Tensor, on_target: Tensor) -> Tensor:

@@ -24,6 +24,7 @@ class InformationMaximization(TransferMethod):
     """
 
     routing: ClassVar[Routing] = "separate"
+    on_answers: ClassVar[bool] = True
 
     def __init__(self, model: Classifier, num_classes: int, *, trade_off: Annotated[float, Field(ge=0)] = 1.0) -> None:
         super().__init__()

@@ -1,6 +1,6 @@
 """Minimum class confusion: no two classes share the answers on the target."""
 
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 import torch
 from pydantic import Field
@@ -22,6 +22,8 @@ class MCC(TransferMethod):
     Σ_l C_jl = Σ_i ω_i p_ij. The authors' first code makes a forward per domain; their later one, in TLLib, whose
     figures are the published ones here, makes one for both.
     """
+
+    on_answers: ClassVar[bool] = True
 
     def __init__(
         self,

@@ -24,6 +24,7 @@ class MinEnt(TransferMethod):
     """
 
     routing: ClassVar[Routing] = "separate"
+    on_answers: ClassVar[bool] = True
 
     def __init__(self, model: Classifier, num_classes: int, *, trade_off: Annotated[float, Field(ge=0)] = 0.1) -> None:
         super().__init__()
