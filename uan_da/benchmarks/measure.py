@@ -1,5 +1,6 @@
 """Time and memory of alternatives to one another, measured side by side."""
 
+import random
 import statistics
 import time
 from collections.abc import Callable, Mapping
@@ -28,13 +29,16 @@ class Spread:
 def interleaved(steps: Mapping[str, Step], device: torch.device, rounds: int) -> dict[str, list[float]]:
     """Seconds of each step in each of ``rounds`` rounds, after three to warm up.
 
-    A round runs every step once, so that whatever else the machine does meets all of them alike."""
+    A round runs every step once, in an order of its own, so that whatever else the machine does, and what the step
+    before left in the caches, meets all of them alike."""
+    order, names = random.Random(0), list(steps)
     seconds: dict[str, list[float]] = {name: [] for name in steps}
     for turn in range(rounds + 3):
-        for name, step in steps.items():
+        order.shuffle(names)
+        for name in names:
             synchronize(device)
             start = time.perf_counter()
-            step()
+            steps[name]()
             synchronize(device)
             if turn >= 3:
                 seconds[name].append(time.perf_counter() - start)
