@@ -16,10 +16,13 @@ def test_ratios_are_taken_round_by_round() -> None:
 
 def test_every_round_runs_every_step_once() -> None:
     runs: list[str] = []
-    steps = {name: (lambda name=name: runs.append(name)) for name in "ab"}
-    seconds = interleaved(steps, torch.device("cpu"), rounds=2)
-    assert runs == ["a", "b"] * 5
-    assert [len(values) for values in seconds.values()] == [2, 2]
+    steps = {name: (lambda name=name: runs.append(name)) for name in "abc"}
+    seconds = interleaved(steps, torch.device("cpu"), rounds=4)
+    rounds = ["".join(runs[i : i + 3]) for i in range(0, len(runs), 3)]
+    assert len(rounds) == 3 + 4
+    assert {"".join(sorted(names)) for names in rounds} == {"abc"}
+    assert len(set(rounds)) > 1  # none always runs behind the same other
+    assert [len(values) for values in seconds.values()] == [4, 4, 4]
 
 
 def test_saved_bytes_of_batch_norm_are_x_and_small_tensors() -> None:
