@@ -121,3 +121,13 @@ def test_a_training_goes_on_to_the_same_bits() -> None:
     expected, got = whole.state_dict(), second.state_dict()
     for part in ("model", "method", "sums"):
         assert all(torch.equal(value, got[part][name]) for name, value in expected[part].items())
+
+
+def test_it_learns_digits() -> None:
+    training = build("norm=bn", "method=dann", "method.sdat_radius=0.05", "method.environment_smoothing=0.1")
+    losses = []
+    for _ in range(60):
+        before = training.sums.get("source", torch.tensor(0.0))
+        training.advance()
+        losses.append(float(training.sums["source"] - before))
+    assert sum(losses[-10:]) < 0.6 * sum(losses[:10])

@@ -28,16 +28,19 @@ def outer(features: Tensor, probabilities: Tensor) -> Tensor:
     return torch.tensor(rows, dtype=features.dtype)
 
 
+@pytest.mark.parametrize("smoothing", [0.0, 0.2])
 @pytest.mark.parametrize("weighting", [False, True])
-def test_loss_equals_the_formula(model: Classifier, batch: DomainBatch, weighting: bool) -> None:
-    method = CDAN(model, 3, trade_off=0.7, entropy_weighting=weighting, discriminator_norm=False).double()
+def test_loss_equals_the_formula(model: Classifier, batch: DomainBatch, weighting: bool, smoothing: float) -> None:
+    options = {"entropy_weighting": weighting, "environment_smoothing": smoothing}
+    method = CDAN(model, 3, trade_off=0.7, discriminator_norm=False, **options).double()  # type: ignore[arg-type]
     loss = transfer(method, model, batch)
     expected = 0.0
     for output, sign in zip(outputs(model, batch), (1, -1), strict=True):
         p = output.logits.detach().softmax(1)
         weights = [1 + math.exp(sum(float(v) * math.log(float(v)) for v in row)) if weighting else 1.0 for row in p]
         d = method.discriminator(outer(output.features.detach(), p)).squeeze(1)
-        losses = [-math.log(1 / (1 + math.exp(-sign * float(v)))) for v in d.detach()]
+        right = [1 / (1 + math.exp(-sign * float(v))) for v in d.detach()]
+        losses = [-(1 - smoothing) * math.log(q) - smoothing * math.log(1 - q) for q in right]
         expected += 0.5 * sum(w * e for w, e in zip(weights, losses, strict=True)) / sum(weights)
     assert float(loss.terms["domain"].detach()) == pytest.approx(0.7 * expected)
 
