@@ -24,7 +24,6 @@ def start(
     """Look at a folder of your own images, and write a card and a recipe for it, here."""
     import shlex
 
-    from uan_da.api.start import recipe_for
     from uan_da.cli.terminal import print_sheet, rich_console
     from uan_da.data.folder_card import write_card
     from uan_da.data.open_dataset import open_dataset
@@ -32,6 +31,7 @@ def start(
     from uan_da.errors import UserError
     from uan_da.files import write_text
     from uan_da.recipe.source import dump_yaml
+    from uan_da.training.start import recipe_for
 
     if not folder.is_dir():
         raise UserError(f"{folder}: no such folder")
