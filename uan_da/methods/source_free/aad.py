@@ -23,8 +23,7 @@ class AaD(NeighborMethod):
     a rate of 1e-3, a tenth of it for the backbone, which was pretrained. Their scripts have 3 neighbours and β = 1 for
     Office-31, and 3 neighbours (2 in the second half) and β = 0 for Office-Home, with a constant rate and 40 epochs.
     Their bank starts with augmented images, here with plain ones; they take the nearest image for the image itself,
-    which differs where features are equal. A network trained from nothing hardly
-    moves at these rates.
+    which differs where features are equal.
     """
 
     def __init__(

@@ -32,8 +32,7 @@ class NRC(NeighborMethod):
     Differences: their bank starts with augmented images, here with plain ones; they take the nearest image for the
     image itself, which differs where features are equal; they add 1e-5 inside the logarithm. In their script for
     VisDA-2017 an in-place fill of a shared tensor sets A to r throughout; here, as in the paper and their script for
-    Office-Home, a neighbour that returns the image counts 1. A network trained from nothing hardly
-    moves at these rates.
+    Office-Home, a neighbour that returns the image counts 1.
     """
 
     def __init__(
