@@ -33,7 +33,7 @@ def problems(folder: Path, text: str, *overrides: str) -> list[str]:
 def test_every_shipped_recipe_loads_and_starts_with_its_command(name: str) -> None:
     load_recipe(name)
     check_every_method(name)
-    assert re.match(rf"# uan-da (train|compare) {name}[ \n]", shipped("recipes")[name].read_text())
+    assert re.match(rf"# uan-da (train|compare|stream) {name}[ \n]", shipped("recipes")[name].read_text())
 
 
 def test_options_are_complete_and_typed(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """A model's numbers on every domain of a task."""
 
 import copy
+from collections.abc import Sequence
 from typing import Any
 
 from uan_da.data.adapter import Split
@@ -42,14 +43,16 @@ def prepared(model: Classifier, task: Task, domain: Domain, options: Evaluation)
     return model
 
 
-def summarize(predictions: dict[str, Predictions], task: Task) -> dict[str, dict[str, Any]]:
+def summarize(
+    predictions: dict[str, Predictions], domains: Sequence[Domain], split: Split = "test"
+) -> dict[str, dict[str, Any]]:
     """The ``domains`` block of ``results.json``: with what needs no labels, ``confidence`` and ``class_shares``."""
-    roles = {domain.name: domain.role for domain in task.domains}
+    roles = {domain.name: domain.role for domain in domains}
     found = {}
     for name, answers in predictions.items():
         known = summary(answers)
         unlabelled = {key: known[key] for key in ("confidence", "class_shares")}
-        found[name] = {"role": roles[name], "split": "test", **domain_metrics(answers), **unlabelled}
+        found[name] = {"role": roles[name], "split": split, **domain_metrics(answers), **unlabelled}
     return found
 
 

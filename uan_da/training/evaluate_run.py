@@ -11,8 +11,7 @@ from uan_da.data.digest import digest
 from uan_da.data.task import Domain, Task, build_task, load_unseen
 from uan_da.errors import UserError
 from uan_da.evaluation.diagnose import diagnose
-from uan_da.evaluation.evaluate import domains_harmonic_mean, predict_domain
-from uan_da.evaluation.metrics import domain_metrics
+from uan_da.evaluation.evaluate import domains_harmonic_mean, predict_domain, summarize
 from uan_da.evaluation.predict import NonFiniteAnswers
 from uan_da.evaluation.record import predictions_table, save_arrays
 from uan_da.files import read_bytes, read_json, whole_file, write_json
@@ -71,9 +70,7 @@ def evaluate_run(
         raise error.about(f"{run.folder}, checkpoint {checkpoint!r}") from None
     report: dict[str, Any] = {"checkpoint": checkpoint, "step": step, "split": split, **options.model_dump()}
     report["classes"] = list(task.classes)
-    report["domains"] = {
-        domain.name: {"role": domain.role, "split": split, **domain_metrics(answers[domain.name])} for domain in chosen
-    }
+    report["domains"] = summarize(answers, chosen, split)
     differs = [*domains, split if split == "train" else "", f"recalibrate={recalibrate}" if recalibrate else ""]
     name = "-".join([checkpoint, *filter(None, differs)]).replace("/", "_").replace(":", "_")
     folder = run.folder / "evaluation"

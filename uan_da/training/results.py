@@ -27,7 +27,7 @@ class Measured:
         predictions = predictions_on_test(model, task, options)
         if step >= max(self.domains, default=0):
             self.last = predictions
-        self.domains[step] = summarize(predictions, task)
+        self.domains[step] = summarize(predictions, task.domains)
         return self.domains[step]
 
 

@@ -12,7 +12,7 @@ from uan_da.evaluation.report import run_report, sweep_report
 from uan_da.evaluation.report.files import RunFiles
 from uan_da.evaluation.report.sweep import group_runs
 from uan_da.recipe.source import dump_yaml, read_yaml
-from uan_da.training.run import metrics_of
+from uan_da.training.run import Run, metrics_of
 
 FIGURES = ["accuracy", "losses", "classes", "confusion-0", "confusion-1", "tsne-domain", "tsne-class", "shares"]
 VOID = {"meta", "link", "img", "br", "path", "use", "polyline"}
@@ -151,6 +151,7 @@ def sweep(reported_run: Path, tmp_path: Path) -> Path:
             results = json.loads((run / "results.json").read_text()) | {"method": method, "seed": seed}
             results["selections"]["last"]["domains"]["optdigits_m"]["accuracy"] = accuracy
             (run / "results.json").write_text(json.dumps(results))
+            Run(run).finish()
     return tmp_path / "sweep"
 
 
@@ -181,6 +182,7 @@ def test_runs_of_several_recipes_are_not_seeds_of_one(reported_run: Path, tmp_pa
         results = json.loads((run / "results.json").read_text()) | {"method": method, "seed": seed}
         results["selections"]["last"]["domains"]["optdigits_m"]["accuracy"] = accuracy
         (run / "results.json").write_text(json.dumps(results))
+        Run(run).finish()
     groups = group_runs([RunFiles(tmp_path / "runs" / str(i), metrics_of) for i in range(len(runs))])
     assert [(g.method, g.settings, len(g.seeds), g.cell("last")) for g in groups] == [
         ("source_only", "train.optimizer.lr=0.1", 2, "60.0 ± 14.1"),
