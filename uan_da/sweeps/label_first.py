@@ -13,7 +13,7 @@ from uan_da.data.open_dataset import open_dataset
 from uan_da.errors import UserError
 from uan_da.evaluation.metrics import wilson_interval
 from uan_da.names import unknown
-from uan_da.spreadsheet import csv_cell
+from uan_da.spreadsheet import csv_cell, meant
 from uan_da.sweeps.jobs import run_folder
 from uan_da.training.run import Run
 from uan_da.training.trained import Trained
@@ -122,16 +122,10 @@ def read_labels(path: Path) -> dict[Path, str]:
             missing = [name for name in ("file", "label") if name not in (rows.fieldnames or ())]
             if missing:
                 raise UserError(f"{path}: has no column {missing[0]!r}")
-            return {
-                Path(_plain(row["file"])): _plain(row["label"]).strip() for row in rows if (row["label"] or "").strip()
-            }
+            filled = ((meant(row["file"]), meant(row["label"])) for row in rows if (row["label"] or "").strip())
+            return {Path(str(file)): str(label).strip() for file, label in filled}
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise UserError(f"{path}: cannot be read: {error}") from None
-
-
-def _plain(cell: str) -> str:
-    """What :func:`csv_cell` made it of."""
-    return cell[1:] if cell.startswith("'") and csv_cell(cell[1:]) == cell else cell
 
 
 def _said(trained: Trained, probabilities: torch.Tensor) -> tuple[str, float]:

@@ -34,7 +34,8 @@ class Options:
         sync: the moments are those of all processes' batches, as in ``nn.SyncBatchNorm``. Without it each
             process normalises with its own, but μ, σ² and λ follow all, and are equal on all, either way.
         backend: ``"reference"``: the formulas as plain operations; ``"fused"``: operators with kernels, where a
-            training step normalises by the moments of its own batch; ``"auto"``: fused on a CPU, else the reference.
+            training step of one process normalises by the moments of its own batch and the parameters have the type of
+            the maths, else the reference; ``"auto"``: fused on a CPU, else the reference.
 
     Raises:
         ValueError: an option out of its range.
