@@ -109,7 +109,7 @@ def training_of(name: str, *overrides: str) -> Training:
 def test_it_is_checked_and_trains(name: str, uan_da: Callable[..., str], dataset: Callable[[str], list[str]]) -> None:
     path = shipped("recipes")[name]
     assert uan_da("recipe", "check", path) == f"{path}: ok\n"
-    if name == "office31-timm":
+    if name in ("office31-timm", "fashion-pretrained"):
         pytest.importorskip("timm")
     training = training_of(name, *dataset(name))
     while training.step < training.total_steps:

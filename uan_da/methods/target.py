@@ -69,6 +69,11 @@ class Target:
         for images in self.images.batches(BATCH):
             yield self._seen(images, None)
 
+    def drawn(self, count: int | None = None) -> Iterator[Tensor]:
+        """The first ``count`` images of the random :meth:`order` of epoch 0, or all, as the network sees them."""
+        for images in self.images.stream(torch.split(self.order(0)[:count], BATCH)):
+            yield self._seen(images, None)
+
     @torch.no_grad()
     def answers(self, model: Classifier) -> Output:
         """Features and logits of all images in their order, on the CPU, from ``model`` in evaluation mode; its mode is

@@ -77,6 +77,9 @@ def test_halves_of_the_training_images_share_none() -> None:
     assert isinstance(whole, Arrays)
     np.testing.assert_array_equal(np.concatenate([first.images, second.images])[..., 0], whole.images)
     assert len(halves[0].load("clean", "test")) == len(halves[1].load("clean", "test")) == 360
+    few = Corrupted(dataset=DIGITS, domain="optdigits", train_part="second_half", limit=7)
+    np.testing.assert_array_equal(few.load("clean", "train").images, second.images[:7])
+    assert [len(few.load("clean", "test")), len(halves[1].load("clean", "test"))] == [7, 360]
 
 
 def test_image_files_of_one_size(make: Callable[..., Path], tmp_path: Path) -> None:

@@ -68,8 +68,7 @@ def test_the_number_of_clusters_is_that_of_the_most_informative_answers() -> Non
 
 
 def test_of_many_images_some_serve_to_choose_the_clusters(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("uan_da.methods.source_free.uan.BATCH", 16)
-    monkeypatch.setattr("uan_da.methods.source_free.uan.TRIAL", 2)
+    monkeypatch.setattr("uan_da.methods.source_free.uan.TRIAL", 32)
     model, images = network(), target()
     seen: list[int] = []
     monkeypatch.setattr(

@@ -90,6 +90,31 @@ def test_equal_images_and_more_clusters_than_images_give_numbers(x: Tensor) -> N
     assert torch.isfinite(model(torch.randn(4, 3, 8, 8))).all()
 
 
+def test_the_layers_behind_those_that_assign_take_one_pass(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first of them sees what no part can change; the last sees images normalised by the moments of a part."""
+    x, _ = conditions()
+    found = []
+    for pixels in (64 * 60, 64 * 20):
+        monkeypatch.setattr("uan_da.norms.uan.fit.PIXELS", pixels)
+        torch.manual_seed(0)
+        convolutions = [nn.Sequential(nn.Conv2d(c, 4, 1), nn.BatchNorm2d(4), nn.ReLU()) for c in (3, 4, 4, 4)]
+        model = nn.Sequential(*convolutions)
+        convert_norm(model, "uan", num_clusters=2, depth=1)
+        layers = [module for module in model.modules() if isinstance(module, UAN)]
+        seen: list[int] = []
+        model[3].register_forward_hook(lambda _, __, y, seen=seen: seen.append(len(y)))
+        fit_mixture(model, layers, lambda: x.split(10), 4.0, 0)
+        assert seen == [pixels // 64] * (64 * 60 // pixels)
+        found.append(layers)
+    for layer in (0, 1):
+        torch.testing.assert_close(found[0][layer].running_var, found[1][layer].running_var, atol=1e-5, rtol=1e-5)
+    whole, parts = (layers[3].running_mean for layers in found)
+    assert whole is not None
+    assert parts is not None
+    torch.testing.assert_close(whole, parts, atol=0.1, rtol=0.1)
+    assert not torch.equal(whole, parts)
+
+
 def test_an_error_of_the_network_is_not_swallowed() -> None:
     model, layers = network(2)
     with pytest.raises(RuntimeError, match="channels"):

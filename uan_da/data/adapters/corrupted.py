@@ -76,14 +76,16 @@ class Corrupted:
         severity: Annotated[int, Field(ge=1, le=5)] = 5,
         seed: int = 0,
         train_part: Literal["all", "first_half", "second_half"] = "all",
+        limit: Annotated[int, Field(ge=1)] | None = None,
     ) -> None:
         """``dataset`` and ``domain`` name the clean images, as a recipe does. ``mixed`` draws from the set
         ``conditions``: the fifteen corruptions of ImageNet-C, or the eight photometric conditions.
 
         ``train_part``: the part of the clean training images that is used, for a source and a target that share none.
+        ``limit``: so many images of a split at most, the first ones.
         """
         self.dataset, self.domain, self.conditions = dataset, domain, conditions
-        self.severity, self.seed, self.train_part = severity, seed, train_part
+        self.severity, self.seed, self.train_part, self.limit = severity, seed, train_part, limit
 
     def load(self, domain: str, split: Split) -> ConditionedArrays:
         """The corrupted images, all of one size, in the order of the clean ones."""
@@ -115,10 +117,10 @@ class Corrupted:
 
         found = open_dataset(self.dataset).load(self.domain, split)
         clean = found if isinstance(found, Arrays) else _as_arrays(found)
-        if split == "test" or self.train_part == "all":
-            return clean
         half = len(clean) // 2
-        part = slice(None, half) if self.train_part == "first_half" else slice(half, None)
+        parts = {"all": (0, len(clean)), "first_half": (0, half), "second_half": (half, len(clean))}
+        start, end = parts["all" if split == "test" else self.train_part]
+        part = slice(start, end if self.limit is None else min(end, start + self.limit))
         return Arrays(clean.images[part], clean.labels[part])
 
 

@@ -1,8 +1,7 @@
 """UAN after training: a network with BatchNorm gets clusters that follow the target's unknown conditions."""
 
 import copy
-from collections.abc import Iterable, Iterator
-from itertools import islice
+from functools import partial
 from typing import Annotated, Any, Literal
 
 import torch
@@ -13,7 +12,7 @@ from torch.nn.modules.batchnorm import _BatchNorm as BatchNorm
 from uan_da.errors import UserError
 from uan_da.methods.entropy import entropy, entropy_of_mean
 from uan_da.methods.method import SourceFreeMethod
-from uan_da.methods.target import BATCH, Target
+from uan_da.methods.target import Target
 from uan_da.models.classifier import Classifier
 from uan_da.norms import UAN, convert_norm, recalibrate, to_batch_norm
 from uan_da.norms.uan.fit import Batches, fit_mixture
@@ -23,8 +22,8 @@ CLUSTERS = (1, 2, 4, 8, 16, 32)
 AFFINE = ("weight", "bias")
 IMAGES = 8
 """Images that a cluster has on average at least, for its K to be tried."""
-TRIAL = 8
-"""Batches, drawn at random, on which K is chosen where the target has more."""
+TRIAL = 2048
+"""Images, drawn at random, on which K is chosen where the target has more."""
 
 
 class UANAdaptation(SourceFreeMethod):
@@ -70,8 +69,9 @@ class UANAdaptation(SourceFreeMethod):
         if len(candidates) > 1:
             scores = {clusters: self._score(model, target, clusters) for clusters in candidates}
             self.scores, chosen = scores, max(candidates, key=lambda clusters: scores[clusters])
-        shuffled = (images for _, images in target.batches(BATCH, epoch=0))
-        self.groups = self._fit(model, chosen, target.in_order, shuffled, target.seed).argmax(1)
+        tau = self._fit(model, chosen, target.drawn, target.seed)
+        self.groups = torch.empty(len(target), dtype=torch.long)
+        self.groups[target.order(0)] = tau.argmax(1)
         self.norm = {"name": "uan", "num_clusters": chosen, **self.options}
 
     def _candidates(self, images: int) -> list[int]:
@@ -88,25 +88,17 @@ class UANAdaptation(SourceFreeMethod):
 
     def _score(self, model: Classifier, target: Target, clusters: int) -> float:
         """The mutual information of images and answers, of the network that is fitted with K clusters."""
-        network = copy.deepcopy(model)
-
-        def trial() -> Iterator[Tensor]:
-            if len(target) <= TRIAL * BATCH:
-                return target.in_order()
-            return (images for _, images in islice(target.batches(BATCH, epoch=0), TRIAL))
-
-        self._fit(network, clusters, trial, trial(), target.seed)
+        network, trial = copy.deepcopy(model), partial(target.drawn, TRIAL)
+        self._fit(network, clusters, trial, target.seed)
         with torch.no_grad():
             logits = torch.cat([network(images).logits.float().cpu() for images in trial()])
         return float(entropy_of_mean(logits) - entropy(logits).mean())
 
-    def _fit(
-        self, network: Classifier, clusters: int, batches: Batches, shuffled: Iterable[Tensor], seed: int
-    ) -> Tensor:
+    def _fit(self, network: Classifier, clusters: int, batches: Batches, seed: int) -> Tensor:
         """Convert ``network`` and fit it, its clusters first. Returns τ ``(N, K)`` of the images of ``batches``."""
         tau = fit_mixture(network, self._convert(network, clusters), batches, self.pseudo_count, seed)
         # BatchNorms of the bottleneck and the head have too few values of an image to tell its mode
-        recalibrate(network, shuffled, only=BatchNorm)
+        recalibrate(network, batches(), only=BatchNorm)
         network.eval()
         return tau
 

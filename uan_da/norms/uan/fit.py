@@ -1,10 +1,13 @@
 """Clusters and moments of a converted network, fitted to images: no label, no gradient, and no batch statistics.
 
 A layer is fitted to what it sees behind the layers that are fitted already, from the first to the last. All that a
-fit needs of an image is the mean and variance of its channels, so that EM runs over the whole data set at once.
+fit needs of an image is the mean and variance of its channels, so that EM runs over the whole data set at once. The
+layers behind those that assign are fitted in one pass, however many they are, by parts of the images.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack
+from typing import NamedTuple, Self
 
 import numpy as np
 import torch
@@ -18,17 +21,57 @@ from uan_da.norms.uan.layer import UAN
 from uan_da.norms.uan.mixture import Mixture, sample_evidence, sample_statistics
 
 Batches = Callable[[], Iterable[Tensor]]
-"""The images, ``(N, C, H, W)`` a batch; each call gives them in the same order."""
+"""The images, ``(N, C, H, W)`` a batch; each call gives them in the same order, which says nothing about them."""
 
 STEPS = 50
 """EM steps of a layer at most; it ends where no responsibility moves by more than ``SETTLED``."""
 SETTLED = 1e-3
 CHUNK = 1024
 """Samples whose likelihoods are worked out at once."""
+PIXELS = 2**21
+"""Pixels of the images that go through the network at once, if one batch does not have more."""
 
 
 class _SeenEnough(Exception):
     """The layer that is fitted has seen the batch: the rest of the forward is not needed."""
+
+
+class _Sums(NamedTuple):
+    """What moments are made of: Στ ``(K, 1)``, Στ x and Στ x² ``(K, C)``, where x is less a centre ``(C,)``."""
+
+    centre: Tensor
+    mass: Tensor
+    first: Tensor
+    second: Tensor
+
+    @classmethod
+    def of(cls, tau: Tensor, mean_nc: Tensor, var_nc: Tensor, centre: Tensor) -> Self:
+        """Those of images with the means and variances ``(N, C)``."""
+        mean_nc = mean_nc - centre
+        return cls(centre, tau.sum(0)[:, None], tau.T @ mean_nc, tau.T @ (var_nc + mean_nc.square()))
+
+    def plus(self, other: Self) -> Self:
+        """Those of both; they have one centre."""
+        sums = (mine + its for mine, its in zip(self[1:], other[1:], strict=True))
+        return type(self)(self.centre, *sums)
+
+    def moments(self, pseudo_count: float) -> tuple[Tensor, Tensor]:
+        """Mean and biased variance ``(K, C)`` of each cluster, and of ``pseudo_count`` images that are like all."""
+        count = pseudo_count or 1e-9  # a cluster without an image has the moments of all
+        images = self.mass.sum()
+        mean_kc = (self.first + count * self.first.sum(0) / images) / (self.mass + count)
+        second_kc = (self.second + count * self.second.sum(0) / images) / (self.mass + count)
+        return mean_kc + self.centre, (second_kc - mean_kc.square()).clamp_min(0.0)
+
+    def mixture(self) -> Mixture:
+        """The clusters without pseudo-images; λ has the floor that the layer gives it."""
+        mean_kc, var_kc = self.moments(0.0)
+        prior_k = PRIOR_FLOOR / len(self.mass) + (1 - PRIOR_FLOOR) * self.shares()
+        return Mixture(mean_kc, var_kc.clamp_min(MIN_VAR), prior_k.log())
+
+    def shares(self) -> Tensor:
+        """Of the images, each cluster's ``(K,)``."""
+        return self.mass[:, 0] / self.mass.sum()
 
 
 @torch.no_grad()
@@ -42,7 +85,7 @@ def fit_mixture(model: nn.Module, layers: list[UAN], batches: Batches, pseudo_co
     Args:
         model: the network that ``layers`` are part of.
         layers: UAN layers of sample assignment, in the order in which they run, joined by ``depth``.
-        batches: the images; called once a layer.
+        batches: the images in a random order; called once for each layer that assigns, and once for all others.
         pseudo_count: 0 means no shrinkage.
         seed: of k-means.
 
@@ -50,25 +93,26 @@ def fit_mixture(model: nn.Module, layers: list[UAN], batches: Batches, pseudo_co
         τ of every image, ``(N, K)``, on the CPU.
     """
     model.eval()
+    depth = layers[0].options.depth
     evidence: Tensor | None = None
     tau = torch.empty(0)
-    for number, layer in enumerate(layers):
+    for number, layer in enumerate(layers[:depth]):
         mean_nc, var_nc = _statistics(model, layer, batches)
         if number == 0:
             tau = _start(mean_nc, var_nc, layer.num_clusters, seed)
-        if number < layer.options.depth:
-            tau, evidence = _em(tau, evidence, mean_nc, var_nc, layer)
-        _set_clusters(layer, tau, mean_nc, var_nc)
-        _set_running(layer, tau, mean_nc, var_nc, pseudo_count)
+        tau, evidence = _em(tau, evidence, mean_nc, var_nc, layer)
+        _set(layer, _Sums.of(tau, mean_nc, var_nc, mean_nc.mean(0)), pseudo_count)
+    if layers[depth:]:
+        _fit_deeper(model, layers[depth:], batches, tau, pseudo_count)
     return tau
 
 
 def _statistics(model: nn.Module, layer: UAN, batches: Batches) -> tuple[Tensor, Tensor]:
-    """Mean and variance ``(N, C)`` of every image's channels in front of ``layer``, in float64 on the CPU."""
+    """Mean and variance ``(N, C)`` of every image's channels in front of ``layer``."""
     seen: list[tuple[Tensor, Tensor]] = []
 
     def look(_: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-        seen.append(tuple(value.double().cpu() for value in sample_statistics(inputs[0].float())))  # type: ignore[arg-type]
+        seen.append(_of_images(inputs[0]))
         raise _SeenEnough
 
     watch = layer.register_forward_pre_hook(look)
@@ -84,6 +128,51 @@ def _statistics(model: nn.Module, layer: UAN, batches: Batches) -> tuple[Tensor,
     return torch.cat(means), torch.cat(variances)
 
 
+def _of_images(x: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and variance ``(N, C)`` of each image's channels, in float64 on the CPU."""
+    mean_nc, var_nc = sample_statistics(x.float())
+    return mean_nc.double().cpu(), var_nc.double().cpu()
+
+
+def _fit_deeper(model: nn.Module, layers: list[UAN], batches: Batches, tau: Tensor, pseudo_count: float) -> None:
+    """Layers whose clusters are known: one forward of every image fits them all.
+
+    A part of the images is normalised by its own moments, from layer to layer. At the end a layer has those of all.
+    """
+    sums: dict[UAN, _Sums] = {}
+    own = tau
+
+    def fit(layer: UAN, inputs: tuple[Tensor, ...]) -> None:
+        mean_nc, var_nc = _of_images(inputs[0])
+        centre = sums[layer].centre if layer in sums else mean_nc.mean(0)
+        part = _Sums.of(own, mean_nc, var_nc, centre)
+        sums[layer] = sums[layer].plus(part) if layer in sums else part
+        _set(layer, part, pseudo_count)
+
+    with ExitStack() as watches:
+        for layer in layers:
+            watches.callback(layer.register_forward_pre_hook(fit).remove)
+        start = 0
+        for images in _parts(batches()):
+            own = tau[start : start + len(images)]
+            start += len(images)
+            model(images)
+    for layer, found in sums.items():
+        _set(layer, found, pseudo_count)
+
+
+def _parts(batches: Iterable[Tensor]) -> Iterator[Tensor]:
+    """Batches put together until they have ``PIXELS``."""
+    held: list[Tensor] = []
+    for images in batches:
+        held.append(images)
+        if sum(each[:, 0].numel() for each in held) >= PIXELS:
+            yield torch.cat(held)
+            held = []
+    if held:
+        yield torch.cat(held)
+
+
 def _start(mean_nc: Tensor, var_nc: Tensor, clusters: int, seed: int) -> Tensor:
     """Hard assignments ``(N, K)`` by k-means on the means and log variances of the channels, each standardised."""
     style = torch.cat([mean_nc, (var_nc + MIN_VAR).log()], 1).numpy() if var_nc.any() else mean_nc.numpy()
@@ -97,7 +186,7 @@ def _em(tau: Tensor, before: Tensor | None, mean_nc: Tensor, var_nc: Tensor, lay
     """τ where EM settles, and the evidence behind it, both ``(N, K)``; ``before`` is that of the layers before."""
     evidence = tau.new_zeros(tau.shape)
     for _ in range(STEPS):
-        mixture = _mixture(tau, mean_nc, var_nc)
+        mixture = _Sums.of(tau, mean_nc, var_nc, mean_nc.mean(0)).mixture()
         evidence = torch.cat(
             [
                 sample_evidence(mean, var, mixture, layer.eps)
@@ -111,40 +200,15 @@ def _em(tau: Tensor, before: Tensor | None, mean_nc: Tensor, var_nc: Tensor, lay
     return tau, evidence
 
 
-def _mixture(tau: Tensor, mean_nc: Tensor, var_nc: Tensor) -> Mixture:
-    mean_kc, var_kc = _moments(tau, mean_nc, var_nc, 0.0)
-    return Mixture(mean_kc, var_kc.clamp_min(MIN_VAR), _prior(tau).log())
-
-
-def _prior(tau: Tensor) -> Tensor:
-    """λ, with the floor that the layer gives it."""
-    return PRIOR_FLOOR / tau.shape[1] + (1 - PRIOR_FLOOR) * tau.mean(0)
-
-
-def _moments(tau: Tensor, mean_nc: Tensor, var_nc: Tensor, pseudo_count: float) -> tuple[Tensor, Tensor]:
-    """Mean and biased variance ``(K, C)`` of each cluster, and of ``pseudo_count`` images that are like all."""
-    centre = mean_nc.mean(0)
-    mean_nc = mean_nc - centre
-    second_nc = var_nc + mean_nc.square()
-    count = pseudo_count or 1e-9  # a cluster without an image has the moments of all
-    sum_k1 = tau.sum(0)[:, None] + count
-    mean_kc = tau.T @ mean_nc / sum_k1  # the mean of all is 0
-    second_kc = (tau.T @ second_nc + count * second_nc.mean(0)) / sum_k1
-    return mean_kc + centre, (second_kc - mean_kc.square()).clamp_min(0.0)
-
-
-def _set_clusters(layer: UAN, tau: Tensor, mean_nc: Tensor, var_nc: Tensor) -> None:
-    mixture = _mixture(tau, mean_nc, var_nc)
+def _set(layer: UAN, sums: _Sums, pseudo_count: float) -> None:
+    """The clusters and the running moments of ``layer``."""
+    running, mixture = layer.running, sums.mixture()
+    assert running is not None
     layer.mean.copy_(mixture.mean)
     layer.log_var.copy_(mixture.var.log())
-    layer.prior_logits.copy_(tau.mean(0).clamp_min(PRIOR_FLOOR / tau.shape[1]).log())
+    layer.prior_logits.copy_(sums.shares().clamp_min(PRIOR_FLOOR / layer.num_clusters).log())
     layer.initialized.fill_(True)
-
-
-def _set_running(layer: UAN, tau: Tensor, mean_nc: Tensor, var_nc: Tensor, pseudo_count: float) -> None:
-    running = layer.running
-    assert running is not None
-    mean_kc, var_kc = _moments(tau, mean_nc, var_nc, pseudo_count)
+    mean_kc, var_kc = sums.moments(pseudo_count)
     running.mean.copy_(mean_kc)
     running.var.copy_(var_kc)
     running.mass.fill_(1.0)
