@@ -26,3 +26,24 @@ def test_without_a_run_a_recipe_is_needed(uan_da: Callable[..., Any], tmp_path: 
     assert done.returncode == 2
     assert "which recipe? uan-da list recipes" in done.stderr
     assert not (tmp_path / "r").exists()
+
+
+def test_train_longer_needs_no_recipe(uan_da: Callable[..., Any], tmp_path: Path) -> None:
+    def train(*arguments: str) -> Any:
+        return uan_da("train", *arguments, "--device", "cpu", cwd=tmp_path)
+
+    start = ["digits", *SHORT, "method=minent", "--with-baseline"]
+    assert train(*start, "--out", "r").returncode == 0
+    done = train("--resume", "--out", "r", "train.steps=3")
+    assert done.returncode == 0, done.stderr
+    assert (
+        train("digits", *SHORT, "method=minent", "train.steps=3", "--with-baseline", "--out", "whole").returncode == 0
+    )
+    for name in ("results.json", "model.safetensors"):
+        assert (tmp_path / "r" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+    again = train("--resume-or-start", "--out", "r", "train.steps=2")
+    assert (again.returncode, again.stderr) == (
+        2,
+        "error: train.steps was 3, is 2: a run goes on to more, not to fewer\n",
+    )
+    assert (tmp_path / "r" / "done").is_file()

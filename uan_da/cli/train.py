@@ -28,7 +28,9 @@ def train(
         bool,
         typer.Option("--with-baseline", help="Also train source_only, and say whether adaptation helped."),
     ] = False,
-    resume: Annotated[bool, typer.Option("--resume", help="Continue the unfinished run in --out.")] = False,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Continue the run in --out; train.epochs may be raised.")
+    ] = False,
     resume_or_start: Annotated[
         bool, typer.Option("--resume-or-start", help="Continue the run in --out, or start it.")
     ] = False,
@@ -55,12 +57,16 @@ def train(
     from uan_da.trust import TELLING
 
     changes = overrides or []
+    if recipe is not None and "=" in recipe and not Path(recipe).exists():  # train --resume --out RUN train.epochs=9
+        recipe, changes = None, [recipe, *changes]
     resume = _resumes(out, resume, resume_or_start, overwrite)
+    plain = recipe
     if recipe is None:
         recipe = _recipe_of(out if resume else None)
-        with_baseline = with_baseline or (out is not None and (out / "baseline" / "recipe.yaml").is_file())
+        plain = _baseline_in(out) or recipe
+        with_baseline = with_baseline or plain != recipe
     resolved = load_recipe(recipe, changes, TELLING)
-    baseline = _baseline_of(recipe, changes) if with_baseline else False
+    baseline = _baseline_of(plain or recipe, changes) if with_baseline else False
     if devices > 1 and not is_launched():
         raise typer.Exit(launch(sys.argv[1:], devices))
 
@@ -102,6 +108,12 @@ def _recipe_of(folder: Path | None) -> str:
     if folder is None:
         raise UserError("which recipe? uan-da list recipes; a run goes on by its own: --resume --out RUN")
     return str(Run.open(folder).recipe_file)
+
+
+def _baseline_in(out: Path | None) -> str | None:
+    """The recipe of the baseline that a run has begun."""
+    path = None if out is None else out / "baseline" / "recipe.yaml"
+    return str(path) if path is not None and path.is_file() else None
 
 
 def _baseline_of(recipe: str, changes: list[str]) -> "Recipe":

@@ -9,10 +9,11 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any, Literal
 
-from uan_da.files import read_json
+from uan_da.files import read_bytes, read_json
 from uan_da.spreadsheet import csv_cell
 from uan_da.sweeps.grid import Cell
 from uan_da.sweeps.jobs import run_folder
+from uan_da.training.recipe_file import is_lengthened
 from uan_da.training.run import Run
 
 SELECTIONS = ("last", "selected", "oracle")
@@ -55,6 +56,9 @@ def read_result(cell: Cell, sweep: Path) -> Result:
 
 def _done(cell: Cell, folder: Path) -> Result:
     run = Run(folder)
+    if is_lengthened(read_bytes(run.recipe_file)):
+        told = "it was continued to more epochs than this table's: move it elsewhere, and compare again"
+        return Result(cell.run_id, cell.settings, "failed", error=told)
     selections = {name: chosen for name, chosen in run.results["selections"].items() if chosen}
     domains = {name: chosen["domains"] for name, chosen in selections.items()}
     target = cell.recipe.task.target

@@ -7,8 +7,10 @@ from uan_da.files import read_bytes, write_text
 from uan_da.recipe import Recipe
 from uan_da.training.checkpoint import Manifest
 from uan_da.training.lock import is_empty
+from uan_da.training.longer import is_longer
+from uan_da.training.recipe_file import identity, recipe_text
 from uan_da.training.record import Record
-from uan_da.training.run import Run, identity, recipe_text
+from uan_da.training.run import Run
 
 
 def stopped_at(run: Run, recipe: Recipe, record: Record) -> Manifest | None:
@@ -22,7 +24,7 @@ def stopped_at(run: Run, recipe: Recipe, record: Record) -> Manifest | None:
         record: of the data as they are now.
 
     Raises:
-        UserError: the folder holds no run, or one of another recipe or other data; it lists what differs.
+        UserError: the folder holds no run, or one of another or longer recipe or of other data; it lists what differs.
     """
     kept = _check_recipe(run, recipe), _check_record(run, record)
     texts = [old or new.encode() for old, new in zip(kept, (recipe_text(recipe), record.text), strict=True)]
@@ -42,15 +44,16 @@ def check_resumable(run: Run) -> None:
 
 
 def _check_recipe(run: Run, recipe: Recipe) -> bytes | None:
-    """``recipe.yaml`` where it can be read."""
+    """``recipe.yaml`` where it can be read. The recipe to go on with may be longer."""
     try:
         text, written = read_bytes(run.recipe_file), run.recipe
     except UserError:
         return None
     before, now = written.meaning, recipe.meaning
-    if before != now:
+    if before != now and not is_longer(before, now):
         raise UserError(
-            f"{run.folder}: --resume needs the recipe it was started with; these differ: {_differing(before, now)}"
+            f"{run.folder}: --resume needs the recipe it was started with, and accepts more train.epochs or "
+            f"train.steps; these differ: {_differing(before, now)}"
         )
     return text
 

@@ -17,11 +17,11 @@ from uan_da.errors import DataWarning, UserError
 from uan_da.files import read_bytes, read_json, whole_file, write_json, write_text
 from uan_da.models.classifier import Classifier
 from uan_da.recipe import Recipe, load_recipe
-from uan_da.recipe.source import dump_yaml
 from uan_da.training.checkpoint import Checkpoints, Manifest
 from uan_da.training.device import ran_out_of_memory
 from uan_da.training.environment import environment
 from uan_da.training.lock import LOCK, is_empty
+from uan_da.training.recipe_file import as_started, identity, recipe_text
 from uan_da.training.record import Record
 from uan_da.training.signature import is_ours, names_code, sign
 from uan_da.trust import FILES, NOTHING, Trust
@@ -73,8 +73,9 @@ class Run:
     def trust(self) -> Trust:
         """Whether code that the recipe names is run: the opener's word, or that this machine trained it."""
         mark = self.folder / "signature"
-        if mark.is_file() and is_ours(read_bytes(self.recipe_file), read_bytes(mark).decode("ascii", "replace")):
-            return FILES
+        if mark.is_file():
+            recipe, name = as_started(read_bytes(self.recipe_file)), read_bytes(mark).decode("ascii", "replace")
+            return FILES if is_ours(recipe, name) else self._trust
         return self._trust
 
     @property
@@ -298,16 +299,6 @@ class Run:
             model.load_state_dict(load(read_bytes(path)))
         except (SafetensorError, RuntimeError) as error:
             raise UserError(f"{path}: does not fit: {' '.join(str(error).split())}") from None
-
-
-def recipe_text(recipe: Recipe) -> str:
-    """A recipe as ``recipe.yaml`` has it."""
-    return dump_yaml(recipe.to_dict())
-
-
-def identity(recipe: bytes, record: bytes) -> str:
-    """What a run is, as one digest: of ``recipe.yaml``, which has its seed, and of ``record.json``."""
-    return digest([recipe, record])
 
 
 def check_folder(folder: Path) -> None:

@@ -19,6 +19,7 @@ from uan_da.training.failure import kept, told
 from uan_da.training.finite import NonFiniteLoss
 from uan_da.training.interrupt import Interrupted, noticing_signals
 from uan_da.training.lock import locked
+from uan_da.training.longer import lengthen
 from uan_da.training.monitor import Monitor, Silent
 from uan_da.training.record import Record
 from uan_da.training.results import Measured, gains, selections
@@ -44,7 +45,8 @@ def train(
 
     Args:
         recipe: what to train, or the name or file of a recipe.
-        out: the run folder; it must be empty, unless ``resume`` goes on in it or ``overwrite`` replaces it.
+        out: the run folder; it must be empty, unless ``resume`` goes on in it or ``overwrite`` replaces it. ``recipe``
+            may then have more epochs or steps than the run was started with.
         device: ``auto``, or a name of PyTorch's.
         with_baseline: also train ``source_only`` (in ``out/baseline``) and compare; the run itself stays the same. A
             recipe in its place says how: one that changes more than the method's name, as ``per_method`` does.
@@ -149,6 +151,7 @@ def _begin(
     except UserError:
         run.write_environment()
     (run.folder / "done").unlink(missing_ok=True)
+    lengthen(run, training)
     run.write_copies(manifest)
     return training, manifest
 

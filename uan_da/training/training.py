@@ -219,7 +219,8 @@ class Training:
             group["lr"] = factor * group.setdefault("initial_lr", group["lr"])
 
     def take_averages(self) -> dict[str, float]:
-        """Mean loss terms and metrics of the epoch that just ended; the next one starts from zero.
+        """Mean loss terms and metrics of the epoch that just ended; the next one starts from zero. Where the training's
+        end cut it short, it may go on, in a longer training.
 
         Raises:
             NonFiniteLoss: as :meth:`advance`.
@@ -227,7 +228,8 @@ class Training:
         self.finite.look()
         steps = self.step - (self.epoch - 1) * self.steps_per_epoch
         averages = {name: float(total) / steps for name, total in self.sums.items()}
-        self.sums = {}
+        if self.step % self.steps_per_epoch == 0:
+            self.sums = {}
         return averages
 
     def state_dict(self) -> dict[str, Any]:
