@@ -58,7 +58,7 @@ def train(
 
     changes = overrides or []
     if recipe is not None and "=" in recipe and not Path(recipe).exists():  # train --resume --out RUN train.epochs=9
-        recipe, changes = None, [recipe, *changes]
+        changes, recipe = [recipe, *changes], None
     resume = _resumes(out, resume, resume_or_start, overwrite)
     plain = recipe
     if recipe is None:
