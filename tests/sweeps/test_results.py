@@ -28,6 +28,11 @@ def test_one_domain_alone_is_its_own_target(recipe: Path, tmp_path: Path) -> Non
     assert result.target == result.source == {"last": 0.9, "selected": 0.9}
     assert result.validator == "snd"
     assert result.scores["last"] == {"snd": 0.2, "confidence": 0.8, "largest_class": 0.7}
+    (folder / "recipe.yaml").write_text("# started with train.epochs=1\n")
+    longer = read_result(cell, tmp_path)
+    assert (longer.status, longer.target) == ("failed", {})
+    assert "continued to more epochs" in longer.error
+    (folder / "recipe.yaml").unlink()
     (folder / "results.json").write_text(json.dumps({"selections": selections}).replace("0.9", "0.8"))
     with pytest.raises(UserError, match=r"results\.json: is damaged: .*--resume derives it anew"):
         read_result(cell, tmp_path)

@@ -56,7 +56,7 @@ def read_result(cell: Cell, sweep: Path) -> Result:
 
 def _done(cell: Cell, folder: Path) -> Result:
     run = Run(folder)
-    if is_lengthened(read_bytes(run.recipe_file)):
+    if run.recipe_file.is_file() and is_lengthened(read_bytes(run.recipe_file)):
         told = "it was continued to more epochs than this table's: move it elsewhere, and compare again"
         return Result(cell.run_id, cell.settings, "failed", error=told)
     selections = {name: chosen for name, chosen in run.results["selections"].items() if chosen}
