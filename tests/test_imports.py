@@ -19,7 +19,7 @@ MAY_IMPORT = {
     "methods": {"models", "data", "norms", "recipe"},
     "evaluation": {"models", "data", "norms", "recipe"},
     "training": {"methods", "evaluation", "models", "data", "norms", "recipe"},
-    "streams": {"training", "methods", "evaluation", "models", "data", "norms", "recipe"},
+    "streams": {"sweeps", "training", "methods", "evaluation", "models", "data", "norms", "recipe"},
     "benchmarks": {"training", "methods", "evaluation", "models", "data", "norms", "recipe"},
     "sweeps": {"training", "methods", "evaluation", "models", "data", "norms", "recipe"},
     "export": {"training", "methods", "evaluation", "models", "data", "norms", "recipe"},

@@ -10,7 +10,7 @@ import torch
 
 from uan_da.norms.uan.layer import UAN
 from uan_da.recipe import load_recipe
-from uan_da.streams.bench import COLUMNS
+from uan_da.streams.grid import COLUMNS
 from uan_da.training.run import Run
 from uan_da.training.train import train
 from uan_da.training.trained import Trained
@@ -29,7 +29,8 @@ def test_results_a_row_a_method_and_domain_and_done_cells_are_kept(uan_da: Any, 
     ask = ["stream", run, "--domain", "fog,contrast", "--setting", "mixed,single", *FEW, "--seed", "0..1", "--out", out]
     done = uan_da(*ask, "--method", "bn_1,uan")
     assert done.returncode == 0, done.stderr
-    assert "16/16" in done.stdout
+    assert "16 cells of 4 streams: 0 done" in done.stdout
+    assert f"{run}  single  seed 1: done" in done.stdout
     assert "mixed 16" in done.stdout
     table = pd.read_csv(out / "results.csv")
     assert tuple(table.columns) == COLUMNS
@@ -39,11 +40,13 @@ def test_results_a_row_a_method_and_domain_and_done_cells_are_kept(uan_da: Any, 
     assert set(table[table["domain"] == "all"]["n"]) == {80}
     assert "over time" in (out / "report.html").read_text().lower()
 
-    kept = {path: path.stat().st_mtime_ns for path in (out / "cells").iterdir()}
+    kept = {path: path.stat().st_mtime_ns for path in (out / "cells").glob("*/*.json")}
+    assert len(kept) == 16
     again = uan_da(*ask, "--method", "bn_1,lame", "uan.num_clusters=4", "--method", "uan")
     assert again.returncode == 0, again.stderr
+    assert "12 cells of 4 streams: 8 done" in again.stdout
     assert all(path.stat().st_mtime_ns == time for path, time in kept.items())
-    assert len(list((out / "cells").iterdir())) == len(kept) + 4
+    assert len(list((out / "cells").glob("*/*.json"))) == len(kept) + 4
     assert set(pd.read_csv(out / "results.csv")["method"]) == {"source", "uan num_clusters=4", "oracle"}
 
 

@@ -8,6 +8,7 @@ import torch
 from uan_da.errors import UserError
 from uan_da.sweeps.jobs import Event, Job, failure
 from uan_da.sweeps.local import Local, Pass
+from uan_da.sweeps.work import TrainingJob
 
 
 def test_the_cpu_has_a_run_on_each_core_and_a_run_has_one_thread():
@@ -30,7 +31,7 @@ def test_gpus_have_a_run_each_and_more_where_it_is_asked_for(monkeypatch):
 def test_what_ran_out_of_memory_beside_others_is_tried_again_by_itself(monkeypatch, tmp_path):
     """The first pass reports two that starved; the second has one place a device."""
     passes: list[tuple[int, list[str]]] = []
-    jobs = [Job(name, {}, tmp_path) for name in "abc"]
+    jobs = [TrainingJob(name, tmp_path, {}) for name in "abc"]
 
     def train(self: Pass, given: list[Job]) -> list[Job]:
         passes.append((self.slots.jobs, [job.run_id for job in given]))
@@ -45,7 +46,7 @@ def test_what_ran_out_of_memory_beside_others_is_tried_again_by_itself(monkeypat
 def test_only_a_run_that_had_company_starves(monkeypatch, tmp_path, at_once, starved):
     told: list[Event] = []
     this = Pass(Local(["cuda:0"], at_once, 1), at_once, told.append)
-    job = Job("a", {}, tmp_path)
+    job = TrainingJob("a", tmp_path, {})
     child = type("Child", (), {"job": job, "process": Ended(), "last": OUT, "stopping": False})()
     connection = Closed()
     this.children[connection] = child  # type: ignore[index]
@@ -60,7 +61,9 @@ def test_a_run_that_is_killed_in_the_middle_of_a_word_ends_like_any_that_is_kill
     told: list[Event] = []
     this = Pass(Local(["cpu"], 1, 1), 1, told.append)
     ours, theirs = multiprocessing.Pipe()
-    child = type("Child", (), {"job": Job("a", {}, tmp_path), "process": Killed(), "last": None, "stopping": False})()
+    child = type(
+        "Child", (), {"job": TrainingJob("a", tmp_path, {}), "process": Killed(), "last": None, "stopping": False}
+    )()
     this.children[ours] = child  # type: ignore[assignment]
     this.slots.running["a"] = "cpu"
     os.write(theirs.fileno(), struct.pack("!i", 100) + b"half")
@@ -71,7 +74,7 @@ def test_a_run_that_is_killed_in_the_middle_of_a_word_ends_like_any_that_is_kill
 
 
 def test_the_cpus_allocator_runs_out_of_memory_too(tmp_path):
-    job = Job("a", {}, tmp_path)
+    job = TrainingJob("a", tmp_path, {})
     with pytest.raises(RuntimeError) as caught:
         torch.empty(1 << 55)
     assert failure(job, caught.value).out_of_memory

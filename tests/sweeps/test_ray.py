@@ -9,11 +9,12 @@ import pytest
 
 from uan_da.errors import UserError
 from uan_da.sweeps.compare import compare
-from uan_da.sweeps.jobs import Event, Job
+from uan_da.sweeps.jobs import Event
 from uan_da.sweeps.local import Local
 from uan_da.sweeps.ray import OnRay, _check_fits, _task, pack, unpack
 from uan_da.sweeps.sweep import Sweep
 from uan_da.sweeps.table import to_dict
+from uan_da.sweeps.work import TrainingJob
 from uan_da.training.run import Run
 
 GRID = ["method=dann", "norm=bn", "seed=0..2"]
@@ -37,14 +38,14 @@ def test_a_run_that_was_stopped_early_comes_back_unfinished(tmp_path):
 
 
 def test_a_node_of_its_own_folder_keeps_the_floors(tmp_path, monkeypatch):
-    seen: list[Job] = []
+    seen: list[TrainingJob] = []
 
-    def keep(job: Job, *_: object) -> None:
+    def keep(job: TrainingJob, *_: object) -> None:
         job.folder.mkdir(parents=True)
         seen.append(job)
 
-    monkeypatch.setattr("uan_da.sweeps.ray.work", keep)
-    job = Job("a", {"seed": 0}, tmp_path / "elsewhere", {1: 0.5})
+    monkeypatch.setattr(TrainingJob, "work", keep)
+    job = TrainingJob("a", tmp_path / "elsewhere", {"seed": 0}, {1: 0.5})
     assert _task(job, "cpu", 1, None, "nowhere", {}) is not None
     assert [(one.run_id, one.recipe, one.floors) for one in seen] == [("a", {"seed": 0}, {1: 0.5})]
     assert seen[0].sweep != job.sweep

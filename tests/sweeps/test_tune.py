@@ -18,7 +18,7 @@ from uan_da.sweeps.jobs import Event, Job, Tell
 from uan_da.sweeps.local import Local
 from uan_da.sweeps.space import Range, Space
 from uan_da.sweeps.tune import Search, Trial, _report, best_by_epoch, floors_of, sheet, tune
-from uan_da.sweeps.work import cut
+from uan_da.sweeps.work import TrainingJob, cut
 from uan_da.training.checkpoint import Manifest
 from uan_da.training.run import Run
 
@@ -44,6 +44,7 @@ class MadeUp:
 
     def run(self, jobs: Sequence[Job], tell: Tell) -> None:
         for job in jobs:
+            assert isinstance(job, TrainingJob)
             self.trained.append(job.run_id)
             lr = job.recipe["train"]["optimizer"]["lr"]
             if self.fails(lr):
@@ -52,7 +53,7 @@ class MadeUp:
             self._write(job, -abs(math.log10(lr) + 2), self.target(lr))
             tell(Event("finished", job.run_id))
 
-    def _write(self, job: Job, score: float, target: float) -> None:
+    def _write(self, job: TrainingJob, score: float, target: float) -> None:
         run = Run(job.folder)
         run.folder.mkdir(parents=True, exist_ok=True)
         run.recipe_file.write_text(dump_yaml(job.recipe))
@@ -173,11 +174,11 @@ def test_the_table_says_which_validator_chose(recipe, tmp_path):
 
 
 def test_real_runs_are_stopped_early_by_their_floors(recipe, tmp_path):
-    job = Job("a" * 16, load_recipe(recipe, ["train.steps=3"]).to_dict(), tmp_path / "sweep", {2: math.inf})
+    job = TrainingJob("a" * 16, tmp_path / "sweep", load_recipe(recipe, ["train.steps=3"]).to_dict(), {2: math.inf})
     heard: list[Event] = []
     Local(["cpu"], 1, 1).run([job], heard.append)
     assert heard[-1].kind == "finished"
     assert not Run(job.folder).done
     assert json.loads((job.folder / "metrics.jsonl").read_text().splitlines()[-1])["epoch"] == 2
-    Local(["cpu"], 1, 1).run([Job(job.run_id, job.recipe, job.sweep)], heard.append)  # as a comparison would
+    Local(["cpu"], 1, 1).run([TrainingJob(job.run_id, job.sweep, job.recipe)], heard.append)  # as a comparison would
     assert Run(job.folder).done

@@ -14,8 +14,8 @@ import torch
 
 from uan_da.errors import Failure, UserError
 from uan_da.recipe import load_recipe
-from uan_da.sweeps.jobs import Event, Job, failure
-from uan_da.sweeps.work import only_one, work
+from uan_da.sweeps.jobs import Event, failure
+from uan_da.sweeps.work import TrainingJob, only_one
 from uan_da.training.interrupt import Interrupted
 from uan_da.training.run import Run
 
@@ -23,8 +23,8 @@ LONGER = ["train.steps=4", "train.steps_per_epoch=4"]
 
 
 @pytest.fixture
-def job(recipe: Path, tmp_path: Path) -> Job:
-    return Job("a" * 16, load_recipe(recipe, LONGER).to_dict(), tmp_path / "sweep")
+def job(recipe: Path, tmp_path: Path) -> TrainingJob:
+    return TrainingJob("a" * 16, tmp_path / "sweep", load_recipe(recipe, LONGER).to_dict())
 
 
 @pytest.fixture(autouse=True)
@@ -32,7 +32,7 @@ def _tells_every_step(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("uan_da.sweeps.work.PAUSE", 0.0)
 
 
-def weights(job: Job) -> dict[str, torch.Tensor]:
+def weights(job: TrainingJob) -> dict[str, torch.Tensor]:
     model: dict[str, torch.Tensor] = torch.load(Run(job.folder).checkpoint("last"), weights_only=True)["model"]
     return model
 
@@ -53,7 +53,7 @@ class Interrupting:
 def test_a_run_is_trained_with_its_threads_and_says_what_it_took(job):
     hear = Interrupting()
     before = torch.get_num_threads()
-    work(job, "cpu", 1, hear)
+    job.work("cpu", 1, hear)
     torch.set_num_threads(before)
     assert Run(job.folder).done
     used = json.loads((job.folder / "resources.json").read_text())
@@ -64,21 +64,21 @@ def test_a_run_is_trained_with_its_threads_and_says_what_it_took(job):
 
 
 def test_what_is_done_is_left_alone(job):
-    work(job, "cpu", 1, Interrupting())
+    job.work("cpu", 1, Interrupting())
     before = {path: path.stat().st_mtime_ns for path in job.folder.rglob("*")}
     hear = Interrupting()
-    work(job, "cpu", 1, hear)
+    job.work("cpu", 1, hear)
     assert {path: path.stat().st_mtime_ns for path in job.folder.rglob("*")} == before
     assert not hear.heard
 
 
 def test_an_interrupted_run_goes_on_to_the_same_bits(job, tmp_path):
-    whole = Job(job.run_id, job.recipe, tmp_path / "other")
-    work(whole, "cpu", 1, Interrupting())
+    whole = TrainingJob(job.run_id, tmp_path / "other", job.recipe)
+    whole.work("cpu", 1, Interrupting())
     with pytest.raises(Interrupted):
-        work(job, "cpu", 1, Interrupting(signal.SIGTERM))
+        job.work("cpu", 1, Interrupting(signal.SIGTERM))
     hear = Interrupting()
-    work(job, "cpu", 1, hear)
+    job.work("cpu", 1, hear)
     assert hear.heard[0].step == 1
     assert all(torch.equal(a, b) for a, b in zip(weights(job).values(), weights(whole).values(), strict=True))
     assert Run(job.folder).results == Run(whole.folder).results
@@ -87,7 +87,7 @@ def test_an_interrupted_run_goes_on_to_the_same_bits(job, tmp_path):
 @pytest.mark.parametrize("damage", ["no checkpoint", "half a checkpoint", "no recipe", "other recipe"])
 def test_a_run_that_cannot_be_gone_on_with_is_started_anew(job, tmp_path, damage):
     with pytest.raises(Interrupted):
-        work(job, "cpu", 1, Interrupting(signal.SIGTERM))
+        job.work("cpu", 1, Interrupting(signal.SIGTERM))
     run = Run(job.folder)
     if damage == "no checkpoint":
         run.checkpoint("last").unlink()
@@ -98,14 +98,14 @@ def test_a_run_that_cannot_be_gone_on_with_is_started_anew(job, tmp_path, damage
     else:
         run.recipe_file.write_text(run.recipe_file.read_text().replace("steps: 4", "steps: 8"))
     hear = Interrupting()
-    work(job, "cpu", 1, hear)
+    job.work("cpu", 1, hear)
     assert hear.heard[0].step == 0
     assert run.done
 
 
 def test_missing_data_do_not_cost_what_was_trained_before(job, monkeypatch):
     with pytest.raises(Interrupted):
-        work(job, "cpu", 1, Interrupting(signal.SIGTERM))
+        job.work("cpu", 1, Interrupting(signal.SIGTERM))
 
     def missing(*_: object) -> None:
         raise UserError("the data are not there")
@@ -113,16 +113,16 @@ def test_missing_data_do_not_cost_what_was_trained_before(job, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr("uan_da.training.training.build_task", missing)
         with pytest.raises(UserError, match="the data are not there"):
-            work(job, "cpu", 1, Interrupting())
+            job.work("cpu", 1, Interrupting())
     hear = Interrupting()
-    work(job, "cpu", 1, hear)
+    job.work("cpu", 1, hear)
     assert hear.heard[0].step == 1
 
 
 @pytest.mark.parametrize("error", [OSError(5, "Input/output error"), MemoryError(), torch.OutOfMemoryError("CUDA")])
 def test_a_machine_that_fails_does_not_cost_what_was_trained_before(job, monkeypatch, error):
     with pytest.raises(Interrupted):
-        work(job, "cpu", 1, Interrupting(signal.SIGTERM))
+        job.work("cpu", 1, Interrupting(signal.SIGTERM))
 
     def fail(*_: object, **__: object) -> None:
         raise error
@@ -131,26 +131,26 @@ def test_a_machine_that_fails_does_not_cost_what_was_trained_before(job, monkeyp
         with monkeypatch.context() as patch:
             patch.setattr(place, fail)
             with pytest.raises(Failure) as caught:
-                work(job, "cpu", 1, Interrupting())
+                job.work("cpu", 1, Interrupting())
             assert caught.value.__cause__ is error
             assert failure(job, caught.value).out_of_memory == (not isinstance(error, OSError))
     hear = Interrupting()
-    work(job, "cpu", 1, hear)
+    job.work("cpu", 1, hear)
     assert hear.heard[0].step == 1
 
 
 def test_other_words_about_a_recipe_do_not_cost_what_was_trained_before(job):
     with pytest.raises(Interrupted):
-        work(job, "cpu", 1, Interrupting(signal.SIGTERM))
+        job.work("cpu", 1, Interrupting(signal.SIGTERM))
     hear = Interrupting()
-    work(replace(job, recipe={**job.recipe, "description": "other words", "published": []}), "cpu", 1, hear)
+    replace(job, recipe={**job.recipe, "description": "other words", "published": []}).work("cpu", 1, hear)
     assert hear.heard[0].step == 1
     assert Run(job.folder).done
 
 
 def test_a_training_that_fails_is_not_started_anew(job, monkeypatch):
     with pytest.raises(Interrupted):
-        work(job, "cpu", 1, Interrupting(signal.SIGTERM))
+        job.work("cpu", 1, Interrupting(signal.SIGTERM))
 
     def fail(*_: object) -> None:
         raise ArithmeticError("not finite")
@@ -158,7 +158,7 @@ def test_a_training_that_fails_is_not_started_anew(job, monkeypatch):
     monkeypatch.setattr("uan_da.training.training.Training.advance", fail)
     hear = Interrupting()
     with pytest.raises(ArithmeticError):
-        work(job, "cpu", 1, hear)
+        job.work("cpu", 1, hear)
     assert [event.step for event in hear.heard] == [1]  # from where it went on
 
 

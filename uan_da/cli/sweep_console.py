@@ -55,11 +55,11 @@ class SweepConsole:
         if not self.plain and left:
             self.live.start()
 
-    def begin(self, names: Mapping[str, str], over: int, trials: int) -> None:
-        """The next runs of a search, after ``over`` of its ``trials``."""
+    def begin(self, names: Mapping[str, str], also: str = "") -> None:
+        """The next runs, by run id; ``also`` stands behind the counts."""
         self.names = dict(names)
         self.progress = Progress(dict.fromkeys(names, ""))
-        self.best = f"{over} of {trials} trials before"
+        self.best = also
         if not self.plain and names:
             self.live.start()
 

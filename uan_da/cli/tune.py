@@ -54,7 +54,7 @@ def tune(
         at_once = trains.jobs if isinstance(trains, Local) else jobs or 1
 
         def start(over: int, next_jobs: Sequence["Job"]) -> None:
-            console.begin({job.run_id: f"run {job.run_id}" for job in next_jobs}, over, trials)
+            console.begin({job.run_id: f"run {job.run_id}" for job in next_jobs}, f"{over} of {trials} trials before")
 
         try:
             found = search(

@@ -1,4 +1,4 @@
-"""The cells of a grid of streams: each one method on one stream, kept in a file of its own."""
+"""The cells of a grid of streams: each is one method on one stream, kept in a file of its own."""
 
 import hashlib
 import json
@@ -50,24 +50,37 @@ class Stream:
 
 @dataclass(frozen=True)
 class Cell:
-    """One method on one stream in batches of ``batch``, from the weights that ``network`` is a digest of."""
+    """One method on one stream in batches of ``batch``; ``run`` names the network, ``network`` digests its weights."""
 
+    run: str
     network: str
     stream: Stream
     batch: int
     method: Block[Any]
 
+    @property
+    def run_id(self) -> str:
+        """What all cells of one network on one stream share."""
+        return _digest(self.network, asdict(self.stream))
+
     def file(self, folder: Path) -> Path:
         """Where its result is kept."""
-        what = [self.network, asdict(self.stream), self.batch, self.method.to_dict()]
-        digest = hashlib.blake2b(json.dumps(what, sort_keys=True).encode(), digest_size=8).hexdigest()
-        return folder / "cells" / f"{digest}.json"
+        return cells_folder(folder, self.run_id) / f"{_digest(self.batch, self.method.to_dict())}.json"
 
     @property
     def heads(self) -> dict[str, Any]:
         """What its rows in a table begin with."""
-        stream = self.stream
-        return {"method": label(self.method), "setting": stream.setting, "batch": self.batch, "seed": stream.seed}
+        stream, method = self.stream, label(self.method)
+        return {"run": self.run, "method": method, "setting": stream.setting, "batch": self.batch, "seed": stream.seed}
+
+
+def cells_folder(folder: Path, run_id: str) -> Path:
+    """Where the results of one network on one stream are kept."""
+    return folder / "cells" / run_id
+
+
+def _digest(*parts: Any) -> str:
+    return hashlib.blake2b(json.dumps(parts, sort_keys=True).encode(), digest_size=8).hexdigest()
 
 
 def stream_methods(names: Sequence[str], options: Iterable[str] = ()) -> list[StreamBlock]:
@@ -107,8 +120,11 @@ def stream_method(name: str, options: Sequence[str] = ()) -> StreamBlock:
 
 
 def read(path: Path) -> Mapping[str, Any] | None:
-    """A cell's result, None where it is not done."""
-    return read_json(path) if path.is_file() else None
+    """A cell's result, None where it is not done; a damaged one is done again."""
+    try:
+        return read_json(path) if path.is_file() else None
+    except UserError:
+        return None
 
 
 def write(path: Path, result: Mapping[str, Any]) -> None:

@@ -52,14 +52,23 @@ def load_domains(
     Raises:
         UserError: an unknown domain, missing data, or ``gradual`` of a data set without severities.
     """
+    found = found_domains(dataset, names, setting)
+    return [_load(*each, split, input, device, images, number) for number, each in enumerate(found)]
+
+
+def found_domains(dataset: Adapter, names: Sequence[str], setting: Setting) -> list[tuple[Adapter, str]]:
+    """The domains of a stream in their order, each with the data set that has it.
+
+    Raises:
+        UserError: an unknown domain, or ``gradual`` of a data set without severities.
+    """
     for name in names:
         if name not in dataset.domains:
             raise UserError(unknown("domain", name, dataset.domains))
-    found = [(dataset, name) for name in names]
-    if setting == "gradual":
-        at = {severity: at_severity(dataset, severity) for severity in set(GRADUAL)}
-        found = [(at[severity], name) for name in names for severity in GRADUAL]
-    return [_load(*each, split, input, device, images, number) for number, each in enumerate(found)]
+    if setting != "gradual":
+        return [(dataset, name) for name in names]
+    at = {severity: at_severity(dataset, severity) for severity in set(GRADUAL)}
+    return [(at[severity], name) for name in names for severity in GRADUAL]
 
 
 def _load(

@@ -2,12 +2,10 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 
 from uan_da.sweeps.jobs import Event, Job, Tell, failure
-from uan_da.sweeps.work import work
 from uan_da.training.device import choose_device
 from uan_da.training.interrupt import Interrupted
 
@@ -36,19 +34,13 @@ class Here:
             event = self._train(job, device, tell)
             tell(event)
             if self.prints:
-                name = _name(job)
-                print(f"{number}/{len(jobs)}  {name}  {event.kind}{event.error and ': ' + event.error}", flush=True)
+                print(f"{number}/{len(jobs)}  {job.name}  {event.kind}{event.error and ': ' + event.error}", flush=True)
 
     def _train(self, job: Job, device: str, tell: Tell) -> Event:
         try:
-            work(job, device, self.threads, tell)
+            job.work(device, self.threads, tell)
         except (Interrupted, KeyboardInterrupt):
             raise
         except Exception as error:
             return failure(job, error)
         return Event("finished", job.run_id)
-
-
-def _name(job: Job) -> str:
-    recipe: dict[str, Any] = dict(job.recipe)
-    return f"{recipe['task']}  {recipe['method']['name']}  {recipe['norm']['name']}  seed {recipe['seed']}"

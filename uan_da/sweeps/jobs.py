@@ -1,28 +1,44 @@
 """What an executor is given, and what it tells."""
 
 import traceback
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Literal, Protocol
 
 from uan_da.training.device import ran_out_of_memory
 
 
 @dataclass(frozen=True)
-class Job:
-    """A run that is to be done: its run id, its resolved recipe as plain data, and the folder of its sweep."""
+class Job(ABC):
+    """A run of a grid: its run id, and the folder of the grid. It travels to the process that does it."""
 
     run_id: str
-    recipe: Mapping[str, Any] = field(repr=False)
     sweep: Path
-    floors: Mapping[int, float] = field(default_factory=dict)
-    """Epoch → what the best validator score so far has to reach: a run below it stops there, as in a search."""
+
+    @property
+    @abstractmethod
+    def name(self) -> str:
+        """As a line of text names it."""
 
     @property
     def folder(self) -> Path:
-        """The run's own folder."""
+        """The run's own folder: it holds all that the run leaves."""
         return run_folder(self.sweep, self.run_id)
+
+    @abstractmethod
+    def work(self, device: str, threads: int, tell: "Tell") -> None:
+        """Do what is left of the run, in whatever process this is.
+
+        Args:
+            device: a name of PyTorch's.
+            threads: of PyTorch.
+            tell: is told of the start and of the steps.
+
+        Raises:
+            Exception: whatever the run raises.
+        """
 
 
 def run_folder(sweep: Path, run_id: str) -> Path:
@@ -59,14 +75,14 @@ Tell = Callable[[Event], None]
 
 
 class Executor(Protocol):
-    """Trains jobs, in whatever order and wherever; returns when each has finished or failed."""
+    """Does jobs, in whatever order and wherever; returns when each has finished or failed."""
 
     @property
     def threads(self) -> int:
         """CPU threads of each run."""
 
     def run(self, jobs: Sequence[Job], tell: Tell) -> None:
-        """Train all ``jobs``; ``tell`` is called in the caller's thread.
+        """Do all ``jobs``; ``tell`` is called in the caller's thread.
 
         Raises:
             Interrupted: Ctrl-C or SIGTERM; the runs under way saved a checkpoint.

@@ -15,7 +15,6 @@ from uan_da.sweeps import memory
 from uan_da.sweeps.jobs import Event, Job, Tell, failure
 from uan_da.sweeps.server import start_server
 from uan_da.sweeps.slots import Slots
-from uan_da.sweeps.work import work
 from uan_da.training.device import choose_device
 from uan_da.training.interrupt import Interrupted, StopRequest, noticing_signals
 
@@ -177,7 +176,7 @@ def _child(job: Job, device: str, threads: int, parent: Connection, environment:
     if device.startswith("cuda"):
         torch.cuda.set_device(device)
     try:
-        work(job, device, threads, parent.send)
+        job.work(device, threads, parent.send)
         parent.send(Event("finished", job.run_id, peak=memory.peak(device)))
     except Interrupted as stop:
         raise SystemExit(stop.exit_code) from None

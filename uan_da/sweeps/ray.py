@@ -12,7 +12,6 @@ from typing import Any
 from uan_da.errors import UserError
 from uan_da.files import whole_file
 from uan_da.sweeps.jobs import Event, Job, Tell, failure
-from uan_da.sweeps.work import work
 from uan_da.training.interrupt import Interrupted, noticing_signals
 
 RETRIES = 5
@@ -138,11 +137,11 @@ def _task(
         mailbox.put.remote(event)
 
     if (job.sweep / MARK).is_file():
-        work(job, device, threads, tell)
+        job.work(device, threads, tell)
         return None
     with tempfile.TemporaryDirectory() as here:
         alone = replace(job, sweep=Path(here))
-        work(alone, device, threads, tell)
+        alone.work(device, threads, tell)
         return pack(alone.folder)
 
 

@@ -13,6 +13,7 @@ from uan_da.sweeps.results import Result, read_result, write_csv, write_text
 from uan_da.sweeps.sheet import Sheet
 from uan_da.sweeps.sheets import sheets, warnings
 from uan_da.sweeps.table import Table, make_table, to_dict
+from uan_da.sweeps.work import TrainingJob
 from uan_da.training.run import metrics_of
 
 
@@ -43,7 +44,7 @@ class Sweep:
 
     def job(self, cell: Cell) -> Job:
         """The cell, for an executor."""
-        return Job(cell.run_id, cell.recipe.to_dict(), self.folder.absolute())
+        return TrainingJob(cell.run_id, self.folder.absolute(), cell.recipe.to_dict())
 
     def table(self) -> Table:
         """Of what is done.

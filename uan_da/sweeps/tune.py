@@ -13,7 +13,7 @@ from uan_da.sweeps.run_id import RunIds
 from uan_da.sweeps.sheet import Sheet
 from uan_da.sweeps.sheets import NONE
 from uan_da.sweeps.space import Space
-from uan_da.sweeps.work import cut
+from uan_da.sweeps.work import TrainingJob, cut
 from uan_da.training.run import Run, check_folder
 from uan_da.trust import TELLING
 
@@ -153,7 +153,7 @@ def _optuna() -> Any:
 def _jobs(batch: Sequence[Trial], folder: Path, floors: Mapping[int, float]) -> list[Job]:
     """What is left to train of a batch: equal points are one run."""
     left = {trial.run_id: trial for trial in batch if not _is_over(run_folder(folder, trial.run_id), floors)}
-    return [Job(trial.run_id, trial.recipe.to_dict(), folder, floors) for trial in left.values()]
+    return [TrainingJob(trial.run_id, folder, trial.recipe.to_dict(), floors) for trial in left.values()]
 
 
 def _is_over(folder: Path, floors: Mapping[int, float]) -> bool:

@@ -1,4 +1,4 @@
-"""One run of a sweep, in whatever process it is trained."""
+"""One training of a sweep, in whatever process it is done."""
 
 import fcntl
 import json
@@ -6,6 +6,7 @@ import shutil
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -26,33 +27,38 @@ PAUSE = 0.5
 """Seconds between two words of a run on its progress."""
 
 
-def work(job: Job, device: str, threads: int, tell: Tell) -> None:
-    """Train ``job``, go on with it where it was interrupted, or find it done.
+@dataclass(frozen=True)
+class TrainingJob(Job):
+    """A training: its resolved recipe as plain data."""
 
-    Args:
-        job: what to train.
-        device: a name of PyTorch's.
-        threads: of PyTorch.
-        tell: is told of the start and of the steps.
+    recipe: Mapping[str, Any] = field(repr=False)
+    floors: Mapping[int, float] = field(default_factory=dict)
+    """Epoch → what the best validator score so far has to reach: a run below it stops there, as in a search."""
 
-    Raises:
-        Exception: whatever the training raises.
-    """
-    run = Run(job.folder)
-    torch.set_num_threads(threads)
-    with only_one(job.sweep / "locks" / job.run_id):
-        if run.done:  # by another command in the same folder, while this one waited
-            return
-        started, teller = time.perf_counter(), Teller(job, device, tell)
-        recipe = Recipe.model_validate(dict(job.recipe), context=FILES)  # whoever made the job told of its code
-        try:
-            _go_on(recipe, run, device, teller) if run.recipe_file.is_file() else _start(recipe, run, device, teller)
-        except Pruned:
-            return
-        (run.folder / "error.json").unlink(missing_ok=True)
-        seconds = time.perf_counter() - started
-        used: dict[str, Any] = {"device": device, "threads": threads, "seconds": seconds, "peak": memory.peak(device)}
-        (run.folder / "resources.json").write_text(json.dumps(used, indent=1) + "\n", encoding="utf-8")
+    @property
+    def name(self) -> str:
+        """Its task, method, norm and seed."""
+        recipe = self.recipe
+        return f"{recipe['task']}  {recipe['method']['name']}  {recipe['norm']['name']}  seed {recipe['seed']}"
+
+    def work(self, device: str, threads: int, tell: Tell) -> None:
+        """Train, go on where the training was interrupted, or find it done."""
+        run = Run(self.folder)
+        torch.set_num_threads(threads)
+        with only_one(self.sweep / "locks" / self.run_id):
+            if run.done:  # by another command in the same folder, while this one waited
+                return
+            started, teller = time.perf_counter(), Teller(self, device, tell)
+            recipe = Recipe.model_validate(dict(self.recipe), context=FILES)  # whoever made the job told of its code
+            try:
+                go = _go_on if run.recipe_file.is_file() else _start
+                go(recipe, run, device, teller)
+            except Pruned:
+                return
+            (run.folder / "error.json").unlink(missing_ok=True)
+            seconds, peak = time.perf_counter() - started, memory.peak(device)
+            used: dict[str, Any] = {"device": device, "threads": threads, "seconds": seconds, "peak": peak}
+            (run.folder / "resources.json").write_text(json.dumps(used, indent=1) + "\n", encoding="utf-8")
 
 
 def _start(recipe: Recipe, run: Run, device: str, teller: "Teller") -> None:
@@ -80,7 +86,7 @@ class Pruned(Exception):
 class Teller(Silent):
     """Tells an executor how far a training is, a few times a second at most; stops one that is below its floors."""
 
-    def __init__(self, job: Job, device: str, tell: Tell) -> None:
+    def __init__(self, job: TrainingJob, device: str, tell: Tell) -> None:
         self.job, self.device, self.tell = job, device, tell
         self.started, self.said = False, 0.0
         self.rows: list[Mapping[str, Any]] = []
