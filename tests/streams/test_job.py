@@ -87,7 +87,7 @@ def test_a_method_that_fails_costs_no_other_cell(grid: StreamGrid, tmp_path: Pat
     job = grid.jobs(tmp_path)[0]
     refusing: Block[Any] = Block("refusing", Refusing, {})
     job = replace(job, cells=[replace(job.cells[0], method=refusing), *job.cells])
-    with pytest.raises(UserError, match="^refusing: not today$"):
+    with pytest.raises(UserError, match=r"^refusing: not today$"):
         work(job)
     assert [cell.method.name for cell in job.left] == ["refusing"]
 
