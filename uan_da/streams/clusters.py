@@ -6,11 +6,12 @@ theirs, so that EM, the prior and the image's own part are matrices which all la
 """
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import pad
 
 from uan_da.norms.batch_norm import BatchNorm
 from uan_da.norms.uan.conversion import uan
@@ -88,24 +89,26 @@ class Assignment(nn.Module):
         if self.step is not None:
             self.count = self.step.count_k
 
-    @torch.no_grad()
     def of(self, layer: "ClusterNorm", moments_nd: Tensor) -> Step:
         """The step of the batch, decided by the first ``layer`` that asks."""
         if self.step is None:
-            self.count, self.is_open = self.count.to(moments_nd), self.is_open.to(moments_nd.device)
-            likelihood_nk = log_likelihood(moments_nd, layer.clusters[1:], layer.eps)
-            self._open(moments_nd, likelihood_nk, layer.eps)
-            tau_nk = (self.sharpness * likelihood_nk).masked_fill_(~self.is_open, -torch.inf).softmax(1)
-            self.step = self._step(tau_nk)
+            self.step = self._decide(layer, moments_nd)
         return self.step
 
-    def _open(self, moments_nd: Tensor, likelihood_nk: Tensor, eps: float) -> None:
+    @torch.no_grad()
+    def _decide(self, layer: "ClusterNorm", moments_nd: Tensor) -> Step:
+        self.count, self.is_open = self.count.to(moments_nd), self.is_open.to(moments_nd.device)
+        closed = ~self.is_open
+        likelihood_nk = log_likelihood(moments_nd, layer.clusters[1:], layer.eps).masked_fill_(closed, -torch.inf)
+        self._open(closed.nonzero()[:, 0].tolist(), moments_nd, likelihood_nk, layer.eps)
+        return self._step((self.sharpness * likelihood_nk).softmax(1))
+
+    def _open(self, closed: Sequence[int], moments_nd: Tensor, likelihood_nk: Tensor, eps: float) -> None:
         """Clusters for the images that are explained worst, worst first; their likelihoods are written in place."""
-        closed = (~self.is_open).nonzero()[:, 0].tolist()
         if not closed:
             return
-        own_n = -0.5 * (1 + (variance(moments_nd) + eps).log()).mean(1)
-        best_n = likelihood_nk[:, self.is_open].amax(1)
+        own_n = -0.5 * (1 + (variance(moments_nd) + eps).log().mean(1))
+        best_n = likelihood_nk.amax(1)
         for cluster in closed:
             gap, worst = (own_n - best_n).max(0)
             if gap <= self.novelty:
@@ -115,17 +118,17 @@ class Assignment(nn.Module):
             best_n = torch.maximum(best_n, likelihood_nk[:, cluster])
 
     def _step(self, tau_nk: Tensor) -> Step:
-        past_k, now_k = self.count.clamp_max(self.memory), tau_nk.sum(0)
-        count_k = past_k + now_k
-        learn_kn = tau_nk.T / count_k.clamp_min(1e-6)[:, None]
+        now_k = tau_nk.sum(0)
+        count_k = self.count.clamp_max(self.memory) + now_k
+        learn_kn = pad((tau_nk / count_k.clamp_min(1e-6)).T, (0, 0, 1, 0))
         source_k = self._source_share(count_k)
         use_nk = (1 - self.own) * tau_nk
         from_source_n1 = (use_nk @ source_k)[:, None]
         return Step(
             tau_nk,
             count_k,
-            torch.cat([torch.zeros_like(learn_kn[:1]), learn_kn]),
-            1 - torch.cat([now_k.new_zeros(1), now_k / count_k.clamp_min(1e-6)])[:, None],
+            learn_kn,
+            1 - learn_kn.sum(1, keepdim=True),
             torch.cat([from_source_n1, use_nk * (1 - source_k)], 1),
         )
 

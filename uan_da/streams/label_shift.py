@@ -1,8 +1,9 @@
 """Answers under the proportions in which classes come: a stream need not have those of the training."""
 
+import math
+
 import torch
 from torch import Tensor, nn
-from torch.distributions import Dirichlet, kl_divergence
 
 WINDOW = 64
 """The last images by which proportions are judged, or the batch where it is larger: a usual batch."""
@@ -49,10 +50,13 @@ class LabelShift(nn.Module):
 def class_proportions(p_nc: Tensor) -> tuple[Tensor, Tensor]:
     """exp E log π ``(C,)`` by variational EM from answers ``(N, C)`` under balanced classes, and L."""
     classes = p_nc.shape[1]
-    a = 1 + p_nc.sum(0)
+    one = p_nc.new_ones(classes)
+    a = one + p_nc.sum(0)
     for _ in range(STEPS):
         weight = a.digamma().exp()
-        a = 1 + weight * (p_nc.T @ (p_nc @ weight).reciprocal())
-    weight = (a.digamma() - a.sum().digamma()).exp()
+        a = torch.addcmul(one, weight, p_nc.T @ (p_nc @ weight).reciprocal())
+    total, log_weight = a.sum(), a.digamma() - a.sum().digamma()
+    weight = log_weight.exp()
     gain = (classes * (p_nc @ weight)).log().sum()
-    return weight, gain - kl_divergence(Dirichlet(a), Dirichlet(torch.ones_like(a)))
+    divergence = total.lgamma() - a.lgamma().sum() - math.lgamma(classes) + (a - one) @ log_weight
+    return weight, gain - divergence

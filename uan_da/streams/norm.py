@@ -56,9 +56,7 @@ class StreamNorm(nn.Module):
         scale = (var + self.eps).rsqrt()
         if self.weight is not None:
             scale = scale * self.weight
-        shift = -mean * scale
-        if self.bias is not None:
-            shift = shift + self.bias
+        shift = -mean * scale if self.bias is None else torch.addcmul(self.bias, mean, scale, value=-1)
         shape = (-1, self.num_features, *[1] * (x.dim() - 2))
         return torch.addcmul(shift.view(shape), x, scale.view(shape))
 
