@@ -9,9 +9,9 @@ from sklearn import metrics as sklearn_metrics
 
 from uan_da.evaluation.metrics import (
     METRICS,
+    auroc,
     calibration_error,
     class_accuracies,
-    confidence_auroc,
     confusion,
     correct_answers,
     domain_metrics,
@@ -96,7 +96,7 @@ def test_a_wrong_answer_of_probability_zero_has_a_finite_likelihood():
 
 
 def test_auroc_counts_ties_half():
-    assert confidence_auroc(np.array([0.5, 0.5]), np.array([True, False])) == 0.5
+    assert auroc(np.array([0.5, 0.5]), np.array([True, False])) == 0.5
 
 
 def test_class_accuracies_of_an_empty_class():

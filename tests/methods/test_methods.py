@@ -3,6 +3,7 @@
 import copy
 import math
 import re
+from typing import ClassVar
 
 import pytest
 import torch
@@ -19,6 +20,14 @@ CPU = torch.device("cpu")
 BOUNDS = ["source_only", "joint", "target_oracle"]
 TRAINED = [name for name in METHODS.targets if issubclass(METHODS.load(name), Method)]
 """The methods that train from the source on; the others start from a trained run."""
+
+
+CLASSES = {
+    "partial": "{shared: 6, source: 4}",
+    "open_set": "{shared: 6, target: 4}",
+    "universal": "{shared: 6, source: 2, target: 2}",
+}
+IN_SETTINGS = [(name, setting) for name in TRAINED for setting in CLASSES if setting in METHODS.load(name).settings]
 
 
 def build(method: str, *overrides: str) -> Training:
@@ -64,6 +73,47 @@ def test_a_method_learns_an_epoch_and_never_sees_a_target_label(method: str, mon
     assert moved(build(method), honest)
     monkeypatch.setattr("uan_da.data.digits.Digits", GarbledDigits)
     garbled = one_epoch(method)
+    same = [
+        torch.equal(a, b)
+        for part in ("model", "method")
+        for a, b in zip(honest.state_dict()[part].values(), garbled.state_dict()[part].values(), strict=True)
+    ]
+    assert all(same) is (method != "target_oracle")
+
+
+class ShiftedDigits(Digits):
+    """The digits with each label of the target replaced by the next class that the target has."""
+
+    kept: ClassVar[list[int]]
+
+    def load(self, domain: str, split: str) -> Examples:  # type: ignore[override]
+        examples = super().load(domain, split)  # type: ignore[arg-type]
+        if domain == "optdigits_m" and isinstance(examples, Arrays):
+            after = dict(zip(self.kept, [*self.kept[1:], self.kept[0]], strict=True))
+            examples.labels[:] = [after.get(label, label) for label in examples.labels.tolist()]
+        return examples
+
+
+@pytest.mark.parametrize(("method", "setting"), IN_SETTINGS)
+def test_no_method_sees_a_target_label_in_any_setting(
+    method: str, setting: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The recipe's classes choose the target's images, and that is all that its labels decide."""
+
+    def trained() -> Training:
+        own = [f"method={method}", f"classes={CLASSES[setting]}"]
+        common = ["norm=bn", "backbone.width=4", "input.size=16", "train.batch.source=16", "train.batch.target=16"]
+        training = Training.build(load_recipe("digits-open", [*own, *common]), CPU)
+        for _ in range(3):
+            training.advance()
+        return training
+
+    honest = trained()
+    assert all(bool(value.isfinite().all()) for value in honest.model.state_dict().values())
+    ShiftedDigits.kept = [0, 1, 2, 3, 4, 5, *{"partial": [], "open_set": [6, 7, 8, 9], "universal": [8, 9]}[setting]]
+    monkeypatch.setattr("uan_da.data.digits.Digits", ShiftedDigits)
+    garbled = trained()
+    assert not torch.equal(honest.task.target.train.labels, garbled.task.target.train.labels)
     same = [
         torch.equal(a, b)
         for part in ("model", "method")

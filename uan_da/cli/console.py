@@ -116,6 +116,8 @@ class Console:
         results = run.results
         last, selected = results["selections"]["last"], results["selections"]["selected"]
         self.show(domains_sheet(last["domains"], f"epoch {last['epoch']} (last)"))
+        for line in open_set_lines(last["domains"]):
+            self.say(line)
         target = run.recipe.task.target
         self.say(
             f"selected by {selected['validator']} (no target label): epoch {selected['epoch']}, "
@@ -141,6 +143,16 @@ def domains_sheet(domains: dict[str, dict[str, Any]], title: str) -> Sheet:
         rows.append([name, numbers["role"], str(numbers["n"]), percent(numbers["accuracy"]), span, *figures])
     head = ["domain", "role", "n", "accuracy", "95 % interval", "precision", "recall", "F1"]
     return Sheet(title, head, rows, 2)
+
+
+def open_set_lines(domains: dict[str, dict[str, Any]]) -> list[str]:
+    """A line for each domain that has classes which the source lacks."""
+    return [
+        f"{name}: H-score {percent(own['h_score'])} (shared classes {percent(own['known'])}, unknown "
+        f"{percent(own['unknown'])}), AUROC of unknown {percent(own['auroc'])}"
+        for name, numbers in domains.items()
+        if (own := numbers.get("open_set"))
+    ]
 
 
 def percent(share: float | None) -> str:

@@ -53,7 +53,7 @@ def evaluate(
     data_root: DataRoot = None,
 ) -> None:
     """Accuracy, precision, recall, F1 and calibration of a run on every domain; writes its predictions."""
-    from uan_da.cli.console import Console, domains_sheet
+    from uan_da.cli.console import Console, domains_sheet, open_set_lines
     from uan_da.training.evaluate_run import evaluate_run
     from uan_da.training.run import Run
 
@@ -70,7 +70,7 @@ def evaluate(
         title = f"{checkpoint.value}, step {report['step']}, {split.value} images"
         console.show(domains_sheet(report["domains"], title))
         console.show(calibration_sheet(report["domains"]))
-        for line in findings(report):
+        for line in [*open_set_lines(report["domains"]), *findings(report)]:
             console.say(line)
         console.say(f"written: {report['file']}, and its .csv of every prediction")
 

@@ -24,11 +24,25 @@ class Kind(StrEnum):
     adapters = "adapters"
 
 
+class Setting(StrEnum):
+    """Which domains of a task have classes of their own; see :data:`uan_da.recipe.classes.Setting`."""
+
+    closed_set = "closed_set"
+    partial = "partial"
+    open_set = "open_set"
+    universal = "universal"
+
+
 def list_names(
     kind: Annotated[Kind | None, typer.Argument(help="One kind; default: all.")] = None,
     name: Annotated[str | None, typer.Argument(help="One name, to see what it is and its options.")] = None,
+    setting: Annotated[
+        Setting | None, typer.Option(help="Of the methods, those that serve this setting (docs/settings.md).")
+    ] = None,
 ) -> None:
     """List what a recipe, a card or a command can name, or the options of one name."""
+    if setting and (name or kind is not Kind.methods):
+        raise typer.BadParameter("it chooses among methods: uan-da list methods --setting …", param_hint="--setting")
     if kind and name:
         for line in _described(kind, name):
             typer.echo(line)
@@ -36,7 +50,7 @@ def list_names(
     for each in [kind] if kind else list(Kind):
         if kind is None:
             typer.echo(f"{each.value}:")
-        rows = list(_rows(each))
+        rows = list(_rows(each, setting))
         width = max((len(name) for name, _ in rows), default=0)
         for name, summary in rows:
             typer.echo(f"  {name.ljust(width)}  {summary}")
@@ -67,7 +81,7 @@ def _type(annotation: object) -> str:
     return plain.__name__ if isinstance(plain, type) else str(plain).replace("typing.", "")
 
 
-def _rows(kind: Kind) -> Iterable[tuple[str, str]]:
+def _rows(kind: Kind, setting: Setting | None) -> Iterable[tuple[str, str]]:
     from uan_da import names
     from uan_da.folders import shipped
     from uan_da.recipe.source import read_yaml
@@ -79,6 +93,8 @@ def _rows(kind: Kind) -> Iterable[tuple[str, str]]:
     table: names.Names = getattr(names, kind.value.upper())
     for name in table.targets:
         thing = table.load(name)
+        if setting and setting.value not in thing.settings:
+            continue
         needs = getattr(thing, "needs", None) if kind is Kind.methods else None
         yield name, _summary(thing) + (f"; needs {needs}" if needs else "")
     for prefix in table.families:

@@ -17,7 +17,7 @@ from typing import Any
 from uan_da.data.adapter import UNKNOWN, Adapter, Examples, labels_of
 from uan_da.data.digest import SPLITS, digest, image_digests
 from uan_da.data.file_digests import SIZE
-from uan_da.data.open_dataset import open_dataset
+from uan_da.data.label_space import dataset_of
 from uan_da.errors import UserError
 from uan_da.names import unknown
 from uan_da.recipe import Recipe
@@ -38,7 +38,7 @@ def fingerprint(recipe: Recipe) -> dict[str, Any]:
     Raises:
         UserError: the data set, or a domain of the task, does not exist or cannot be read.
     """
-    adapter = open_dataset(recipe.dataset, recipe.trust)
+    adapter = dataset_of(recipe)
     for name in recipe.task.domains:
         if name not in adapter.domains:
             raise UserError(f"task {recipe.task}: {unknown('domain', name, adapter.domains)}")

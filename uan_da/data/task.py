@@ -16,7 +16,7 @@ from uan_da.data.domain_loader import DomainLoader
 from uan_da.data.holdout import hold_out
 from uan_da.data.image_files import DamagedImage, ImageFiles
 from uan_da.data.images import ImageSet
-from uan_da.data.open_dataset import open_dataset
+from uan_da.data.label_space import LabelSpace, dataset_of
 from uan_da.data.progress import Progress, silent
 from uan_da.data.split import SMALL
 from uan_da.data.storage import store
@@ -26,6 +26,7 @@ from uan_da.errors import UserError
 from uan_da.names import unknown
 from uan_da.norms.domain import evaluates_by_target
 from uan_da.recipe import Recipe
+from uan_da.recipe.classes import NO_CLASS
 from uan_da.recipe.network import Input
 from uan_da.recipe.schema import Batch
 from uan_da.seeding import generator
@@ -58,10 +59,13 @@ class Task:
     domains: Sequence[Domain]
     """Sources in the order of the recipe, the target last."""
     classes: Sequence[str]
+    """The answers of a network."""
     input: Input
     augmentations: dict[View, Sequence[Augmentation]]
     loaders: Sequence[DomainLoader]
     seed: int
+    shared: int | None = None
+    """Classes that a target shares which has others too: the first ones. The last one is ``unknown``."""
 
     @property
     def target(self) -> Domain:
@@ -128,7 +132,7 @@ def build_task(recipe: Recipe, device: torch.device, progress: Progress = silent
             reads is not as large as the network's input.
     """
     augmentations = make_views(recipe)
-    adapter = open_dataset(recipe.dataset, recipe.trust)
+    adapter = dataset_of(recipe)
     names = recipe.task.domains
     for name in names:
         if name not in adapter.domains:
@@ -139,14 +143,18 @@ def build_task(recipe: Recipe, device: torch.device, progress: Progress = silent
         for place, (name, train, test) in enumerate(zip(names, splits[::2], splits[1::2], strict=True))
     ]
     sources, target = [domain for domain in domains if domain.role == "source"], domains[-1]
+    space = adapter if isinstance(adapter, LabelSpace) else None
     check_classes(
         adapter.classes,
         [domain.train.labels for domain in sources],
         [target.train.labels, target.test.labels],
         [domain.test.labels for domain in sources] if isinstance(adapter, CardDataset) else (),
+        not_in_source=(NO_CLASS,) if recipe.rejects else (),
+        not_in_target=space.names.source if space else (),
     )
     loaders = _loaders(domains, recipe, device)
-    return Task(domains, tuple(adapter.classes), recipe.input, augmentations, loaders, recipe.seed)
+    shared = len(space.names.shared) if space and recipe.rejects else None
+    return Task(domains, tuple(adapter.classes), recipe.input, augmentations, loaders, recipe.seed, shared)
 
 
 def task_of(recipe: Recipe, classes: Sequence[str], parts: Sequence[ImageSet], device: torch.device) -> Task:
@@ -154,8 +162,11 @@ def task_of(recipe: Recipe, classes: Sequence[str], parts: Sequence[ImageSet], d
     images; its data set is not opened.
 
     Raises:
-        UserError: a label of a source is missing, or a view that the method reads has another size than the input.
+        UserError: a label of a source is missing, a view that the method reads has another size than the input, or the
+            recipe gives the domains classes of their own.
     """
+    if recipe.classes is not None:
+        raise UserError("classes: images that are given have the classes of their labels; leave it out")
     domains = [
         _domain(name, min(place, target_index(recipe)), part, part, recipe)
         for place, (name, part) in enumerate(zip(recipe.task.domains, parts, strict=True))
@@ -180,7 +191,7 @@ def load_unseen(task: Task, recipe: Recipe, spec: str, device: torch.device) -> 
         UserError: there is no such domain, or its data set has other classes than the task.
     """
     dataset, _, name = spec.rpartition(":")
-    adapter = open_dataset(dataset or recipe.dataset, recipe.trust)
+    adapter = dataset_of(recipe, dataset)
     if name not in adapter.domains:
         raise UserError(f"{spec}: {unknown('domain', name, adapter.domains)}")
     if tuple(adapter.classes) != tuple(task.classes):

@@ -8,6 +8,7 @@ from uan_da.data.adapter import Split
 from uan_da.data.task import Domain, Task
 from uan_da.evaluation.before_after import summary
 from uan_da.evaluation.metrics import domain_metrics, harmonic_mean
+from uan_da.evaluation.open_set import open_set_metrics
 from uan_da.evaluation.predict import BATCH, NonFiniteAnswers, Predictions, predict
 from uan_da.models.classifier import Classifier
 from uan_da.norms import recalibrate
@@ -44,15 +45,18 @@ def prepared(model: Classifier, task: Task, domain: Domain, options: Evaluation)
 
 
 def summarize(
-    predictions: dict[str, Predictions], domains: Sequence[Domain], split: Split = "test"
+    predictions: dict[str, Predictions], domains: Sequence[Domain], split: Split = "test", *, shared: int | None = None
 ) -> dict[str, dict[str, Any]]:
-    """The ``domains`` block of ``results.json``: with what needs no labels, ``confidence`` and ``class_shares``."""
+    """The ``domains`` block of ``results.json``: with what needs no labels, ``confidence`` and ``class_shares``; and,
+    where a target has classes beside the ``shared`` ones, ``open_set``."""
     roles = {domain.name: domain.role for domain in domains}
     found = {}
     for name, answers in predictions.items():
         known = summary(answers)
         unlabelled = {key: known[key] for key in ("confidence", "class_shares")}
         found[name] = {"role": roles[name], "split": split, **domain_metrics(answers), **unlabelled}
+        if shared is not None and roles[name] != "source":
+            found[name]["open_set"] = open_set_metrics(answers, shared)
     return found
 
 

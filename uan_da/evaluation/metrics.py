@@ -20,7 +20,8 @@ def domain_metrics(predictions: Predictions) -> dict[str, Any]:
 
     Accuracy with its 95 % Wilson interval; precision, recall and F1, macro over the classes that the images have (a
     class that is never predicted has precision 0); negative log-likelihood in nats; expected calibration error; AUROC
-    of the confidence; accuracy of each class (None for a class without an image).
+    of the confidence, whose positives are right answers (Hendrycks & Gimpel, ICLR 2017); accuracy of each class (None
+    for a class without an image).
     """
     from sklearn.metrics import precision_recall_fscore_support
 
@@ -42,7 +43,7 @@ def domain_metrics(predictions: Predictions) -> dict[str, Any]:
         "f1": float(f1),
         "nll": negative_log_likelihood(predictions),
         "ece": calibration_error(confidence, right),
-        "auroc": confidence_auroc(confidence, right),
+        "auroc": auroc(confidence, right),
         "per_class": class_accuracies(confusion(predictions)),
     }
 
@@ -89,15 +90,15 @@ def calibration_error(confidence: NDArray[np.float64], right: NDArray[np.bool_])
     return float(np.abs(gaps).sum() / len(right))
 
 
-def confidence_auroc(confidence: NDArray[np.float64], right: NDArray[np.bool_]) -> float | None:
-    """The chance that a right answer is more confident than a wrong one, ties counted half (the area under the ROC
-    curve of misclassification detection, Hendrycks & Gimpel, ICLR 2017); None where all are right, or all wrong."""
+def auroc(score: NDArray[np.float64], positive: NDArray[np.bool_]) -> float | None:
+    """The chance that a positive has a higher ``score`` than a negative, ties counted half: the area under the ROC
+    curve; None where all are positive, or all negative."""
     from scipy.stats import rankdata
 
-    positives, negatives = int(right.sum()), int((~right).sum())
+    positives, negatives = int(positive.sum()), int((~positive).sum())
     if not positives or not negatives:
         return None
-    rank_sum = float(rankdata(confidence)[right].sum())
+    rank_sum = float(rankdata(score)[positive].sum())
     return (rank_sum - positives * (positives + 1) / 2) / (positives * negatives)
 
 

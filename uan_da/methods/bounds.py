@@ -9,12 +9,14 @@ from uan_da.data.domain_batch import DomainBatch
 from uan_da.methods.method import Loss, Method, Progress, TransferMethod, source_loss
 from uan_da.methods.routing import forward
 from uan_da.models.classifier import Classifier, Output
+from uan_da.recipe.classes import SETTINGS
 
 
 class SourceOnly(Method):
     """Cross-entropy on labelled source images; the target is never seen."""
 
     needs: ClassVar[str] = "nothing"
+    settings = SETTINGS
     uses_target: ClassVar[bool] = False
     parallel = True
 
@@ -37,6 +39,7 @@ class Joint(TransferMethod):
     of its own, and changes running statistics and clusters only.
     """
 
+    settings = SETTINGS
     parallel = True
 
     def __init__(self, model: Classifier, num_classes: int) -> None:
@@ -56,6 +59,7 @@ class TargetOracle(Method):
     unknown (−1) are in the batch statistics, but not in the mean.
     """
 
+    settings = ("closed_set", "partial")
     needs: ClassVar[str] = "labelled target images"
     reads_target_labels: ClassVar[bool] = True
 

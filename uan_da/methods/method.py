@@ -21,7 +21,9 @@ from uan_da.data.domain_batch import DomainBatch, View
 from uan_da.methods.routing import Routing, forward
 from uan_da.methods.target import Target
 from uan_da.models.classifier import Classifier, Output
+from uan_da.models.rejection import EntropyRejection, Rejection
 from uan_da.norms.distributed import averaged_over_processes
+from uan_da.recipe.classes import Setting
 
 
 @dataclass(frozen=True)
@@ -113,6 +115,19 @@ class BaseMethod(nn.Module, ABC):
 
     used_by: ClassVar[str] = ""
     """The command that runs it, up to the method's name. Empty where a recipe trains it."""
+
+    settings: ClassVar[tuple[Setting, ...]] = ("closed_set",)
+    """The settings that it serves: those that its paper measures it in."""
+
+    @staticmethod
+    def rejection(num_features: int, num_classes: int, threshold: float) -> Rejection:
+        """The rule by which a network answers ``unknown``, where the target has classes of its own.
+
+        Args:
+            num_features, num_classes: of the network; ``unknown`` is not among the classes.
+            threshold: the recipe's ``classes.threshold``.
+        """
+        return EntropyRejection(threshold)
 
 
 class Method(BaseMethod):

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from uan_da.errors import UserError
 from uan_da.models.head import make_bottleneck, make_head
+from uan_da.models.rejection import THRESHOLD, Rejection
 from uan_da.models.weights import load_weights
 from uan_da.norms import convert_norm
 from uan_da.recipe import Recipe
@@ -18,7 +19,10 @@ LINEAR = Head()
 
 
 class Output(NamedTuple):
-    """``features`` ``(N, F)`` and ``logits`` ``(N, number of classes)``."""
+    """``features`` ``(N, F)`` and ``logits`` ``(N, number of classes)``.
+
+    In evaluation a network that rejects has one logit more, of ``unknown``, the last.
+    """
 
     features: Tensor
     logits: Tensor
@@ -30,7 +34,7 @@ class Classifier(nn.Module):
     Args:
         backbone: images ``(N, C, H, W)`` to ``(N, backbone_features)``.
         backbone_features: their number.
-        num_classes: of the logits.
+        num_classes: of the head's logits.
         bottleneck: a module between backbone and head, or None.
         head: a linear layer alone, or with hidden layers.
     """
@@ -51,6 +55,8 @@ class Classifier(nn.Module):
         self.num_classes = num_classes
         self._head_options = head
         self.head = self.new_head()
+        self.rejection: Rejection | None = None
+        """Answers ``unknown`` in evaluation, where the target has classes that the head has not."""
         self.autocast_dtype: torch.dtype | None = None
         """In training the network runs in this type, under autocast; its outputs are float32. None: as it is."""
 
@@ -68,7 +74,10 @@ class Classifier(nn.Module):
 
     def _forward(self, images: Tensor) -> Output:
         features = self.bottleneck(self.backbone(self.input_norm(images)))
-        return Output(features, self.head(features))
+        logits = self.head(features)
+        if self.rejection is not None and not self.training:
+            logits = torch.cat([logits, self.rejection(features, logits)[:, None]], 1)
+        return Output(features, logits)
 
 
 def build_model(
@@ -78,7 +87,7 @@ def build_model(
 
     Args:
         recipe: its ``input``, ``backbone``, ``bottleneck``, ``head``, ``norm`` and ``seed``.
-        num_classes: of the logits.
+        num_classes: of the answers; where the recipe ``rejects``, ``unknown`` is the last of them.
         pretrained: whether ``backbone.weights`` are loaded. They need not be there where other weights follow.
         channels: of the images, where they are not the recipe's: features are images of one pixel.
 
@@ -90,9 +99,11 @@ def build_model(
         torch.manual_seed(fold(recipe.seed, "model"))
         shape = (channels or recipe.input.channels, recipe.input.side, recipe.input.side)
         backbone = recipe.backbone(shape[0])
-        model = Classifier(
-            backbone, _num_features(backbone, recipe, shape), num_classes, recipe.bottleneck, recipe.head
-        )
+        known = num_classes - recipe.rejects
+        model = Classifier(backbone, _num_features(backbone, recipe, shape), known, recipe.bottleneck, recipe.head)
+        if recipe.classes is not None and recipe.rejects:
+            threshold = recipe.classes.threshold or THRESHOLD
+            model.rejection = recipe.method.target.rejection(model.num_features, known, threshold)
     if pretrained:
         load_weights(backbone, recipe.backbone.name, recipe.backbone.weights)
     _put_norm(model, recipe)

@@ -9,6 +9,7 @@ from pydantic import NonNegativeInt, PositiveFloat
 
 from uan_da.names import AUGMENTATIONS, BACKBONES, METHODS, NORMS, OPTIMIZERS, SCHEDULES, VALIDATORS
 from uan_da.recipe.block import Block
+from uan_da.recipe.classes import Setting
 
 if TYPE_CHECKING:  # to list recipes takes no PyTorch
     from torch import nn, optim  # noqa: F401  # named in strings
@@ -51,6 +52,7 @@ class MethodClass(Protocol):
     """What a recipe reads of a method's class; :class:`uan_da.methods.method.Method` explains each part."""
 
     used_by: str
+    settings: Sequence[Setting]
     views: Sequence[Literal["weak", "strong"]]
     uses_target: bool
     pretrain_epochs: int | None
@@ -60,6 +62,9 @@ class MethodClass(Protocol):
 
     def __call__(self, model: Any, num_classes: int, **options: Any) -> Any:
         """Build the method."""
+
+    def rejection(self, num_features: int, num_classes: int, threshold: float) -> Any:
+        """Build the rule by which a network answers ``unknown``."""
 
 
 @dataclass(frozen=True)

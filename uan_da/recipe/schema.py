@@ -25,6 +25,7 @@ from uan_da.recipe.blocks import (
     ScheduleBlock,
     ValidatorBlock,
 )
+from uan_da.recipe.classes import Classes, Setting
 from uan_da.recipe.network import Bottleneck, Head, Input
 from uan_da.recipe.published import Published, published_rows
 from uan_da.recipe.strict import Strict
@@ -113,6 +114,15 @@ class Evaluation(Strict):
     images (AdaBN's step, for any norm that has them); the source keeps its own."""
 
 
+WHY: dict[Setting, str] = {
+    "closed_set": "no class is private to the source or the target",
+    "partial": "the target lacks some of the source's classes, and what it matches to them is wrong",
+    "open_set": "the target has classes that the source lacks, and what it matches to the source's is wrong",
+    "universal": "source and target both have classes that the other lacks",
+}
+"""What a method must cope with in a setting."""
+
+
 def _own_code(dataset: str, info: ValidationInfo) -> str:
     """``module:Class``, unlike a card or a folder, is code."""
     if ":" in dataset and os.sep not in dataset and Path(dataset).suffix not in {".yaml", ".yml"}:
@@ -130,6 +140,8 @@ class Recipe(Strict):
     description: str = ""
     dataset: Annotated[str, AfterValidator(_own_code)]
     task: Task
+    classes: Classes | None = None
+    """Which classes source and target share, where they have not the same."""
     input: Input = Input()
     backbone: BackboneBlock
     bottleneck: Bottleneck | None = None
@@ -158,6 +170,27 @@ class Recipe(Strict):
             )
         return method
 
+    @field_validator("method")
+    @classmethod
+    def _serves_the_setting(cls, method: MethodBlock, info: ValidationInfo) -> MethodBlock:
+        classes = info.data.get("classes")
+        setting: Setting = "closed_set" if classes is None else classes.setting
+        for name, target in [(each.name, each.target) for each in (method, *method.then)]:
+            if setting not in target.settings:
+                raise ValueError(
+                    f"{name!r} serves {', '.join(target.settings)}, and the classes of this recipe make it {setting}: "
+                    f"{WHY[setting]}. Methods that serve it: uan-da list methods --setting {setting}"
+                )
+        return method
+
+    @field_validator("classes")
+    @classmethod
+    def _has_another_domain(cls, classes: Classes | None, info: ValidationInfo) -> Classes | None:
+        task = info.data.get("task")
+        if task and task.alone and classes and classes.setting != "closed_set":
+            raise ValueError(f"the task {task} is one domain, which shares all of its classes with itself")
+        return classes
+
     @model_validator(mode="after")
     def _batches_have_statistics(self) -> Self:
         """A BatchNorm of features has one value of each image: of one image alone there is no variance."""
@@ -180,6 +213,16 @@ class Recipe(Strict):
             return min(source, batch.target)
         source_alone = method.pretrain_epochs and not method.target.pretrains_with_target
         return source if source_alone or not method.target.uses_target else None
+
+    @property
+    def setting(self) -> Setting:
+        """Which domains have classes of their own."""
+        return "closed_set" if self.classes is None else self.classes.setting
+
+    @property
+    def rejects(self) -> bool:
+        """Whether ``unknown`` is an answer."""
+        return self.setting in ("open_set", "universal")
 
     def to_dict(self) -> dict[str, Any]:
         """The recipe as YAML holds it, every default spelled out."""

@@ -93,6 +93,7 @@ class StreamGrid:
         """
         for network in self.networks:
             trained = network.trained
+            trained.require_closed_set()
             input = trained.recipe.input
             few = torch.zeros(2, input.channels, input.size, input.size, dtype=torch.uint8)
             around = surroundings(trained, self.batches[0], seed=0, source=lambda _, few=few: few)  # type: ignore[misc]

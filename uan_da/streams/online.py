@@ -48,6 +48,7 @@ def adapt_online(
     """
     check_out(out, run, folder, overwrite)
     trained = Trained.load(run, checkpoint, choose_device(device_name))
+    trained.require_closed_set()
     images, recipe = target_folder(folder, trained.classes), trained.recipe
     (stored,) = store([images], recipe.input, trained.device)
     before = predict(trained.model, stored, recipe.input, trained.domain)

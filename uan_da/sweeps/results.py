@@ -9,6 +9,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any, Literal
 
+from uan_da.evaluation.open_set import headline
 from uan_da.files import read_bytes, read_json
 from uan_da.spreadsheet import csv_cell
 from uan_da.sweeps.grid import Cell
@@ -21,7 +22,7 @@ SELECTIONS = ("last", "selected", "oracle")
 
 @dataclass(frozen=True)
 class Result:
-    """A run of the grid, finished or not; accuracies are shares, None where an image has no label."""
+    """A run of the grid, finished or not; accuracies are shares, None where no image has a label."""
 
     run_id: str
     settings: Mapping[str, str]
@@ -37,6 +38,8 @@ class Result:
     ``largest_class``, the greatest share of its images that one class is predicted for."""
     seconds: float | None = None
     error: str = ""
+    measure: str = "accuracy"
+    """What ``target`` is: the accuracy, or the H-score where a target has classes that the source lacks."""
 
     @property
     def variant(self) -> tuple[tuple[str, str], ...]:
@@ -67,7 +70,7 @@ def _done(cell: Cell, folder: Path) -> Result:
         cell.run_id,
         cell.settings,
         "done",
-        {name: own[target]["accuracy"] for name, own in domains.items()},
+        {name: headline(own[target])[1] for name, own in domains.items()},
         {name: _mean([d["accuracy"] for d in own.values() if d["role"] == "source"]) for name, own in domains.items()},
         {name: chosen["epoch"] for name, chosen in selections.items()},
         selections["selected"]["validator"],
@@ -76,6 +79,7 @@ def _done(cell: Cell, folder: Path) -> Result:
             for name, chosen in selections.items()
         },
         run.timing["train_seconds"],
+        measure=headline(domains["last"][target])[0],
     )
 
 

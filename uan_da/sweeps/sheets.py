@@ -55,7 +55,7 @@ def _target(table: Table, selection: str) -> Sheet:
         rows.append(
             [str(rank), *_names(row), seeds(row), *means, mean(row.source[AVERAGE]), marked(gain), interval(gain)]
         )
-    return Sheet(f"target accuracy, % ({_title(table, selection)})", head, rows, 1 + len(_head(table)))
+    return Sheet(f"target {table.measure}, % ({_title(table, selection)})", head, rows, 1 + len(_head(table)))
 
 
 def _unlabelled(table: Table, selection: str) -> Sheet:
@@ -103,7 +103,9 @@ def _differences(table: Table) -> Sheet:
         "paired over seeds; Student's t, two-sided; Holm's correction over the rows of a selection",
         "the spread is that of seeds: all runs are measured on the same test images",
     ]
-    return Sheet(f"target accuracy minus that of {table.reference}, points", head, rows, 1 + len(_head(table)), notes)
+    return Sheet(
+        f"target {table.measure} minus that of {table.reference}, points", head, rows, 1 + len(_head(table)), notes
+    )
 
 
 def _published(table: Table, published: Sequence[Published]) -> Sheet:

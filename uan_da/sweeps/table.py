@@ -51,6 +51,8 @@ class Table:
     failed: Sequence[Result]
     ranked_by: str | None = None
     """The recipe's validator where a target has no labels, and so no accuracy to rank by."""
+    measure: str = "accuracy"
+    """Of the target: see :class:`uan_da.sweeps.results.Result`."""
 
 
 def variant_name(variant: Variant) -> str:
@@ -87,7 +89,8 @@ def make_table(results: Sequence[Result], axes: Sequence[str], reference: str | 
     rows = {selection: _rows(done, selection, tasks, chosen, ranked_by) for selection in kept}
     failed = [result for result in results if result.status == "failed"]
     left = sum(result.status == "left" for result in results)
-    return Table(tasks, axes, chosen, validators, rows, len(done), left, failed, ranked_by)
+    measure = " or ".join(dict.fromkeys(result.measure for result in done)) or "accuracy"
+    return Table(tasks, axes, chosen, validators, rows, len(done), left, failed, ranked_by, measure)
 
 
 def _unlabelled(done: Sequence[Result]) -> set[str]:

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from uan_da.data.adapter import Examples
 from uan_da.data.images import ImageSet
-from uan_da.data.open_dataset import open_dataset
+from uan_da.data.label_space import dataset_of
 from uan_da.data.own_images import target_folder
 from uan_da.data.storage import store
 from uan_da.errors import UserError
@@ -45,6 +45,8 @@ class SourceFreeBlock(Block[SourceFreeMethod]):
     """A method that adapts a trained run: called with the model and the number of classes, it is built."""
 
     names: ClassVar = METHODS
+
+    target: type[SourceFreeMethod]
 
     @classmethod
     def load(cls, name: str) -> Any:
@@ -106,6 +108,12 @@ def adapt_run(
         UserError: a folder cannot be used, an image cannot be read, or the method cannot adapt this network.
     """
     check_out(out, run, Path(images), overwrite)
+    setting = run.recipe.setting
+    if setting not in method.target.settings:
+        raise UserError(
+            f"method {method.name!r} adapts runs of {', '.join(method.target.settings)}, and {run.folder} is one of "
+            f"{setting} adaptation (uan-da list methods --setting {setting})"
+        )
     trained = Trained.load(run, checkpoint, choose_device(device_name))
     examples, names = _examples(str(images), run, trained)
     (stored,) = store([examples], trained.recipe.input, trained.device)
@@ -145,7 +153,7 @@ def _examples(images: str, run: Run, trained: Trained) -> tuple[Examples, list[s
         files = target_folder(Path(images), trained.classes)
         return files, [str(path) for path in files.paths]
     run.record.check_classes(Record.of(trained.recipe), str(run.folder))
-    dataset = open_dataset(trained.recipe.dataset, trained.recipe.trust)
+    dataset = dataset_of(trained.recipe)
     if name not in dataset.domains:
         raise UserError(unknown("domain", name, dataset.domains))
     examples = dataset.load(name, "train")

@@ -70,7 +70,7 @@ def evaluate_run(
         raise error.about(f"{run.folder}, checkpoint {checkpoint!r}") from None
     report: dict[str, Any] = {"checkpoint": checkpoint, "step": step, "split": split, **options.model_dump()}
     report["classes"] = list(task.classes)
-    report["domains"] = summarize(answers, chosen, split)
+    report["domains"] = summarize(answers, chosen, split, shared=task.shared)
     differs = [*domains, split if split == "train" else "", f"recalibrate={recalibrate}" if recalibrate else ""]
     name = "-".join([checkpoint, *filter(None, differs)]).replace("/", "_").replace(":", "_")
     folder = run.folder / "evaluation"

@@ -27,7 +27,7 @@ class Measured:
         predictions = predictions_on_test(model, task, options)
         if step >= max(self.domains, default=0):
             self.last = predictions
-        self.domains[step] = summarize(predictions, task.domains)
+        self.domains[step] = summarize(predictions, task.domains, shared=task.shared)
         return self.domains[step]
 
 

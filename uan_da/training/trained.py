@@ -61,6 +61,14 @@ class Trained:
         """The index that images of no known domain get: the target's."""
         return target_index(self.recipe)
 
+    def require_closed_set(self) -> None:
+        """For what knows no other setting; UserError where the recipe gives source or target classes of their own."""
+        if self.recipe.setting != "closed_set":
+            raise UserError(
+                f"methods for streams serve closed_set, and the run is of {self.recipe.setting} adaptation: its "
+                "recipe's 'classes' gives domains classes of their own"
+            )
+
     def classify(self, images: ImageFiles) -> Predictions:
         """Answers on image files, which are decoded a batch at a time.
 

@@ -74,7 +74,7 @@ class Training:
             model.backbone.compile()
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(fold(recipe.seed, "method"))
-            method = build_method(recipe.method, model, len(task.classes))
+            method = build_method(recipe.method, model, model.num_classes)
         if is_distributed():
             _share(recipe, model, method)
         optimizer = recipe.train.optimizer([model, method])

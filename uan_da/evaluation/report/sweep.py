@@ -8,6 +8,7 @@ from statistics import mean, stdev
 from typing import Any
 
 from uan_da.errors import UserError
+from uan_da.evaluation.open_set import headline
 from uan_da.evaluation.ranking import Scored, rank_validators
 from uan_da.evaluation.report import figures
 from uan_da.evaluation.report.files import MetricsOf, RunFiles
@@ -36,6 +37,8 @@ class Group:
     accuracies: dict[str, dict[int, float]] = field(default_factory=lambda: {"last": {}, "selected": {}, "oracle": {}})
     settings: str = ""
     """The keys that tell it from the others of its task, method, norm and backbone."""
+    measure: str = "accuracy"
+    """What the accuracies are; the H-score where the target has classes that the source lacks."""
 
     def cell(self, selection: str) -> str:
         """Mean ± standard deviation in percent; the mean alone of one run."""
@@ -88,8 +91,9 @@ def group_runs(runs: Sequence[RunFiles]) -> list[Group]:
         group.seeds.add(seed)
         for selection, values in group.accuracies.items():
             domains: dict[str, Any] = run.results["selections"].get(selection, {}).get("domains", {})
-            accuracy = domains.get(run.target, {}).get("accuracy")
-            values |= {} if accuracy is None else {seed: accuracy}
+            if run.target in domains:
+                group.measure, score = headline(domains[run.target])
+                values |= {} if score is None else {seed: score}
     for group in groups.values():
         group.settings = _settings(group, [g for g in groups.values() if _names(g) == _names(group)])
     return sorted(groups.values(), key=lambda group: (group.data, group.task, -(group.average() or 0.0)))
@@ -145,7 +149,7 @@ def _figures(groups: Sequence[Group]) -> list[dict[str, str]]:
         series = {"last": [g.average() for g in own]}
         series |= {s: [g.average(s) for g in own] for s in ("selected", "oracle") if any(g.accuracies[s] for g in own)}
         names = [f"{g.method} {g.norm}" + (f" ({row})" if g.settings else "") for row, g in enumerate(own, 1)]
-        found.append(_figure(i, task, names, series))
+        found.append(_figure(i, task, names, series, " or ".join(dict.fromkeys(group.measure for group in own))))
     return found
 
 
@@ -159,7 +163,7 @@ def _figures_of_table(table: Mapping[str, Any]) -> list[dict[str, str]]:
     for i, task in enumerate(table["tasks"]):
         means = {s: [(own.get(name, {}).get(task) or {}).get("mean") for name in names] for s, own in rows.items()}
         if any(value is not None for values in means.values() for value in values):
-            found.append(_figure(i, task, names, means))
+            found.append(_figure(i, task, names, means, table.get("measure", "accuracy")))
     return found
 
 
@@ -167,9 +171,11 @@ def _name(row: Mapping[str, Any]) -> str:
     return " ".join(value for _, value in row["variant"])
 
 
-def _figure(i: int, task: str, names: Sequence[str], series: Mapping[str, Sequence[float | None]]) -> dict[str, str]:
-    svg = figures.bars(f"task-{i}", f"Target accuracy on {task}", names, series, "target accuracy, %")
-    return {"svg": svg, "caption": f"{task}: mean accuracy on the target's test images."}
+def _figure(
+    i: int, task: str, names: Sequence[str], series: Mapping[str, Sequence[float | None]], measure: str
+) -> dict[str, str]:
+    svg = figures.bars(f"task-{i}", f"Target {measure} on {task}", names, series, f"target {measure}, %")
+    return {"svg": svg, "caption": f"{task}: mean {measure} on the target's test images."}
 
 
 def _scored(runs: Sequence[RunFiles]) -> dict[str, list[Scored]]:

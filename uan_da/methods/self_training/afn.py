@@ -24,6 +24,7 @@ class AFN(TransferMethod):
     recipe's: ``bottleneck: {features: 1000, dropout: 0.5, dropout_keeps: norm}``.
     """
 
+    settings = ("closed_set", "partial")
     routing: ClassVar[Routing] = "separate"
 
     def __init__(

@@ -23,6 +23,7 @@ class MCC(TransferMethod):
     figures are the published ones here, makes one for both.
     """
 
+    settings = ("closed_set", "partial")
     on_answers: ClassVar[bool] = True
 
     def __init__(

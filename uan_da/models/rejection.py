@@ -1,0 +1,38 @@
+"""How a network answers ``unknown``: the logit that stands beside those of the classes it knows."""
+
+import math
+from abc import ABC, abstractmethod
+
+from torch import Tensor, nn
+
+THRESHOLD = 0.5
+
+
+class Rejection(nn.Module, ABC):
+    """A rule that gives each image a logit of ``unknown``. The image is rejected where no class has a greater one.
+
+    Its difference to the greatest logit of a class says how strange an image is.
+    """
+
+    @abstractmethod
+    def forward(self, features: Tensor, logits: Tensor) -> Tensor:
+        """The logit of ``unknown`` ``(N,)`` of features ``(N, F)`` and the logits ``(N, K)`` of the known classes."""
+
+
+class EntropyRejection(Rejection):
+    r"""``unknown`` is what has a high entropy (the rule of DANCE; Saito et al., NeurIPS 2020, arXiv:2002.07953).
+
+    .. math:: u = \max_k z_k + H(p) − t \log K, \quad p = softmax(z)
+
+    with K known classes and the threshold t, ½ in the paper. Of one known class nothing is rejected.
+    """
+
+    def __init__(self, threshold: float = THRESHOLD) -> None:
+        super().__init__()
+        self.threshold = threshold
+
+    def forward(self, features: Tensor, logits: Tensor) -> Tensor:
+        """The logit of ``unknown`` ``(N,)``."""
+        log_p = logits.log_softmax(1)
+        entropy = -(log_p.exp() * log_p).sum(1)
+        return logits.amax(1) + entropy - self.threshold * math.log(logits.shape[1])
