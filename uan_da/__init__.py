@@ -1,6 +1,6 @@
 """uan-da: unsupervised domain adaptation whose normalisation layer adapts too.
 
-What is public is imported when it is first used, so that ``import uan_da`` does not import torch.
+Public names are imported at their first use, so that ``import uan_da`` does not import torch.
 """
 
 from typing import TYPE_CHECKING, Any

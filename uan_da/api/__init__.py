@@ -1,1 +1,1 @@
-"""What is public in Python: training, trained runs, and comparisons, with tables as pandas has them."""
+"""The public Python API: training, trained runs and comparisons. Tables are pandas DataFrames."""

@@ -1,4 +1,4 @@
-"""Comparing from Python."""
+"""Compare runs from Python."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from uan_da.sweeps.table import AVERAGE, Row, Table
 
 @dataclass(frozen=True)
 class Comparison:
-    """A grid of runs that are done. Accuracies are shares; ``table`` and ``results`` are pandas DataFrames.
+    """A finished grid of runs. Accuracies are in [0, 1]; ``table`` and ``results`` are pandas DataFrames.
 
     Example:
         >>> from uan_da import compare
@@ -31,15 +31,16 @@ class Comparison:
     def table(self) -> pd.DataFrame:
         """A row for each selection and variant, the best first.
 
-        ``target`` and ``source`` are means over seeds (and tasks), ``std`` the standard deviation of ``target``;
-        ``gain``, over ``source_only`` with the same norm and seeds, has the 95 % interval ``gain_low`` to
-        ``gain_high``; ``difference`` is that to the reference, and ``p`` its value after Holm's correction."""
+        ``target`` and ``source`` are mean accuracies over seeds (and tasks), ``std`` is the standard deviation of
+        ``target``. ``gain`` is the difference from ``source_only`` with the same norm and seeds, ``gain_low`` to
+        ``gain_high`` its 95 % interval. ``difference`` is the difference from the reference, ``p`` its p-value after
+        Holm's correction."""
         rows = [{"selection": name, **_cells(row)} for name, rows in self.summary.rows.items() for row in rows]
         return pd.DataFrame(rows)
 
     @property
     def results(self) -> pd.DataFrame:
-        """A row for each run, as ``results.csv`` has it."""
+        """The rows of ``results.csv``, one for each run."""
         return pd.read_csv(self.folder / "results.csv", dtype={"run": str})
 
     def __repr__(self) -> str:
@@ -79,22 +80,22 @@ def compare(
     executor: Executor | None = None,
     progress: bool = True,
 ) -> Comparison:
-    """Train what is left of a grid in the folder ``out``, one run after the other in this process.
+    """Train the missing runs of a grid in the folder ``out``, one after the other in this process.
 
     Args:
         recipe: a shipped recipe's name, or a file.
-        overrides: ``key=v1,v2`` spans an axis: ``["method=dann,adamatch", "norm=bn,uan", "seed=0..4"]``.
+        overrides: ``key=v1,v2`` is an axis of the grid: ``["method=dann,adamatch", "norm=bn,uan", "seed=0..4"]``.
             ``source_only`` is always in the grid.
-        out: the sweep's folder; what is done in it is not trained again.
-        reference: the row that the others are compared with, ``"dann bn"``; without, ``source_only`` with the first
-            norm.
-        device: ``auto``, or a name of PyTorch's.
-        executor: who trains the runs in place of this process: ``uan_da.sweeps.local.Local.on()`` takes several
-            processes of this machine (in a script, below ``if __name__ == "__main__":``).
-        progress: print a line a run.
+        out: the sweep's folder; finished runs in it are not trained again.
+        reference: the row that the others are compared with, such as ``"dann bn"``; default: ``source_only`` with the
+            first norm.
+        device: ``auto``, or a device of PyTorch.
+        executor: trains the runs in place of this process; ``uan_da.sweeps.local.Local.on()`` starts several
+            processes on this machine (in a script, below ``if __name__ == "__main__":``).
+        progress: print one line per run.
 
     Raises:
-        UserError: the grid, the folder, or the reference.
+        UserError: the grid, the folder or the reference is wrong.
 
     Example:
         >>> few = ["train.epochs=1", "train.steps_per_epoch=1"]

@@ -1,4 +1,4 @@
-"""Images that are given to a run, in whatever form, and its answers on them."""
+"""Images in any form, and a run's predictions on them."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -18,7 +18,7 @@ of floats in [0, 1], tensors ``(C, H, W)``, one after the other or stacked."""
 
 
 def answers_on(trained: Trained, images: ImagesLike) -> tuple[list[str], Predictions]:
-    """The name of each image (its file, or its index), and the answers.
+    """The name of each image (its file, or its index), and the predictions.
 
     Raises:
         UserError: there is no image, or one cannot be read.

@@ -1,4 +1,4 @@
-"""A training told in lines, which a terminal, a notebook and a log file show alike."""
+"""The progress of a training in plain lines, for a terminal, a notebook or a log file."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ from uan_da.training.training import Training
 
 
 class Lines(Silent):
-    """Prints what is trained, and a line an epoch: mean loss, and accuracy on each domain in percent."""
+    """Prints what is trained, and one line per epoch: mean loss, and accuracy on each domain in percent."""
 
     def __init__(self) -> None:
         self.epochs = 0
@@ -22,7 +22,7 @@ class Lines(Silent):
         )
 
     def epoch(self, row: dict[str, Any]) -> None:
-        """The row of an epoch."""
+        """Mean loss and accuracies of an epoch."""
         shares = {name: "-" if share is None else f"{100 * share:.1f}" for name, share in row["domains"].items()}
         told = "  ".join(f"{name} {share}" for name, share in shares.items())
         print(f"epoch {row['epoch']}/{self.epochs}  loss {row['train']['loss']:.3f}  {told}", flush=True)

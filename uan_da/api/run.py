@@ -1,4 +1,4 @@
-"""A trained run in Python: its numbers as tables, its answers, and what can be made of it."""
+"""A trained run in Python: its numbers as tables, its predictions, and what one can do with it."""
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -41,36 +41,36 @@ class Run:
 
     @classmethod
     def load(cls, folder: Path | str, *, trust: bool = False) -> "Run":
-        """The run in ``folder``; ``trust`` says that code which its recipe names may be run.
+        """The run in ``folder``; with ``trust``, code that its recipe names may run.
 
         Raises:
-            UserError: ``folder`` holds no run.
+            UserError: ``folder`` is not a run folder.
         """
         return cls(folder, FILES if trust else NOTHING)
 
     @property
     def folder(self) -> Path:
-        """Where it lies."""
+        """The run folder."""
         return self._run.folder
 
     @property
     def recipe(self) -> Recipe:
-        """What was trained, every default spelled out."""
+        """The recipe that was trained, with every default."""
         return self._run.recipe
 
     @property
     def classes(self) -> tuple[str, ...]:
-        """The names of the answers, in their order."""
+        """The names of the classes, in the order of the network's outputs."""
         return self._run.record.classes
 
     @property
     def done(self) -> bool:
-        """Whether the training came to its end."""
+        """Whether the training is finished."""
         return self._run.done
 
     @property
     def results(self) -> dict[str, Any]:
-        """``results.json``; UserError of a run that is not finished."""
+        """The content of ``results.json``; a UserError if the run is not finished."""
         return self._run.results
 
     @property
@@ -101,11 +101,11 @@ class Run:
         """A row for each domain: role, n, accuracy, precision, recall, f1, nll, ece and the other numbers.
 
         Args:
-            domains: of the data set, or ``DATASET:DOMAIN``; without, those of the task.
-            checkpoint: whose network.
-            split: whose images.
-            recalibrate: in place of the recipe's ``evaluation.recalibrate``.
-            device: ``auto``, or a name of PyTorch's.
+            domains: domains of the data set, or ``DATASET:DOMAIN``; default: the domains of the task.
+            checkpoint: the checkpoint to evaluate.
+            split: the split whose images are evaluated.
+            recalibrate: replaces the recipe's ``evaluation.recalibrate``.
+            device: ``auto``, or a device of PyTorch.
 
         Raises:
             UserError: there is no such domain or checkpoint, or the data cannot be read.
@@ -118,7 +118,7 @@ class Run:
         return pd.DataFrame.from_dict(plain, orient="index").rename_axis("domain")
 
     def predict(self, images: ImagesLike, *, checkpoint: Checkpoint = "last", device: str = "auto") -> pd.DataFrame:
-        """A row for each image: ``file`` (of images in memory, their index), ``class``, ``confidence``.
+        """A row for each image: ``file`` (for an image in memory, its index), ``class``, ``confidence``.
 
         Raises:
             UserError: there is no image, or one cannot be read.
@@ -130,7 +130,7 @@ class Run:
     def features(
         self, images: ImagesLike, *, checkpoint: Checkpoint = "last", device: str = "auto"
     ) -> NDArray[np.float32]:
-        """What the head sees of each image, ``(N, F)``; raises as :meth:`predict` does."""
+        """The features of each image before the head, ``(N, F)``; raises as :meth:`predict` does."""
         found: NDArray[np.float32] = answers_on(self._trained(checkpoint, device), images)[1].features.numpy()
         return found
 
@@ -157,14 +157,14 @@ class Run:
         Args:
             images: a folder, or ``domain:NAME`` of the run's data set.
             method: ``adabn``, ``tent``, ``shot``, ``nrc``, ``aad``, ``lame``, ``uan``.
-            options: of the method, ``["method.lr=1e-4"]``.
-            out: the new run folder; without, ``FOLDER-METHOD``.
-            checkpoint: whose network.
-            device: ``auto``, or a name of PyTorch's.
+            options: options of the method, such as ``["method.lr=1e-4"]``.
+            out: the new run folder; default: ``FOLDER-METHOD``.
+            checkpoint: the checkpoint to adapt.
+            device: ``auto``, or a device of PyTorch.
             overwrite: replace the run in ``out``.
-            online: answer the images of a folder once, in the order of their paths, while adapting; the method is one
-                of streams (``uan``, ``tent``), and the answers on the way are ``predictions.csv`` in ``out``.
-            batch: images at once, of ``online``.
+            online: predict the images of a folder once, in the order of their paths, while adapting. ``method`` is
+                then a stream method (``uan``, ``tent``), and ``predictions.csv`` in ``out`` has the predictions.
+            batch: images per batch of ``online``.
 
         Raises:
             UserError: an image cannot be read, or the method cannot adapt this network.
@@ -188,23 +188,23 @@ class Run:
         checkpoint: Checkpoint = "last",
         overwrite: bool = False,
     ) -> Exported:
-        """Write the network as a file that needs this package no more, and its classes, one a line, beside it.
+        """Write the network as a file that runs without this package, and its classes to a text file, one per line.
 
         The file takes float32 images ``(N, C, H, W)`` in [0, 1], RGB, resized to the recipe's ``input``, and returns
-        ``logits`` and ``probabilities``. It is kept only if it answers as PyTorch does on real images.
+        ``logits`` and ``probabilities``. It is kept only if its output on real images agrees with PyTorch's.
 
         Args:
-            out: the file; ``model.onnx`` gets ``model.labels.txt`` beside it.
+            out: the file, such as ``model.onnx``; the classes go to ``model.labels.txt``.
             format: ``onnx`` (needs the extra ``export``), or ``pt2`` for ``torch.export.load``.
-            checkpoint: whose network.
-            overwrite: replace what is there.
+            checkpoint: the checkpoint to export.
+            overwrite: replace existing files.
 
         Returns:
             The two files, and the largest difference of a probability.
 
         Raises:
             UserError: ``out`` exists or cannot be written, or a package is missing.
-            Failure: the exporter cannot express the network, or its answers differ.
+            Failure: the exporter cannot express the network, or the outputs differ.
         """
         return export_run(self._run, format, Path(out), checkpoint=checkpoint, overwrite=overwrite)
 

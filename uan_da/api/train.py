@@ -1,4 +1,4 @@
-"""Training from Python."""
+"""Train from Python."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -27,13 +27,13 @@ def train(
 
     Args:
         recipe: a shipped recipe's name, a file, or a recipe.
-        overrides: ``["norm=uan", "train.epochs=2"]``, as the command line has them.
-        out: the run folder; it must be empty, unless ``resume`` goes on in it or ``overwrite`` replaces the run.
-        device: ``auto``, or a name of PyTorch's.
+        overrides: changes to the recipe, as on the command line: ``["norm=uan", "train.epochs=2"]``.
+        out: the run folder; it must be empty, unless ``resume`` or ``overwrite`` is given.
+        device: ``auto``, or a device of PyTorch.
         overwrite: replace the run in ``out``.
-        resume: go on with the run in ``out``, to the same bits.
+        resume: continue the run in ``out``; the result is bit-identical to that of an uninterrupted run.
         with_baseline: also train ``source_only``, in ``out/baseline``.
-        progress: print a line an epoch.
+        progress: print one line per epoch.
 
     Raises:
         UserError: the recipe, the folder, the data or the device cannot be used.

@@ -32,26 +32,27 @@ Block = str | Mapping[str, Any]
 class DomainAdaptationClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     """A network that learns classes from labelled source rows and adapts to unlabelled target rows.
 
-    ``sample_domain`` tells them apart, in skada's convention: a positive number is a source, a negative one a target.
-    Where it is left out, rows of the label −1 are the target. Labels of target rows are never read. Without target
-    rows the method is ``source_only``; several sources are then one.
+    ``sample_domain`` separates them, as in skada: a positive number is a source, a negative one a target. If it is
+    omitted, rows with the label −1 are the target. Labels of target rows are never read. Without target rows the
+    method is ``source_only``, and all sources count as one.
 
     Args:
         method: a name, or a mapping with its options, such as ``{"name": "dann", "trade_off": 0.1}``.
-        norm: the same; None is the recipe's own for images, and BatchNorm for features: of a perceptron's layers UAN's
-            clusters find the classes, and normalise them away.
-        backbone: the same; None is the recipe's own for images, and a perceptron for features.
-        recipe: a recipe's name or file, whose data set and task ``X`` takes the place of: its input size,
-            augmentations, optimizer and length are used.
-        epochs: in place of the recipe's.
-        overrides: other changes of the recipe, ``["train.optimizer.lr=1e-4"]``.
+        norm: a name, or a mapping with its options. None: for images the recipe's norm, for features BatchNorm, because
+            UAN's clusters find the classes in the layers of a perceptron and normalise them away.
+        backbone: a name, or a mapping with its options. None: for images the recipe's backbone, for features a
+            perceptron.
+        recipe: a recipe's name or file. Its input size, augmentations, optimizer and training length are used; ``X``
+            replaces its data set and task.
+        epochs: replaces the recipe's number of epochs.
+        overrides: other changes to the recipe, such as ``["train.optimizer.lr=1e-4"]``.
         random_state: an int makes ``fit`` repeatable.
-        device: ``auto``, or a name of PyTorch's.
+        device: ``auto``, or a device of PyTorch.
 
     Attributes:
         classes_: the labels of the source, sorted.
         model_: the trained network.
-        recipe_: the recipe that was trained, every default spelled out.
+        recipe_: the recipe that was trained, with every default.
 
     Example:
         >>> import numpy as np
@@ -162,13 +163,12 @@ class DomainAdaptationClassifier(ClassifierMixin, BaseEstimator):  # type: ignor
 
         Args:
             X: as in :meth:`fit`.
-            sample_domain: the domain of each row, which norms that keep domains apart ask for; without, all are the
-                target's.
-            allow_source: sources are answered too, as skada's scorers ask for; it changes nothing.
+            sample_domain: the domain of each row, for norms with statistics per domain; default: the target.
+            allow_source: has no effect; skada's scorers pass it. Source rows are always allowed.
 
         Raises:
             NotFittedError: before :meth:`fit`.
-            ValueError: ``X`` has another shape than the rows of the training.
+            ValueError: the rows of ``X`` have another shape than in training.
         """
         check_is_fitted(self, "model_")
         rows = validate_data(self, X, reset=False, allow_nd=True)
@@ -188,7 +188,7 @@ class DomainAdaptationClassifier(ClassifierMixin, BaseEstimator):  # type: ignor
         sample_weight: ArrayLike | None = None,
         sample_domain: ArrayLike | None = None,
     ) -> float:
-        """The share of rows whose class is ``y``."""
+        """The accuracy: the share of rows whose predicted class is ``y``."""
         return float(accuracy_score(y, self.predict(X, sample_domain), sample_weight=sample_weight))
 
     def _indices(self, rows: int, sample_domain: ArrayLike | None) -> NDArray[np.int64]:

@@ -1,4 +1,4 @@
-"""Arrays as a network's images: of features, each is one pixel with many channels."""
+"""Arrays as a network's images. A row of features becomes one pixel with many channels."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -16,15 +16,15 @@ from uan_da.recipe.network import Input
 
 
 class Inputs(ABC):
-    """How the rows of ``X`` become what a network is given."""
+    """Converts the rows of ``X`` into the images of a network."""
 
     overrides: Sequence[str] = ()
-    """What a recipe must say for them."""
+    """The recipe keys that these inputs need."""
 
     @property
     @abstractmethod
     def channels(self) -> int | None:
-        """Of the network's input; None where the recipe's own."""
+        """Channels of the network's input; None: as in the recipe."""
 
     @abstractmethod
     def images(self, rows: NDArray[Any], labels: Tensor, input: Input) -> Images:
@@ -42,7 +42,7 @@ class PictureInputs(Inputs):
 
 
 class FeatureInputs(Inputs):
-    """Features ``(N, F)``, each brought to mean 0 and standard deviation 1 of the rows that were trained on."""
+    """Features ``(N, F)``, each standardised to mean 0 and standard deviation 1 over the training rows."""
 
     overrides = ("input={size: 1, channels: 1, mean: 0.0, std: 1.0}", "augment={weak: [], strong: []}")
 
@@ -51,7 +51,7 @@ class FeatureInputs(Inputs):
 
     @classmethod
     def of(cls, rows: NDArray[Any]) -> Self:
-        """By the moments of ``rows``; a constant feature keeps its scale."""
+        """Standardises by the moments of ``rows``; a constant feature keeps its scale."""
         wide = rows.astype(np.float64)
         scale = wide.std(0)
         return cls(wide.mean(0), np.where(scale > 0, scale, 1.0))
@@ -68,10 +68,10 @@ class FeatureInputs(Inputs):
 
 
 def inputs_of(rows: NDArray[Any]) -> Inputs:
-    """By the number of axes: 2 are features, 3 or 4 are images.
+    """The kind of input, by the number of axes: 2 are features, 3 or 4 are images.
 
     Raises:
-        ValueError: there are others.
+        ValueError: ``X`` has another number of axes.
     """
     if rows.ndim == 2:
         return FeatureInputs.of(rows)

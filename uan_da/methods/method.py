@@ -1,9 +1,9 @@
-"""What every method is: the base classes, whose parts have defaults, and what passes between a method and its loop.
+"""The base classes of methods, with default implementations, and what a method and the training loop exchange.
 
-- :class:`Method`: a recipe trains it. Its one duty is ``loss`` (or ``phases``).
-- :class:`TransferMethod`: a ``Method`` whose terms come from one shared forward of both domains, so that several can be
-  added to each other.
-- :class:`SourceFreeMethod`: it adapts a trained model to unlabelled target images.
+- :class:`Method`: trained by a recipe. A subclass defines ``loss`` (or ``phases``).
+- :class:`TransferMethod`: a ``Method`` whose terms come from one shared forward of both domains, so that the terms of
+  several methods can be added.
+- :class:`SourceFreeMethod`: adapts a trained model to unlabelled target images.
 
 :class:`uan_da.streams.method.StreamMethod` is for streams.
 """
@@ -28,14 +28,14 @@ from uan_da.recipe.classes import Setting
 
 @dataclass(frozen=True)
 class Progress:
-    """How far a method is: ``step`` of its ``total`` steps are done; those of a pre-training before it do not count."""
+    """The progress of a method: ``step`` of its ``total`` steps are done. Steps of pre-training do not count."""
 
     step: int
     total: int
 
     @property
     def part(self) -> float:
-        """The part that is done, 0 to 1."""
+        """The fraction that is done, 0 to 1."""
         return self.step / self.total
 
 
@@ -52,13 +52,13 @@ class Loss:
         return sum(list(self.terms.values())[1:], next(iter(self.terms.values())))
 
     def detached(self) -> Self:
-        """The same numbers, without their graph."""
+        """The same numbers, detached from the autograd graph."""
         terms, metrics = ({name: x.detach() for name, x in part.items()} for part in (self.terms, self.metrics))
         return type(self)(terms, metrics)
 
 
 def mean_loss(losses: Sequence[Loss]) -> Loss:
-    """Terms and metrics of a batch, from those of its equal parts and of all processes; detached."""
+    """Terms and metrics of a batch: the mean over its equal parts and over all processes; detached."""
     terms, metrics = _means([loss.terms for loss in losses]), _means([loss.metrics for loss in losses])
     return Loss(*averaged_over_processes(terms, metrics))
 
@@ -70,21 +70,21 @@ def _means(numbers: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:
 
 
 LossOf = Callable[[Classifier, DomainBatch, Progress], Loss]
-"""What gives the loss of a batch."""
+"""A function that returns the loss of a batch."""
 
 
 @dataclass(frozen=True)
 class Ascent:
-    r"""Where an optimizer step takes its gradient: not at the model's weights θ, but a little up its task loss.
+    r"""The point at which an optimizer step takes its gradient: the model's weights θ, moved up the task loss by ρ.
 
     .. math:: ∇L(θ + e), \quad e = ρ\, \frac{∇ℓ(θ)}{‖∇ℓ(θ)‖}
 
     Sharpness-aware minimisation (Foret et al., ICLR 2021, arXiv:2010.01412) has ℓ = L. Smooth domain adversarial
-    training (SDAT; Rangwani et al., ICML 2022, arXiv:2206.08213) leaves the adversarial term out of ``loss`` ℓ: for a
-    flat minimum of the task, and an adversary as strong as ever. ``radius`` is ρ, 0.02 in the authors' scripts for
-    Office-Home. A step makes two passes. Only the first updates running statistics and clusters (in the authors' code
-    both do). The terms that are logged are the second's. Weights of the method itself, such as a discriminator's, do
-    not go up.
+    training (SDAT; Rangwani et al., ICML 2022, arXiv:2206.08213) leaves the adversarial term out of ``loss`` ℓ, which
+    flattens the minimum of the task loss and does not weaken the adversary. ``radius`` is ρ, 0.02 in the authors'
+    scripts for Office-Home. A step makes two passes. Only the first updates running statistics and clusters (in the
+    authors' code both do). The second gives the logged terms. Weights of the method itself, such as a discriminator's,
+    are not moved.
     """
 
     loss: LossOf
@@ -93,8 +93,8 @@ class Ascent:
 
 @dataclass(frozen=True)
 class Phase:
-    """One of several optimizer steps on the same batch: what it minimises, the modules whose parameters it trains (none
-    named: all), and how often. ``name`` goes in front of its terms in the log."""
+    """One of several optimizer steps on the same batch: its loss, the modules whose parameters it trains (empty: all),
+    and the number of repetitions. ``name`` prefixes its terms in the log."""
 
     name: str
     loss: LossOf
@@ -104,17 +104,17 @@ class Phase:
 
 
 class BaseMethod(nn.Module, ABC):
-    """What all methods share. It is a module: what it trains or keeps beside the model is in its state.
+    """The base class of all methods. A method is a module: its own parameters and buffers are part of its state.
 
     It is built as ``Class(model, num_classes, **options)``. Its options are the keyword-only parameters of its
     constructor; a recipe validates them by their annotations.
     """
 
     needs: ClassVar[str] = "target images"
-    """What it needs beside labelled source images, in a few words."""
+    """What it needs besides labelled source images, in a few words."""
 
     used_by: ClassVar[str] = ""
-    """The command that runs it, up to the method's name. Empty where a recipe trains it."""
+    """The command that runs it, up to the method's name. Empty if a recipe trains it."""
 
     settings: ClassVar[tuple[Setting, ...]] = ("closed_set",)
     """The settings that it serves: those that its paper measures it in."""
@@ -140,17 +140,17 @@ class Method(BaseMethod):
     """Whether batches have target images."""
 
     reads_target_labels: ClassVar[bool] = False
-    """Whether batches have the target's labels: for an upper bound that is named so. Otherwise they are all −1."""
+    """Whether batches have the target's labels, for an upper bound such as ``target_oracle``. Otherwise all are −1."""
 
     pretrain_epochs: ClassVar[int | None] = None
-    """The default of ``method.pretrain_epochs``: epochs before its own."""
+    """The default of ``method.pretrain_epochs``: epochs on the source before the method starts."""
 
     pretrains_with_target: ClassVar[bool] = False
-    """Whether :meth:`pretrain_loss` reads the target, or updates what :meth:`predictor` gives."""
+    """Whether :meth:`pretrain_loss` reads the target, or updates the network that :meth:`predictor` returns."""
 
     parallel: bool = False
-    """Whether processes that share each batch come to what one comes to: the loss is a mean over the images, and all
-    else that it takes from a batch it takes from all processes (:mod:`uan_da.norms.distributed`)."""
+    """Whether several processes that share each batch compute what one process computes: the loss is a mean over the
+    images, and all other statistics of a batch cover all processes (:mod:`uan_da.norms.distributed`)."""
 
     shares_forward: ClassVar[bool] = False
     """Whether it is a :class:`TransferMethod`."""
@@ -160,18 +160,18 @@ class Method(BaseMethod):
         raise NotImplementedError(f"{type(self).__name__} defines neither loss nor phases")
 
     def phases(self, model: Classifier) -> Sequence[Phase]:
-        """The optimizer steps that are made on each batch: one on :meth:`loss`, which moves everything."""
+        """The optimizer steps on each batch; by default one, on :meth:`loss`, which trains all parameters."""
         return [Phase("", self.loss)]
 
     def pretrain_loss(self, model: Classifier, batch: DomainBatch, progress: Progress) -> Loss:
-        """The loss of the epochs before its own: the source's cross-entropy."""
+        """The loss of pre-training; by default the source's cross-entropy."""
         return source_loss(model, batch, progress)
 
     def start(self, model: Classifier) -> None:
-        """Called once, before its first own step."""
+        """Called once, after pre-training and before the first step of the method."""
 
     def after_step(self, model: Classifier) -> None:
-        """Called after each batch of its own, for moving averages."""
+        """Called after each step of the method, for moving averages."""
 
     def predictor(self, model: Classifier) -> Classifier:
         """The network that is evaluated and kept."""
@@ -181,25 +181,25 @@ class Method(BaseMethod):
 class TransferMethod(Method):
     """A method whose loss is the cross-entropy of the source plus terms of one forward of both domains.
 
-    Such methods can be added to each other (``method.then``), since they share the forward, of the weak views. So they
-    define :meth:`transfer` alone, and nothing that needs a training to itself.
+    The terms of such methods can be added (``method.then``), because they share one forward of the weak views. So they
+    define :meth:`transfer` alone, not ``phases`` or ``start``.
     """
 
     shares_forward: ClassVar[bool] = True
 
     routing: ClassVar[Routing] = "joint"
-    """The default of ``method.routing``: the paper's way."""
+    """The default of ``method.routing``: the paper's choice."""
 
     on_answers: ClassVar[bool] = False
-    """Whether its terms are of the answers, and part of the task loss that SDAT goes up, as MCC's are there. Terms that
-    bring the domains together are not."""
+    """Whether its terms are functions of the predictions, as MCC's are, and so belong to the task loss of SDAT. Terms
+    that align the domains do not."""
 
     sdat_radius: float = 0.0
     """The radius of its :class:`Ascent`; 0: none."""
 
     @abstractmethod
     def transfer(self, source: Output, target: Output, labels: Tensor, progress: Progress) -> Loss:
-        """The terms beside the source's cross-entropy; ``labels`` ``(N_S,)`` are the source's."""
+        """The terms to add to the source's cross-entropy; ``labels`` ``(N_S,)`` are the source's."""
 
     def loss(self, model: Classifier, batch: DomainBatch, progress: Progress) -> Loss:
         """CE(f(x_S), y_S) plus the method's own terms."""
@@ -213,13 +213,13 @@ class SourceFreeMethod(BaseMethod):
     used_by: ClassVar[str] = "it adapts a trained run to images, uan-da adapt RUN IMAGES_FOLDER --method"
 
     norm: Mapping[str, Any] | None = None
-    """After :meth:`adapt`, the norm of the model as a recipe writes it, where the method put another in."""
+    """After :meth:`adapt`, the ``norm`` block of a recipe for the model, if the method replaced the norm."""
 
     groups: Tensor | None = None
-    """After :meth:`adapt`, the group ``(N,)`` of each image, where the method found some."""
+    """After :meth:`adapt`, the group ``(N,)`` of each image, if the method found groups."""
 
     scores: Mapping[int, float] | None = None
-    """After :meth:`adapt`, what each number of groups that was tried scored, without labels."""
+    """After :meth:`adapt`, the score of each tried number of groups, computed without labels."""
 
     @abstractmethod
     def adapt(self, model: Classifier, target: Target) -> Tensor | None:
@@ -228,11 +228,11 @@ class SourceFreeMethod(BaseMethod):
         It may draw from torch's global generator, which its caller has seeded.
 
         Returns:
-            None where the adapted model, in evaluation mode, has the answers; else the answers themselves:
+            None if the adapted model, in evaluation mode, makes the predictions; else the predictions:
             probabilities ``(N, classes)`` in the order of the images.
 
         Raises:
-            UserError: the model or the images lack what the method adapts or reads.
+            UserError: the model or the images lack something that the method needs.
         """
 
 
@@ -245,9 +245,9 @@ def source_loss(model: Classifier, batch: DomainBatch, progress: Progress) -> Lo
 def shared_loss(
     methods: Sequence[TransferMethod], routing: Routing, model: Classifier, batch: DomainBatch, progress: Progress
 ) -> Loss:
-    """CE(f(x_S), y_S) plus the terms of each of ``methods``, all of one forward of the weak views.
+    """CE(f(x_S), y_S) plus the terms of each of ``methods``, all from one forward of the weak views.
 
-    Where two methods name a term alike, the second's gets a number.
+    If two methods have a term of the same name, the name of the second gets a number.
     """
     labels = batch.source.labels
     images, domains = [batch.source.weak, batch.target.weak], [batch.source.domain, batch.target.domain]

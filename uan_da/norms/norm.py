@@ -1,4 +1,4 @@
-"""The base class of a norm that is written in a few lines."""
+"""The base class for a norm of your own."""
 
 from abc import ABC, abstractmethod
 
@@ -10,12 +10,12 @@ from uan_da.norms.uan.mixture import affine
 
 
 class Norm(nn.Module, ABC):
-    """A layer that replaces a BatchNorm: it normalises, then multiplies by γ and adds β, a number each per channel.
+    """A layer that replaces a BatchNorm: it normalises, then multiplies each channel by its γ and adds its β.
 
     A subclass defines :meth:`normalise`. The keyword-only parameters of its constructor are the options of a recipe.
 
     Args:
-        bn: the layer gets copies of its γ and β, or has none where ``bn`` has none.
+        bn: the BatchNorm; the layer copies its γ and β, or has none if ``bn`` has none.
     """
 
     weight: nn.Parameter | None
@@ -30,7 +30,7 @@ class Norm(nn.Module, ABC):
 
     @abstractmethod
     def normalise(self, x: Tensor) -> Tensor:
-        """``x`` ``(N, C, …)``, normalised, in the same shape. Values of half precision come as float32."""
+        """``x`` ``(N, C, …)``, normalised, in the same shape. Half-precision input arrives as float32."""
 
     def reset_parameters(self) -> None:
         """γ = 1 and β = 0."""
