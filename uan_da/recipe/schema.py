@@ -28,6 +28,7 @@ from uan_da.recipe.blocks import (
 from uan_da.recipe.classes import Classes, Setting
 from uan_da.recipe.network import Bottleneck, Head, Input
 from uan_da.recipe.published import Published, published_rows
+from uan_da.recipe.published_input import with_published_input
 from uan_da.recipe.strict import Strict
 from uan_da.recipe.task_name import Task
 from uan_da.trust import NOTHING, Trust, trust_in
@@ -158,6 +159,12 @@ class Recipe(Strict):
     published: Annotated[tuple[Published, ...] | None, BeforeValidator(published_rows)] = None
     """Figures of others on these tasks; no training reads them."""
     _trust: Trust = NOTHING
+
+    @model_validator(mode="before")
+    @classmethod
+    def _as_the_weights_expect(cls, data: Any) -> Any:
+        """Keys of ``input`` that are not said are those of the backbone's published weights."""
+        return with_published_input(data) if isinstance(data, dict) else data
 
     @field_validator("method")
     @classmethod

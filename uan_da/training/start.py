@@ -19,7 +19,9 @@ from uan_da.trust import FILES
 
 SMALL = 64
 """Images with a shorter side, in pixels, are no photographs: they are trained as digits are."""
-WEIGHTS = "IMAGENET1K_V1"
+RESNET50, RESNET18 = ("resnet50", "IMAGENET1K_V1"), ("resnet18", "IMAGENET1K_V1")
+LITE = ("efficientnet_lite0", "default")
+"""Its weights are a package: where that is installed, nothing is downloaded."""
 SHORT = (
     "input.size=144",
     "input.crop=128",
@@ -111,11 +113,14 @@ def _of_this_machine(notes: list[str], *, chosen: bool) -> list[str]:
         notes.append("no GPU: images of 128 pixels and 500 steps; more: input.size, input.crop, train.steps")
     if chosen:
         return changes
-    backbone = "resnet50" if gpu else "resnet18"
-    try:
-        published_weights(backbone, WEIGHTS)
-    except UserError as error:
-        notes.append(f"{error}\n  until then: random weights, which few photographs can train")
-        return [*changes, f"backbone={backbone}"]
-    notes.append(f"backbone: {backbone} with ImageNet's weights")
-    return [*changes, f"backbone={{name: {backbone}, weights: {WEIGHTS}}}"]
+    problems: list[str] = []
+    for backbone, weights in (RESNET50, LITE) if gpu else (RESNET18, LITE):
+        try:
+            published_weights(backbone, weights)
+        except UserError as error:
+            problems.append(str(error))
+            continue
+        notes.append(f"backbone: {backbone} with ImageNet's weights")
+        return [*changes, f"backbone={{name: {backbone}, weights: {weights}}}"]
+    notes.append(f"{problems[0]}\n  or: {problems[1]}\n  until then: random weights, which few photographs can train")
+    return [*changes, f"backbone={(RESNET50 if gpu else RESNET18)[0]}"]
