@@ -204,3 +204,13 @@ def test_a_number_of_domains_that_was_given(name: str) -> None:
     assert domain_layer(*overrides, "norm.num_domains=6").num_domains == 6
     with pytest.raises(UserError, match=r"norm.num_domains=3: the task a\+b\+c:d has 4 domains.*leave num_domains out"):
         domain_layer(*overrides, "norm.num_domains=3")
+
+
+def test_a_backbone_that_cannot_be_built_names_its_options(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "narrow_nets.py").write_text(
+        "from torch import nn\ndef net(channels, *, width: int = 4):\n    return nn.Conv2d(channels, width, 3)\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    recipe = load_recipe("digits", ["backbone=narrow_nets:net", "backbone.width=-1", "norm=bn"])
+    with pytest.raises(UserError, match=r"'narrow_nets:net' cannot be built with backbone.width=-1: .*negative"):
+        build_model(recipe, 10)

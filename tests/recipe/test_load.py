@@ -264,3 +264,17 @@ def test_the_augmentation_of_the_docs(tmp_path: Path, monkeypatch: pytest.Monkey
     recipe = load_recipe("digits", ['augment.weak=[{name: "my_views:Brighter", by: 0.2}]'])
     brighter = recipe.augment.weak[0]()
     assert torch.allclose(brighter(torch.tensor([0.5, 0.9]), torch.Generator()), torch.tensor([0.7, 1.0]))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ("seed=0-2", "seed: expected one number, but got '0-2'; uan-da compare takes several: 0..2"),
+        ("train.epochs=1..3", "train.epochs: expected one number, but got '1..3'; uan-da compare takes several: 1..3"),
+        ("backbone.width=0", "backbone.width: input should be greater than 0"),
+        ("augment.weak=[3]", "augment.weak.0: expected the name of an augmentation, or a mapping"),
+    ],
+)
+def test_a_message_names_the_way_out(change: str, message: str) -> None:
+    with pytest.raises(UserError, match=re.escape(message)):
+        load_recipe("digits", [change])

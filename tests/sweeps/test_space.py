@@ -64,7 +64,7 @@ def test_all_mistakes_are_told_with_their_lines(tmp_path: Path):
     file = tmp_path / "space.yaml"
     file.write_text(
         "a: {low: 2, high: 1}\nb: [1]\nc: {low: 0, high: 1, log: true}\n"
-        "d: {lo: 1, high: 2}\ne: 3\nf: {low: x, high: 2}\n"
+        "d: {lo: 1, high: 2}\ne: 3\nf: {low: x, high: 2}\ng: {name: dann}\n"
     )
     with pytest.raises(UserError) as error:
         read_space(file)
@@ -74,7 +74,9 @@ def test_all_mistakes_are_told_with_their_lines(tmp_path: Path):
         (2, "b", "at least 2 items"),
         (3, "c", "'low' is above 0"),
         (4, "d", "unknown key 'lo' (did you mean 'low'?)"),
+        (4, "d", "'low' is missing"),
         (5, "e", "expected a list of values, or {low, high}"),
         (6, "f", "number"),
+        (7, "g", "expected a list of values, or {low, high}"),
     ]:
         assert any(line.startswith(f"{file}:{number}: {key}: ") and message in line for line in lines), (key, lines)

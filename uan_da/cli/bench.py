@@ -194,7 +194,7 @@ def _peak(ratio: float | None) -> str:
 def _shape(text: str) -> tuple[int, ...]:
     sizes = text.split(",")
     if len(sizes) != 4 or not all(size.strip().isdigit() and int(size) > 0 for size in sizes):
-        raise typer.BadParameter(f"{text!r} is no N,C,H,W", param_hint="--shape")
+        raise typer.BadParameter(f"expected N,C,H,W, such as 64,64,16,16, but got {text!r}", param_hint="--shape")
     return tuple(int(size) for size in sizes)
 
 

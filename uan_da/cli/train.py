@@ -94,9 +94,9 @@ def _resumes(out: Path | None, resume: bool, resume_or_start: bool, overwrite: b
     from uan_da.errors import UserError
 
     if (resume or resume_or_start) and overwrite:
-        raise UserError("--resume goes on with a run, --overwrite replaces it: give one of the two")
+        raise UserError("--resume continues a run, --overwrite replaces it: give one of the two")
     if (resume or resume_or_start) and out is None:
-        raise UserError("--resume needs --out: the folder of the run to go on with")
+        raise UserError("--resume needs --out: the folder of the run to continue")
     return resume or (resume_or_start and out is not None and (out / "recipe.yaml").is_file())
 
 
@@ -106,7 +106,7 @@ def _recipe_of(folder: Path | None) -> str:
     from uan_da.training.run import Run
 
     if folder is None:
-        raise UserError("which recipe? uan-da list recipes; a run goes on by its own: --resume --out RUN")
+        raise UserError("which recipe? uan-da list recipes prints them; to continue a run: --resume --out RUN")
     return str(Run.open(folder).recipe_file)
 
 

@@ -58,9 +58,9 @@ class CardDataset:
 
     def how_to_get(self) -> str:
         """What a user without the data does."""
-        here = f"have it already? put it, or a link to it, at {self.folder}"
+        here = f"if you have it already: put it, or a link to it, at {self.folder}"
         if self.card.folder is None:
-            here += ", or name the folder above it by --data-root or UAN_DA_DATA"
+            here += ", or give the folder that contains it by --data-root or UAN_DA_DATA"
         ways = [here]
         if self.card.downloads:
             ways.insert(0, f"get it: uan-da datasets fetch {self.name}")

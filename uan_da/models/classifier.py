@@ -100,7 +100,7 @@ def build_model(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(fold(recipe.seed, "model"))
         shape = (channels or recipe.input.channels, recipe.input.side, recipe.input.side)
-        backbone = recipe.backbone(shape[0])
+        backbone = _build_backbone(recipe, shape[0])
         known = num_classes - recipe.rejects
         model = Classifier(backbone, _num_features(backbone, recipe, shape), known, recipe.bottleneck, recipe.head)
         if recipe.classes is not None and recipe.rejects:
@@ -112,6 +112,14 @@ def build_model(
             warnings.warn(told, DataWarning, stacklevel=2)
     _put_norm(model, recipe)
     return model.to(memory_format=torch.channels_last)
+
+
+def _build_backbone(recipe: Recipe, channels: int) -> nn.Module:
+    try:
+        return recipe.backbone(channels)
+    except (RuntimeError, ValueError) as error:
+        options = ", ".join(f"backbone.{key}={value}" for key, value in recipe.backbone.options.items()) or "no options"
+        raise UserError(f"backbone {recipe.backbone.name!r} cannot be built with {options}: {error}") from error
 
 
 def _put_norm(model: Classifier, recipe: Recipe) -> None:

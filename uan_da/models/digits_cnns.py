@@ -2,10 +2,11 @@
 
 from itertools import pairwise
 
+from pydantic import PositiveInt
 from torch import nn
 
 
-def small_cnn(channels: int, *, width: int = 16) -> nn.Sequential:
+def small_cnn(channels: int, *, width: PositiveInt = 16) -> nn.Sequential:
     """Three 3×3 convolutions of ``width``, 2·``width`` and 4·``width`` channels, each normalised and pooled.
 
     Args:

@@ -1,9 +1,10 @@
 """A small perceptron, for features instead of images."""
 
+from pydantic import PositiveInt
 from torch import nn
 
 
-def mlp(channels: int, *, hidden: tuple[int, ...] = (128, 128)) -> nn.Module:
+def mlp(channels: int, *, hidden: tuple[PositiveInt, ...] = (128, 128)) -> nn.Module:
     """Linear, BatchNorm, ReLU for each width: features ``(N, channels[, 1, 1])`` to ``(N, hidden[-1])``."""
     layers: list[nn.Module] = [nn.Flatten()]
     for before, after in zip((channels, *hidden), hidden, strict=False):

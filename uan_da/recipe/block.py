@@ -66,7 +66,9 @@ class Block(Generic[T]):
             return value
         given = {"name": value} if isinstance(value, str) else value
         if not isinstance(given, Mapping) or not isinstance(given.get("name"), str):
-            raise ValueError(f"expected the name of a {cls.names.kind}, or a mapping with a 'name'{_spaced(given)}")
+            kind = cls.names.kind
+            article = "an" if kind[0] in "aeiou" else "a"
+            raise ValueError(f"expected the name of {article} {kind}, or a mapping with a 'name'{_spaced(given)}")
         try:
             cls.names.permit(given["name"], trust)
         except UserError as error:

@@ -1,7 +1,9 @@
 """From a recipe's name or file to a checked :class:`Recipe`."""
 
+import re
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 from pydantic import ValidationError
 
@@ -91,7 +93,10 @@ def check_recipe(source: Source, trust: Trust = NOTHING) -> Recipe:
 
 def describe_problems(source: Source, error: ValidationError) -> str:
     """Every problem of a validation, ``FILE:LINE: KEY: PROBLEM`` each, in the order of the lines."""
-    problems = {_describe(source, problem["loc"], problem["msg"]) for problem in error.errors(include_url=False)}
+    problems = {
+        _describe(source, problem["loc"], _several(problem["input"]) or problem["msg"])
+        for problem in error.errors(include_url=False)
+    }
     return "\n".join(sorted(problems, key=_line_number))
 
 
@@ -104,6 +109,14 @@ def _describe(source: Source, loc: tuple[str | int, ...], message: str) -> str:
     if len(path) == 1 and message.startswith("unknown key"):
         message = with_full_key(message, key)
     return f"{source.location(path)}: {key}: {message[:1].lower()}{message[1:]}"
+
+
+def _several(value: Any) -> str:
+    """What is said of a range where one number is expected; pydantic itself reads ``0-2`` as −2."""
+    found = re.fullmatch(r"(\d+)(?:-|\.\.)(\d+)", value) if isinstance(value, str) else None
+    return (
+        f"expected one number, but got {value!r}; uan-da compare takes several: {found[1]}..{found[2]}" if found else ""
+    )
 
 
 def _line_number(problem: str) -> tuple[str, int]:

@@ -148,6 +148,8 @@ def _target_files(run: Run) -> ImageFiles:
 def _table(sweep: Path) -> dict[str, list[str]]:
     path = sweep / "table.json"
     if not path.is_file():
-        raise UserError(f"{sweep}: holds no table of a comparison (no table.json in it)")
+        raise UserError(
+            f"{sweep}: holds no table of a comparison (no table.json in it); expected the --out of uan-da compare"
+        )
     content: dict[str, list[str]] = json.loads(path.read_text(encoding="utf-8"))
     return content

@@ -64,7 +64,7 @@ def read_space(path: Path) -> Space:
     keys: dict[str, Range | tuple[Value, ...]] = {}
     problems = []
     for key, values in source.data.items():
-        if not isinstance(values, list | dict):
+        if not isinstance(values, list | dict) or (isinstance(values, dict) and not {"low", "high"} & values.keys()):
             problems.append(f"{source.location((key,))}: {key}: expected a list of values, or {{low, high}}")
             continue
         kind: TypeAdapter[Any] = TypeAdapter(Choices if isinstance(values, list) else Range)
@@ -78,4 +78,8 @@ def read_space(path: Path) -> Space:
 
 
 def _messages(error: ValidationError) -> list[str]:
-    return [problem["msg"].removeprefix("Value error, ") for problem in error.errors(include_url=False)]
+    problems = error.errors(include_url=False)
+    return [
+        f"{p['loc'][-1]!r} is missing" if p["msg"] == "Field required" else p["msg"].removeprefix("Value error, ")
+        for p in problems
+    ]

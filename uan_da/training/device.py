@@ -19,7 +19,8 @@ def choose_device(name: str = "auto") -> torch.device:
             raise UserError("device 'meta' cannot be used: it computes nothing")
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError) as error:
-        raise UserError(f"device {name!r} cannot be used: {str(error).splitlines()[0]}") from error
+        reason = str(error).splitlines()[0]
+        raise UserError(f"device {name!r} cannot be used; --device auto takes one that can: {reason}") from error
     return device
 
 

@@ -56,7 +56,9 @@ class Run:
         """
         run = cls(folder, trust)
         if not run.recipe_file.is_file():
-            raise UserError(f"{folder}: holds no run (no recipe.yaml in it)")
+            raise UserError(
+                f"{folder}: holds no run (no recipe.yaml in it); expected the --out of uan-da train or adapt"
+            )
         return run
 
     @property

@@ -122,5 +122,5 @@ def _of_this_machine(notes: list[str], *, chosen: bool) -> list[str]:
             continue
         notes.append(f"backbone: {backbone} with ImageNet's weights")
         return [*changes, f"backbone={{name: {backbone}, weights: {weights}}}"]
-    notes.append(f"{problems[0]}\n  or: {problems[1]}\n  until then: random weights, which few photographs can train")
+    notes.append(f"{problems[0]}\n  or: {problems[1]}\n  until then: random weights, which need many photographs")
     return [*changes, f"backbone={(RESNET50 if gpu else RESNET18)[0]}"]
