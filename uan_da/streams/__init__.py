@@ -1,5 +1,6 @@
-"""Streams: a trained network meets new conditions, answers each image once, and may adapt as it goes.
+"""Streams: a trained network meets new conditions, predicts each image once, and may adapt meanwhile.
 
-Read in this order: :mod:`~uan_da.streams.setting` (in which order images come), :mod:`~uan_da.streams.method` (what
-adapts), :mod:`~uan_da.streams.evaluator` (who asks, and who knows the labels), :mod:`~uan_da.streams.scores`.
+Read in this order: :mod:`~uan_da.streams.setting` (the order of the images), :mod:`~uan_da.streams.method` (the
+base class of methods), :mod:`~uan_da.streams.evaluator` (calls a method and knows the labels),
+:mod:`~uan_da.streams.scores`.
 """

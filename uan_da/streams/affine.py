@@ -1,4 +1,4 @@
-"""γ and β of a network's norms, moved by an optimizer while norms normalise by the batch."""
+"""Trains γ and β of a network's norms, while the norms normalise by the batch."""
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -13,7 +13,7 @@ from uan_da.streams.norm import StreamNorm
 
 
 class AffineSteps:
-    """The affine parameters of every norm of ``model``, and an optimizer that moves them; the rest is frozen.
+    """The affine parameters of every norm of ``model``, and an optimizer for them; all other parameters are frozen.
 
     Raises:
         UserError: no norm of the model has any.
@@ -34,7 +34,7 @@ class AffineSteps:
 
     @contextmanager
     def gradients(self, images: Tensor) -> Iterator[Tensor]:
-        """Inside the block norms normalise by the batch, and gradients are taken; yields the images to forward."""
+        """Inside the ``with`` block, norms normalise by the batch and autograd is on; yields the forward's images."""
         with torch.enable_grad(), batch_statistics(self.model):
             # PyTorch 2.11 has a GroupNorm that crashes where its input needs no gradient
             yield images.detach().requires_grad_() if self._needs_input_gradient else images
@@ -53,7 +53,7 @@ class AffineSteps:
 
     @torch.no_grad()
     def restore(self, values: Iterable[Tensor]) -> None:
-        """Back to a snapshot, and the optimizer to its start."""
+        """Restore a snapshot, and reset the optimizer."""
         for parameter, value in zip(self.parameters.values(), values, strict=True):
             parameter.copy_(value)
         self.optimizer.state.clear()

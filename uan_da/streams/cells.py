@@ -1,4 +1,4 @@
-"""The cells of a grid of streams: each is one method on one stream, kept in a file of its own."""
+"""The cells of a grid of streams: each is one method on one stream, with its result in one file."""
 
 import hashlib
 import json
@@ -26,7 +26,7 @@ from uan_da.trust import FILES
 
 @dataclass(frozen=True)
 class StreamBlock(Block[StreamMethod]):
-    """A stream method: called with the model, the number of classes and the surroundings, it is built."""
+    """A stream method; call it with the model, the number of classes and the surroundings to build the method."""
 
     names: ClassVar = STREAM_METHODS
 
@@ -37,7 +37,7 @@ class _Options(Strict):
 
 @dataclass(frozen=True)
 class Stream:
-    """All that decides a stream beside the batch: two methods with equal streams answer the same images in turn."""
+    """Everything that determines a stream, except the batch size: equal streams have the same images in order."""
 
     dataset: str
     domains: tuple[str, ...]
@@ -60,22 +60,22 @@ class Cell:
 
     @property
     def run_id(self) -> str:
-        """What all cells of one network on one stream share."""
+        """The id that all cells of one network on one stream share."""
         return _digest(self.network, asdict(self.stream))
 
     def file(self, folder: Path) -> Path:
-        """Where its result is kept."""
+        """The file of the result."""
         return cells_folder(folder, self.run_id) / f"{_digest(self.batch, self.method.to_dict())}.json"
 
     @property
     def heads(self) -> dict[str, Any]:
-        """What its rows in a table begin with."""
+        """The first cells of its rows in a table."""
         stream, method = self.stream, label(self.method)
         return {"run": self.run, "method": method, "setting": stream.setting, "batch": self.batch, "seed": stream.seed}
 
 
 def cells_folder(folder: Path, run_id: str) -> Path:
-    """Where the results of one network on one stream are kept."""
+    """The folder of the results of one network on one stream."""
     return folder / "cells" / run_id
 
 
@@ -99,7 +99,7 @@ def stream_methods(names: Sequence[str], options: Iterable[str] = ()) -> list[St
 
 
 def label(method: Block[Any]) -> str:
-    """Its name, and the options that are not at their defaults."""
+    """The method's name, and the options that differ from their defaults."""
     defaults = options_of(method.target)
     told = [f"{key}={value}" for key, value in method.options.items() if value != defaults[key].default]
     return " ".join([method.name, *told])
@@ -120,7 +120,7 @@ def stream_method(name: str, options: Sequence[str] = ()) -> StreamBlock:
 
 
 def read(path: Path) -> Mapping[str, Any] | None:
-    """A cell's result, None where it is not done; a damaged one is done again."""
+    """A cell's result; None if it is missing or damaged."""
     try:
         return read_json(path) if path.is_file() else None
     except UserError:
@@ -128,6 +128,6 @@ def read(path: Path) -> Mapping[str, Any] | None:
 
 
 def write(path: Path, result: Mapping[str, Any]) -> None:
-    """Keep a cell's result, in one piece."""
+    """Write a cell's result atomically."""
     path.parent.mkdir(parents=True, exist_ok=True)
     write_json(path, result)

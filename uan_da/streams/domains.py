@@ -24,13 +24,13 @@ from uan_da.streams.setting import GRADUAL, Setting
 
 @dataclass(frozen=True)
 class Images:
-    """Which images of a domain a stream has: ``length``, drawn at random by ``seed``, or all."""
+    """The images that a stream takes from a domain: ``length`` of them, drawn at random by ``seed``, or all."""
 
     length: int | None = None
     seed: int = 0
 
     def of(self, count: int, number: int) -> NDArray[np.int64]:
-        """Indices of those of the domain of that ``number``, which has ``count``."""
+        """Indices of the taken images in domain ``number``, which has ``count`` images."""
         random = np.random.default_rng(fold(self.seed, "stream", "images", number))
         return np.arange(count) if self.length is None else random.permutation(count)[: self.length]
 

@@ -1,4 +1,4 @@
-"""The one who asks: a method sees each batch once, answers, and only the evaluator knows the labels."""
+"""Runs a method on a stream: the method sees each batch once and predicts; only the evaluator knows the labels."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -17,39 +17,39 @@ from uan_da.streams.setting import Indices, Segment
 
 @dataclass(frozen=True)
 class StreamDomain:
-    """A domain of a stream. ``labels`` and ``conditions`` ``(N,)``, indices into ``names``, are the evaluator's alone;
-    ``images`` have no labels."""
+    """A domain of a stream. Only the evaluator sees ``labels`` and ``conditions`` ``(N,)``, which are indices into
+    ``names``; ``images`` have no labels."""
 
     images: ImageSet
     labels: Indices
     conditions: Indices
     names: Sequence[str]
-    """What is told apart in the table: the domain's name, or those of the conditions that are mixed in it."""
+    """The rows of the table: the domain's name, or the names of the conditions that are mixed in it."""
 
 
 @dataclass(frozen=True)
 class Answers:
-    """What a method answered, in the order of the stream."""
+    """The predictions of a method, in the order of the stream."""
 
     probabilities: NDArray[np.float32]
     """``(T, classes)``."""
     domain: Indices
     index: Indices
     seconds: float
-    """Spent on answers, of all images; without reading them."""
+    """Time of all predictions, without reading images."""
     stored_bytes: int
-    """The most that the method kept."""
+    """The maximum of ``stored_bytes``."""
     memory_bytes: int
-    """The most that was allocated on the device; 0 on a CPU, where nobody counts."""
+    """The maximum allocated on the device; 0 on a CPU, where PyTorch does not count."""
 
 
 def answer_stream(
     make: Callable[[], StreamMethod], domains: Sequence[StreamDomain], stream: Sequence[Segment], batch: int
 ) -> Answers:
-    """Ask a method, made anew by ``make`` at the start and at each reset, for all answers of a stream.
+    """All predictions of a method on a stream; ``make`` builds the method at the start and at each reset.
 
     Raises:
-        UserError: an answer is no number.
+        UserError: a prediction is not finite.
     """
     method, parts, seconds, stored = make(), [], 0.0, 0
     device = method.surroundings.device
@@ -80,7 +80,7 @@ def answer_stream(
 
 
 def fetch(domains: Sequence[StreamDomain], segment: Segment, part: slice) -> Tensor:
-    """The pixels ``(B, C, H, W)`` of a part of a segment, bytes."""
+    """The pixels ``(B, C, H, W)`` of one batch of a segment, bytes."""
     domain, index = segment.domain[part], torch.from_numpy(segment.index[part])
     pixels: Tensor | None = None
     for number in np.unique(domain):

@@ -1,4 +1,4 @@
-"""A grid of networks, methods, settings, batch sizes and seeds; what is done is not done again."""
+"""A grid of networks, methods, settings, batch sizes and seeds; finished cells are not computed again."""
 
 import hashlib
 import itertools
@@ -31,14 +31,14 @@ COLUMNS = (
 
 @dataclass(frozen=True)
 class Network:
-    """A trained network in the memory of the CPU, and how a table names it."""
+    """A trained network in CPU memory, and its name in tables."""
 
     name: str
     trained: Trained
 
     @cached_property
     def digest(self) -> str:
-        """Of its weights and statistics."""
+        """The digest of its weights and statistics."""
         digest = hashlib.blake2b(digest_size=8)
         for name, tensor in sorted(self.trained.model.state_dict().items()):
             digest.update(name.encode())
@@ -86,7 +86,7 @@ class StreamGrid:
         return found
 
     def check(self) -> None:
-        """That each method can adapt each network, and that the domains are there.
+        """Check that each method can adapt each network, and that the domains exist.
 
         Raises:
             UserError: what is wrong.
@@ -109,7 +109,7 @@ class StreamGrid:
 
 
 def results_table(folder: Path, cells: Sequence[Cell]) -> pd.DataFrame:
-    """A row a method and domain, of all ``cells`` that are done; columns :data:`COLUMNS`."""
+    """One row per method and domain, of all finished ``cells``; columns :data:`COLUMNS`."""
     found = [read(cell.file(folder)) for cell in cells]
     rows: list[Mapping[str, Any]] = [row for result in found if result is not None for row in result["rows"]]
     return pd.DataFrame(rows, columns=pd.Index(COLUMNS))

@@ -1,4 +1,4 @@
-"""One trained network on one stream: what its methods answer, and what the answers are worth."""
+"""One trained network on one stream: the predictions of its methods, and their errors."""
 
 import copy
 from collections.abc import Callable, Sequence
@@ -46,19 +46,19 @@ class StreamJob(Job):
 
     @property
     def folder(self) -> Path:
-        """The cells' own folder."""
+        """The folder of the cells."""
         return cells_folder(self.sweep, self.run_id)
 
     @property
     def left(self) -> list[Cell]:
-        """The cells that are not done."""
+        """The missing cells."""
         return [cell for cell in self.cells if read(cell.file(self.sweep)) is None]
 
     def work(self, device: str, threads: int, tell: Tell) -> None:
-        """Do the cells that are left; each is kept when it is done. A method that cannot adapt costs no other cell.
+        """Compute the missing cells, and write each when it ends. A method that cannot adapt stops no other cell.
 
         Raises:
-            UserError: what is wrong with the data or with a method; all other cells are done.
+            UserError: the data or a method cannot be used; all other cells are finished.
         """
         torch.set_num_threads(threads)
         failed: list[str] = []
@@ -82,7 +82,7 @@ def moved(trained: Trained, device: torch.device) -> Trained:
 
 
 class OnStream:
-    """One stream's images in memory, and the source's answers to them."""
+    """One stream's images in memory, and the source network's predictions on them."""
 
     def __init__(self, trained: Trained, stream: Stream) -> None:
         self.trained, self.seed = trained, stream.seed
@@ -148,7 +148,7 @@ def built(method: Callable[..., StreamMethod], trained: Trained, around: Surroun
 def surroundings(
     trained: Trained, batch: int, seed: int, source: Callable[[int], Tensor] | None = None
 ) -> Surroundings:
-    """What a method may know beside the network; ``source`` in place of the source images of the run."""
+    """What a method may use besides the network; ``source`` replaces the source images of the run."""
     recipe = trained.recipe
     weak, strong = ([augmentation() for augmentation in v] for v in (recipe.augment.weak, recipe.augment.strong))
     source = source or (lambda count: source_pixels(trained, count))

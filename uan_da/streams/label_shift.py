@@ -1,4 +1,4 @@
-"""Answers under the proportions in which classes come: a stream need not have those of the training."""
+"""Predictions corrected for the class proportions of a stream, which may differ from those of the training."""
 
 import math
 
@@ -12,10 +12,10 @@ STEPS = 5
 
 
 class LabelShift(nn.Module):
-    r"""Posteriors under the proportions π of the classes among the last images, where there is evidence for any.
+    r"""Posteriors under the class proportions π of the last images, if there is evidence of unequal proportions.
 
-    Training is taken to be balanced. Under proportions π an answer p becomes ∝ π_c p_c, and EM estimates π (Saerens,
-    Latinne & Decaestecker, Neural Computation 2002). Here π has the prior Dirichlet(1, …, 1), no opinion, and EM is
+    Training is assumed to be balanced. Under proportions π, a prediction p becomes ∝ π_c p_c, and EM estimates π
+    (Saerens, Latinne & Decaestecker, Neural Computation 2002). Here π has the flat prior Dirichlet(1, …, 1), and EM is
     variational,
 
     .. math:: r_{nc} ∝ p_{nc} \, e^{ψ(a_c) - ψ(\sum a)}, \quad a_c = 1 + \sum_n r_{nc}
@@ -25,7 +25,7 @@ class LabelShift(nn.Module):
     .. math:: L = \sum_n \log \sum_c C p_{nc} \, e^{ψ(a_c) - ψ(\sum a)}
        - \mathrm{KL}(\mathrm{Dir}(a) \,\|\, \mathrm{Dir}(1))
 
-    and the answer is the mean over both models, σ(L) r + (1 − σ(L)) p: balanced streams are answered as before.
+    and the prediction is the mean over both models, σ(L) r + (1 − σ(L)) p. So predictions on balanced streams stay.
     """
 
     recent: Tensor
@@ -48,7 +48,7 @@ class LabelShift(nn.Module):
 
 
 def class_proportions(p_nc: Tensor) -> tuple[Tensor, Tensor]:
-    """exp E log π ``(C,)`` by variational EM from answers ``(N, C)`` under balanced classes, and L."""
+    """exp E log π ``(C,)`` and L, by variational EM from probabilities ``(N, C)`` under balanced classes."""
     classes = p_nc.shape[1]
     one = p_nc.new_ones(classes)
     a = one + p_nc.sum(0)

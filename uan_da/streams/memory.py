@@ -11,7 +11,7 @@ from torch import Tensor
 
 @dataclass(eq=False)
 class Kept:
-    """An image in a memory: its pixels, its predicted class, the entropy of the answer, and how long it has been in."""
+    """An image in a memory: its pixels, its predicted class, the entropy of the prediction, and its age."""
 
     pixels: Tensor
     label: int
@@ -22,8 +22,9 @@ class Kept:
 class ReservoirMemory:
     """Prediction-balanced reservoir sampling, the memory of NOTE (arXiv:2208.05117).
 
-    While there is room all images enter. Then an image of a class that is not the largest replaces a random one of a
-    largest; one of a largest class replaces a random one of its own with the chance that reservoir sampling gives it.
+    All images enter until the memory is full. Then an image of a class that is not among the largest in the memory
+    replaces a random image of a largest class. An image of a largest class replaces a random image of its own class,
+    with the probability of reservoir sampling.
     """
 
     def __init__(self, capacity: int, seed: int) -> None:
@@ -53,9 +54,10 @@ class ReservoirMemory:
 class TimelyMemory:
     """Category-balanced sampling with timeliness and uncertainty, the memory of RoTTA (arXiv:2303.13899).
 
-    An image's score is 1/(1 + exp(−age/N)) + entropy/ln C, N the capacity; the higher, the sooner it goes. Each of C
-    classes has room for N/C images: one more of a full class replaces the worst of its own, one more of another class,
-    where all room is taken, the worst of the largest classes, and in either case only if that one is worse.
+    An image's score is 1/(1 + exp(−age/N)) + entropy/ln C, N the capacity; high scores are replaced first.
+    Each of the C classes has room for N/C images. A new image of a full class competes with the highest score of its
+    own class. If the memory is full, a new image of another class competes with the highest score of the largest
+    classes. It enters only if its own score is lower.
     """
 
     def __init__(self, capacity: int, num_classes: int) -> None:
@@ -75,7 +77,7 @@ class TimelyMemory:
             kept.age += 1
 
     def score(self, kept: Kept) -> float:
-        """How dispensable an image is."""
+        """The score of an image; high scores are replaced first."""
         timeliness = 1 / (1 + math.exp(-kept.age / self.capacity))
         return timeliness + kept.entropy / math.log(self.num_classes)
 

@@ -1,4 +1,4 @@
-"""What every stream method is: it answers a batch, and may learn from it afterwards."""
+"""The base class of stream methods: a method predicts a batch, and may learn from it."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -21,34 +21,34 @@ CPU = torch.device("cpu")
 
 @dataclass(frozen=True)
 class Surroundings:
-    """What a method may know beside the network and the stream: never a label, never a later image."""
+    """What a method may use besides the network and the stream: never a label, never a later image."""
 
     input: Input
-    """How pixels become the network's input."""
+    """The preprocessing of pixels for the network."""
     domain: int
-    """The index by which norms that keep domains apart know the stream."""
+    """The domain index of the stream, for norms with statistics per domain."""
     batch: int
-    """Images that come at once."""
+    """Images per batch."""
     weak: Sequence[Augmentation] = ()
     strong: Sequence[Augmentation] = ()
     """The views of the run's recipe."""
     seed: int = 0
     device: torch.device = CPU
     source: Callable[[int], Tensor] | None = None
-    """Pixels of so many source images, for the methods that say that they need some."""
+    """Returns the pixels of that many source images, for methods that need some."""
 
     def seen(self, pixels: Tensor) -> Tensor:
-        """What the network sees of ``pixels`` ``(B, C, H, W)``, bytes."""
+        """The network's input for ``pixels`` ``(B, C, H, W)``, bytes."""
         return augmented(pixels, (), self.input, None).contiguous(memory_format=torch.channels_last)
 
     def augmented(self, pixels: Tensor, views: Sequence[Augmentation], *names: str | int) -> Tensor:
-        """The same of an augmented view, whose draws are a function of the seed and ``names``."""
+        """The network's input for an augmented view; its random draws are a function of the seed and ``names``."""
         random = generator(self.seed, "stream", *names)
         return augmented(pixels, views, self.input, random).contiguous(memory_format=torch.channels_last)
 
 
 class Left(NamedTuple):
-    """A network, and the ``norm`` block of its recipe where that is not the source's."""
+    """A network, and the ``norm`` block of its recipe if it differs from the source's."""
 
     model: Classifier
     norm: Mapping[str, Any] | None
@@ -57,7 +57,7 @@ class Left(NamedTuple):
 class StreamMethod(BaseMethod):
     """A method for streams, built as ``Method(model, num_classes, surroundings, **options)`` with keyword-only options.
 
-    The model is the method's own and may be changed. A method starts anew by being built anew.
+    The model is the method's own copy, which it may change. To reset a method, build it again.
     """
 
     needs: ClassVar[str] = "a trained run and a stream of target images"
@@ -65,10 +65,10 @@ class StreamMethod(BaseMethod):
     updates: ClassVar[str]
     """What it changes, in a few words."""
     gradients: ClassVar[bool] = False
-    """Whether it takes gradients."""
+    """Whether it uses gradients."""
     forwards: ClassVar[float] = 1.0
     backwards: ClassVar[float] = 0.0
-    """Forwards and backwards of an image through the network, at the defaults."""
+    """Forward and backward passes per image, at the defaults."""
 
     def __init__(self, model: Classifier, num_classes: int, surroundings: Surroundings) -> None:
         super().__init__()
@@ -77,42 +77,42 @@ class StreamMethod(BaseMethod):
         self.num_classes, self.surroundings = num_classes, surroundings
 
     def answer(self, pixels: Tensor) -> Tensor:
-        """Logits ``(B, classes)`` of the next images ``pixels`` ``(B, C, H, W)``, bytes; they need not be normalised.
+        """Logits ``(B, classes)``, up to a constant per image, of the next images ``pixels`` ``(B, C, H, W)``, bytes.
 
-        Called once a batch. What it learns from this batch shows in later answers, or in these as well where the paper
-        has it so.
+        Called once for each batch. What it learns from a batch affects later predictions, and also those of the batch
+        itself if the paper does so.
         """
         return self.forward_model(self.surroundings.seen(pixels)).logits
 
     def forward_model(self, images: Tensor, model: Classifier | None = None) -> Output:
-        """The model's output on ``images`` as the network sees them, in the stream's domain."""
+        """The model's output on preprocessed ``images``, in the stream's domain."""
         model = self.model if model is None else model
         with domain_context(model, self.surroundings.domain):
             output: Output = model(images)
         return output
 
     def leaves(self) -> "Left":
-        """The network that it has made of the source's, to be saved and used without it.
+        """The adapted network, to be saved and used without the method.
 
         Raises:
-            UserError: what it keeps is in no network that a run can hold.
+            UserError: a run cannot store what the method has learned.
         """
         if any(type(layer).__module__.startswith("uan_da.streams") for layer in self.model.modules()):
             raise UserError("its norms exist only while streaming, so the network cannot be saved as a run")
         return Left(self.model, None)
 
     def kept(self) -> Iterable[Tensor]:
-        """Tensors that it keeps beside its modules': of optimizers, memories, copies of parameters."""
+        """Tensors that it keeps besides those of its modules: of optimizers, memories, copies of parameters."""
         return ()
 
     def stored_bytes(self) -> int:
-        """Bytes that it keeps beyond the source network's."""
+        """Bytes that it stores in addition to the source network's."""
         own = sum(tensor.nbytes for tensor in (*self.parameters(), *self.buffers()))
         return own - self._source_bytes + sum(tensor.nbytes for tensor in self.kept())
 
 
 def needs_source(surroundings: Surroundings, method: str) -> Callable[[int], Tensor]:
-    """The source images, or a :class:`UserError` that says that ``method`` cannot do without."""
+    """The source images; a :class:`UserError` if there are none, because ``method`` needs them."""
     if surroundings.source is None:
-        raise UserError(f"{method} estimates what to keep on source images, and the run's data are not here")
+        raise UserError(f"{method} needs source images, but the run's data are not here: see --data-root")
     return surroundings.source

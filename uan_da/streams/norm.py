@@ -1,4 +1,4 @@
-"""Norms in BatchNorm's place whose moments follow a stream."""
+"""Norms that replace BatchNorm and whose moments follow a stream."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -18,15 +18,15 @@ KERNEL_TYPES = (torch.float32, torch.float64)
 
 
 class StreamNorm(nn.Module):
-    r"""Normalises by what :meth:`moments` says, with a BatchNorm's γ, β and ε.
+    r"""Normalises by the moments that :meth:`moments` returns, with a BatchNorm's γ, β and ε.
 
     .. math:: y = γ (x - m) / \sqrt{v + ε} + β
 
-    ``mean`` and ``var`` ``(C,)`` begin as the source's; ``source_mean`` and ``source_var`` stay so.
+    ``mean`` and ``var`` ``(C,)`` start as the source's; ``source_mean`` and ``source_var`` do not change.
     """
 
     learns = False
-    """Whether a forward may move what the norm keeps, for the norms that learn in some forwards alone."""
+    """Whether a forward may update the norm's state, for norms that learn only in some forwards."""
     source_mean: Tensor
     source_var: Tensor
     mean: Tensor
@@ -52,7 +52,7 @@ class StreamNorm(nn.Module):
         return self.normalised(x, mean, var)
 
     def normalised(self, x: Tensor, mean: Tensor, var: Tensor) -> Tensor:
-        """``x`` by the moments given, ``(C,)`` or ``(N, C)``."""
+        """``x``, normalised by the given moments, ``(C,)`` or ``(N, C)``."""
         scale = (var + self.eps).rsqrt()
         if self.weight is not None:
             scale = scale * self.weight
@@ -68,8 +68,8 @@ def batch_moments(x: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def image_moments(x: Tensor, origin_c: Tensor | None = None) -> tuple[Tensor, Tensor]:
-    """Mean, less ``origin_c``, and biased variance ``(N, C)`` of each image's channels; of vectors ``(N, C)``
-    themselves, and 0."""
+    """Mean minus ``origin_c``, and biased variance, ``(N, C)``, of each image's channels. For vectors ``(N, C)`` these
+    are the vectors minus ``origin_c``, and 0."""
     origin_c = x.new_zeros(x.shape[1]) if origin_c is None else origin_c.to(x)
     if x.dim() == 2:
         return x - origin_c, torch.zeros_like(x)
@@ -86,13 +86,13 @@ def image_moments(x: Tensor, origin_c: Tensor | None = None) -> tuple[Tensor, Te
 def mixed(
     mean: Tensor, var: Tensor, other_mean: Tensor, other_var: Tensor, share: Tensor | float
 ) -> tuple[Tensor, Tensor]:
-    """The moments of two sets of values together, the other's ``share`` of them given."""
+    """The moments of the union of two sets of values, of which the other set is the fraction ``share``."""
     between = share * (1 - share) * (mean - other_mean).square()
     return mean + share * (other_mean - mean), var + share * (other_var - var) + between
 
 
 def put_norm(model: Classifier, method: str, make: Callable[[BatchNorm], nn.Module]) -> None:
-    """Replace every BatchNorm of ``model`` by what ``make`` makes of it.
+    """Replace every BatchNorm of ``model`` by the layer that ``make`` builds from it.
 
     Raises:
         UserError: the network has none, or one without running statistics.
@@ -118,7 +118,7 @@ def batch_norms(model: Classifier, method: str) -> list[BatchNorm]:
 
 @contextmanager
 def learning(*models: nn.Module) -> Iterator[None]:
-    """Inside the block each :class:`StreamNorm` of ``models`` learns."""
+    """Inside the ``with`` block, each :class:`StreamNorm` of ``models`` may update its state."""
     norms = [layer for model in models for layer in model.modules() if isinstance(layer, StreamNorm)]
     for norm in norms:
         norm.learns = True

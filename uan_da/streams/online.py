@@ -1,4 +1,4 @@
-"""A trained run that meets a user's own images in the order of their files, and adapts as it answers."""
+"""A trained run that predicts a user's own images in the order of their files, and adapts meanwhile."""
 
 import copy
 from dataclasses import replace
@@ -36,15 +36,16 @@ def adapt_online(
     device_name: str = "auto",
     overwrite: bool = False,
 ) -> dict[str, Any]:
-    """Answer the images in ``folder`` once, ``batch`` at a time in the order of their paths, while ``method`` adapts.
+    """Predict the images in ``folder`` once, ``batch`` at a time in the order of their paths, while ``method`` adapts.
 
     Returns:
-        ``adapt.json``, as :func:`uan_da.training.adapt.adapt_run` has it: "after" is what the stream was answered. The
-        run folder ``out`` holds these answers, and the network as the stream left it, whose own answers may differ.
+        The content of ``adapt.json``, as in :func:`uan_da.training.adapt.adapt_run`; "after" describes the predictions
+        on the stream. The run folder ``out`` has these predictions and the final network, whose own predictions may
+        differ.
 
     Raises:
-        UserError: a folder cannot be used, an image cannot be read, or the method cannot adapt this network or leaves
-            none that a run can hold.
+        UserError: a folder cannot be used, an image cannot be read, the method cannot adapt this network, or a run
+            cannot store the adapted network.
     """
     check_out(out, run, folder, overwrite)
     trained = Trained.load(run, checkpoint, choose_device(device_name))

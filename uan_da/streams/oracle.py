@@ -1,4 +1,4 @@
-"""The bound above for what statistics can do: each condition's own, by one who is told the conditions."""
+"""An upper bound for methods that adapt statistics: the statistics of each condition, with the conditions known."""
 
 import copy
 from collections.abc import Sequence
@@ -18,8 +18,8 @@ BATCH = 256
 def oracle_answers(
     model: Classifier, surroundings: Surroundings, domains: Sequence[StreamDomain], stream: Sequence[Segment]
 ) -> Answers | None:
-    """Answers of the source network with the statistics of each condition, estimated on all of its images in the
-    stream; None for a network whose norms keep none."""
+    """Predictions of the source network with the statistics of each condition, estimated on all of its images in the
+    stream; None for a network whose norms have no running statistics."""
     domain = np.concatenate([segment.domain for segment in stream])
     index = np.concatenate([segment.index for segment in stream])
     condition = np.array([domains[d].conditions[i] for d, i in zip(domain, index, strict=True)])

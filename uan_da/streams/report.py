@@ -1,4 +1,4 @@
-"""The page of a grid of streams: errors, collapses, and the error over time."""
+"""The report of a grid of streams: errors, collapses, and the error over time."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,9 +15,9 @@ COLLAPSED = "*"
 
 
 def pivot(table: pd.DataFrame) -> pd.DataFrame:
-    """The error of all domains together in percent, as text: a row a method, a column a setting and batch.
+    """The error over all domains in percent, as text: one row per method, one column per setting and batch size.
 
-    Several seeds are mean ± standard deviation. A star marks a method that collapsed on any of them.
+    Several seeds give mean ± standard deviation. A star marks a method that collapsed on any seed.
     """
     whole = table[table["domain"] == ALL]
     methods = list(dict.fromkeys(whole["method"]))

@@ -1,4 +1,4 @@
-"""What a stream's answers are worth: a row a method and domain."""
+"""Errors of the predictions on a stream: one row per method and domain."""
 
 from collections.abc import Sequence
 from itertools import pairwise
@@ -20,11 +20,11 @@ WINDOWS = 50
 
 
 def scores(answers: Answers, source: Answers, domains: Sequence[StreamDomain]) -> list[dict[str, Any]]:
-    """Rows of ``domain``, ``n``, ``error`` and ``ece`` (calibration), from 0 to 1: of all images, then of each
-    condition in the order in which the conditions are named.
+    """Rows of ``domain``, ``n``, ``error`` and ``ece`` (calibration error), from 0 to 1: first over all images, then
+    over each condition, in the order of their names.
 
-    The row of all has also ``end_error``, the error over the last tenth of the stream, ``source_end_error``, and
-    ``collapsed``, whether the former is above the latter.
+    The first row also has ``end_error``, the error over the last tenth of the stream, ``source_end_error``, that of
+    the source network, and ``collapsed``, whether the first is above the second.
     """
     labels, names = _known(answers, domains)
     wrong, end = _wrong(answers, labels), slice(int(len(labels) * (1 - END)), None)
@@ -39,7 +39,7 @@ def scores(answers: Answers, source: Answers, domains: Sequence[StreamDomain]) -
 
 
 def error_over_time(answers: Answers, domains: Sequence[StreamDomain]) -> list[tuple[int, float]]:
-    """Images answered so far, and the error of the window that ends there."""
+    """The number of images so far, and the error of the window that ends there."""
     wrong = _wrong(answers, _known(answers, domains)[0])
     ends = np.unique(np.linspace(0, len(wrong), WINDOWS + 1).astype(int))
     return [(int(b), float(np.nanmean(wrong[a:b]))) for a, b in pairwise(ends)]

@@ -1,4 +1,4 @@
-"""In which order a stream's images come."""
+"""The order of a stream's images."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -28,9 +28,9 @@ Indices = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Segment:
-    """A stretch of a stream that no batch crosses the end of: of each image the ``domain`` and its ``index`` in it.
+    """A part of a stream: the ``domain`` of each image and its ``index`` in the domain. No batch crosses its end.
 
-    ``reset``: the method starts anew before it.
+    ``reset``: the method is reset before this part.
     """
 
     domain: Indices
@@ -45,11 +45,11 @@ def segments(labels: Sequence[Indices], setting: Setting, seed: int, gamma: floa
     """The stream of the domains whose labels are ``labels``; a function of the arguments.
 
     Args:
-        labels: of each domain's images, in their order.
+        labels: the labels of each domain's images, in their order.
         setting: see :data:`Setting`; ``gradual`` is ``continual`` over domains that are given at each severity.
-        seed: of the shuffling.
-        gamma: correlated settings: classes come in proportions drawn from a Dirichlet distribution of this parameter
-            (small is strongly correlated) in place of sorted.
+        seed: the seed of the shuffling.
+        gamma: for correlated settings: the classes have proportions drawn from a Dirichlet distribution with this
+            parameter (small: strongly correlated); without it, images are sorted by class.
     """
     mixed = setting in ("mixed", "mixed_correlated")
     correlated = setting in ("correlated", "mixed_correlated")
@@ -72,10 +72,10 @@ def segments(labels: Sequence[Indices], setting: Setting, seed: int, gamma: floa
 
 
 def by_class(classes: Indices, gamma: float | None, random: np.random.Generator) -> Indices:
-    """An order of the images in which those near in time tend to share a class.
+    """An order of the images in which neighbours tend to share a class.
 
-    Without ``gamma`` sorted by class. With it, time has as many slots as there are classes, and a class's images fall
-    into the slots in proportions from Dirichlet(γ, …, γ); within a slot they are shuffled.
+    Without ``gamma``, images are sorted by class. With it, the stream has as many slots as classes, the images of a
+    class are divided among the slots in proportions from Dirichlet(γ, …, γ), and each slot is shuffled.
     """
     present = np.unique(classes)
     if gamma is None:

@@ -1,4 +1,4 @@
-"""The lists that the command ``stream`` takes, read and checked."""
+"""Reads and checks the lists among the options of ``uan-da stream``."""
 
 from typing import Literal
 
@@ -21,7 +21,7 @@ def settings_of(text: str) -> list[Setting]:
 
 
 def batches_of(text: str) -> list[int]:
-    """``64,8,1`` as sizes of batches, 1 to 200."""
+    """``64,8,1`` as batch sizes, 1 to 200."""
     sizes = _integers("--batch", text)
     for size in sizes:
         if not 1 <= size <= MAX_BATCH:
