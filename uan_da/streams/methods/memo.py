@@ -76,8 +76,8 @@ class SharedMoments(StreamNorm):
         self.share = share
 
     def moments(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Those of the source and of ``x``, whose variance is unbiased."""
-        mean, var = batch_moments(x)
+        """Those of the source and of ``x``, whose variance is unbiased; as in the authors' code, without a gradient."""
+        mean, var = batch_moments(x.detach())
         values = x.numel() // x.shape[1]
         unbiased = var * (values / max(values - 1, 1))
         return torch.lerp(self.source_mean, mean, self.share), torch.lerp(self.source_var, unbiased, self.share)

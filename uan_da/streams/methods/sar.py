@@ -53,35 +53,37 @@ class SAR(StreamMethod):
         with self.affine.gradients(self.surroundings.seen(pixels)) as images:
             logits = self.forward_model(images).logits
             h = entropy(logits)
-            sure = h < self.margin
-            if bool(sure.any()):
-                self._move(images, h[sure].mean(), sure)
+            self._move(images, h, h < self.margin)
         if self.average < self.recovery:
             self.affine.restore(self.start)
             self.average = math.nan
         return logits.detach()
 
-    def _move(self, images: Tensor, loss: Tensor, sure: Tensor) -> None:
+    def _move(self, images: Tensor, h: Tensor, sure: Tensor) -> None:
         parameters: list[Tensor] = list(self.affine.parameters.values())
-        gradient = torch.autograd.grad(loss, parameters)
+        gradient = torch.autograd.grad(_mean(h, sure), parameters)
         length = torch.stack([each.norm() for each in gradient]).norm() + 1e-12
         climb = [self.rho * each / length for each in gradient]
         with torch.no_grad():
             torch._foreach_add_(parameters, climb)
-        h = entropy(self.forward_model(images).logits)[sure]
-        still = h < self.margin
+        h = entropy(self.forward_model(images).logits)
+        still = sure & (h < self.margin)
+        loss = _mean(h, still)
+        gradient = torch.autograd.grad(loss, parameters)
         if bool(still.any()):
-            loss = h[still].mean()
-            gradient = torch.autograd.grad(loss, parameters)
             self.average = loss.item() if math.isnan(self.average) else AVERAGE * self.average + 0.1 * loss.item()
         with torch.no_grad():
             torch._foreach_sub_(parameters, climb)
-        if bool(still.any()):
-            for parameter, each in zip(parameters, gradient, strict=True):
-                parameter.grad = each
-            self.affine.optimizer.step()
-            self.affine.optimizer.zero_grad(set_to_none=True)
+        for parameter, each in zip(parameters, gradient, strict=True):
+            parameter.grad = each
+        self.affine.optimizer.step()
+        self.affine.optimizer.zero_grad(set_to_none=True)
 
     def kept(self) -> Iterable[Tensor]:
         """The optimizer's, and the source's γ and β."""
         return [*self.affine.kept(), *self.start]
+
+
+def _mean(values: Tensor, chosen: Tensor) -> Tensor:
+    """Of the values that are chosen; 0 of none, so that momentum alone moves the parameters, as in the authors' code."""
+    return (values * chosen).sum() / chosen.sum().clamp_min(1)
