@@ -116,10 +116,29 @@ def test_duas_momentum_decays_to_its_least(
 
 
 @pytest.mark.parametrize("name", ["bn_1", "bn_alpha", "bn_ema", "dua", "unmix_tns", "iabn", "uan"])
-def test_a_network_without_batch_norm_is_refused(network: Classifier, surroundings: Surroundings, name: str) -> None:
-    convert_norm(network, "gn")
-    with pytest.raises(UserError, match=f"^{name if name != 'dua' else 'bn_ema'} "):
+@pytest.mark.parametrize("norm", ["gn", "uan", "alpha_bn"])
+def test_a_network_without_batch_norm_is_refused(
+    network: Classifier, surroundings: Surroundings, name: str, norm: str
+) -> None:
+    convert_norm(network, norm)
+    if norm == "alpha_bn" and name in ("bn_ema", "dua"):  # which has running statistics
         STREAM_METHODS.load(name)(network, 3, surroundings)
+        return
+    with pytest.raises(
+        UserError, match=rf"^{name} .*\. Train with norm=bn, or use a method for any norm: lame, t3a, tent"
+    ):
+        STREAM_METHODS.load(name)(network, 3, surroundings)
+
+
+@pytest.mark.parametrize("norm", ["gn", "uan", "alpha_bn"])
+@pytest.mark.parametrize("name", ["lame", "t3a", "tent", "eta", "cotta"])
+def test_what_is_named_in_the_refusal_works(
+    network: Classifier, surroundings: Surroundings, images: Callable[..., Tensor], name: str, norm: str
+) -> None:
+    convert_norm(network, norm)
+    options = {"views": 2} if name == "cotta" else {}
+    method = STREAM_METHODS.load(name)(network.eval(), 3, surroundings, **options)
+    assert method.answer(images(6, 0)).isfinite().all()
 
 
 def test_single_images_are_normalised_by_themselves(

@@ -55,10 +55,32 @@ def step(loss: Tensor, parameters: list[Tensor]) -> None:
     optimizer.zero_grad()
 
 
-def normalised(x: Tensor, mean: Tensor, var: Tensor, layer: nn.BatchNorm2d) -> Tensor:
-    """``x`` by the moments given; they may have a gradient."""
-    mean, var, weight, bias = (each[:, None, None] for each in (mean, var, layer.weight, layer.bias))
-    return (x - mean) / (var + layer.eps).sqrt() * weight + bias
+Moments = Callable[[Tensor, nn.BatchNorm2d], tuple[Tensor, Tensor]]
+
+
+def by(moments: Moments, model: Classifier, x: Tensor) -> Tensor:
+    """Logits of a network whose norms normalise by the moments that are given; these may have a gradient."""
+    for layer in model.backbone:
+        if isinstance(layer, nn.BatchNorm2d):
+            mean, var = moments(x, layer)
+            weight, bias = layer.weight[:, None, None], layer.bias[:, None, None]
+            x = (x - mean[:, None, None]) / (var[:, None, None] + layer.eps).sqrt() * weight + bias
+        else:
+            x = layer(x)
+    logits: Tensor = model.head(x)
+    return logits
+
+
+def mixed(share: float, correction: int) -> Moments:
+    """A share of the batch's moments in the running ones."""
+
+    def moments(x: Tensor, layer: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
+        assert layer.running_mean is not None
+        assert layer.running_var is not None
+        mean = (1 - share) * layer.running_mean + share * x.mean((0, 2, 3))
+        return mean, (1 - share) * layer.running_var + share * x.var((0, 2, 3), correction=correction)
+
+    return moments
 
 
 def close(found: Any, expected: Any) -> None:
@@ -83,9 +105,7 @@ def test_deyo_weights_what_is_sure_and_depends_on_shape(
     close(affine(network), affine(twin))
 
 
-def test_delta_weights_what_is_rarely_answered(
-    network: Classifier, surroundings: Surroundings, images: Images
-) -> None:
+def test_delta_weights_what_is_rarely_answered(network: Classifier, surroundings: Surroundings, images: Images) -> None:
     twin = in_batch(network)  # the first batch starts TBR's averages
     logits = twin(surroundings.seen(images(6, 0))).logits
     method = DELTA(network, 3, surroundings)
@@ -146,10 +166,10 @@ def test_rotta_learns_from_its_teacher_by_age(network: Classifier, surroundings:
     with torch.no_grad():
         close(answered, networks[0](around.seen(pixels)).logits)
     ages = torch.arange(6, 0, -1) / 6
-    targets = _robust(networks[0], around.seen(pixels)).softmax(1).detach()
+    targets = by(mixed(0.05, 0), networks[0], around.seen(pixels)).softmax(1).detach()
     for parameter in affine(networks[1]):
         parameter.requires_grad_()
-    logits = _robust(networks[1], around.augmented(pixels, jittered_views(3), "rotta", 6))
+    logits = by(mixed(0.05, 0), networks[1], around.augmented(pixels, jittered_views(3), "rotta", 6))
     weight = (-ages).exp() / (1 + (-ages).exp())
     step((-(targets * logits.log_softmax(1)).sum(1) * weight).mean(), affine(networks[1]))
     close(affine(method.model), affine(networks[1]))
@@ -166,32 +186,11 @@ def _keep_all(method: RoTTA) -> Callable[..., None]:
     return add
 
 
-def _robust(model: Classifier, x: Tensor) -> Tensor:
-    """Logits of a network whose statistics move by 0.05 toward the batch's, as they normalise it."""
-    for layer in model.backbone:
-        if isinstance(layer, nn.BatchNorm2d):
-            assert layer.running_mean is not None
-            assert layer.running_var is not None
-            mean = 0.95 * layer.running_mean + 0.05 * x.mean((0, 2, 3))
-            var = 0.95 * layer.running_var + 0.05 * x.var((0, 2, 3), correction=0)
-            x = normalised(x, mean, var, layer)
-        else:
-            x = layer(x)
-    logits: Tensor = model.head(x)
-    return logits
-
-
 def test_note_minimises_entropy_on_its_memory(network: Classifier, surroundings: Surroundings, images: Images) -> None:
     """Where no image differs from the batch by more than chance (k is large), the norms are BatchNorm in training."""
     twin = in_batch(network)
-    seen = surroundings.seen(images(6, 0))
-    x = seen
-    for layer in twin.backbone:  # BatchNorm, by unbiased variances
-        if isinstance(layer, nn.BatchNorm2d):
-            x = normalised(x, x.mean((0, 2, 3)), x.var((0, 2, 3)), layer)
-        else:
-            x = layer(x)
-    step(h(twin.head(x)).mean() / 3, affine(twin))
+    logits = by(mixed(1.0, 1), twin, surroundings.seen(images(6, 0)))
+    step(h(logits).mean() / 3, affine(twin))
     method = NOTE(network, 3, surroundings, capacity=6, k=1e6)
     method.answer(images(6, 0))
     close(affine(method.model), affine(twin))
@@ -200,37 +199,26 @@ def test_note_minimises_entropy_on_its_memory(network: Classifier, surroundings:
 def test_memo_steps_on_one_images_views_and_forgets(
     network: Classifier, surroundings: Surroundings, images: Images
 ) -> None:
+    """Norms have 0.9 of the source's statistics and 0.1 of the views', which have no gradient."""
     source, pixels = copy.deepcopy(network), images(2, 0)
     method = MEMO(network, 3, surroundings, views=4, lr=0.5)
     found = method.answer(pixels)
+
+    def shared(x: Tensor, layer: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
+        return mixed(0.1, 1)(x.detach(), layer)
+
     for number in range(2):
         twin = copy.deepcopy(source).requires_grad_(True)
         views = pixels[number].expand(4, -1, -1, -1)
-        logits = _shared(twin, surroundings.augmented(views, surroundings.strong, "memo", number))
+        logits = by(shared, twin, surroundings.augmented(views, surroundings.strong, "memo", number))
         mean = logits.softmax(1).mean(0)
         loss = -(mean * mean.log()).sum()
         parameters = list(twin.parameters())
         with torch.no_grad():
             for parameter, gradient in zip(parameters, torch.autograd.grad(loss, parameters), strict=True):
                 parameter -= 0.5 * gradient
-            close(found[number], _shared(twin, surroundings.seen(pixels[number][None]))[0])
+            close(found[number], by(shared, twin, surroundings.seen(pixels[number][None]))[0])
     assert not torch.allclose(found, source(surroundings.seen(pixels)).logits, atol=1e-2)
-
-
-def _shared(model: Classifier, x: Tensor) -> Tensor:
-    """Logits with 0.9 of the source's statistics and 0.1 of the batch's, which have no gradient."""
-    for layer in model.backbone:
-        if isinstance(layer, nn.BatchNorm2d):
-            assert layer.running_mean is not None
-            assert layer.running_var is not None
-            seen = x.detach()
-            mean = 0.9 * layer.running_mean + 0.1 * seen.mean((0, 2, 3))
-            var = 0.9 * layer.running_var + 0.1 * seen.var((0, 2, 3))
-            x = normalised(x, mean, var, layer)
-        else:
-            x = layer(x)
-    logits: Tensor = model.head(x)
-    return logits
 
 
 def test_lame_is_a_fixed_point_of_its_update(network: Classifier, surroundings: Surroundings, images: Images) -> None:
@@ -279,8 +267,9 @@ KEPT = {
 
 @pytest.mark.parametrize("name", KEPT)
 def test_what_is_stored(network: Classifier, surroundings: Surroundings, images: Images, name: str) -> None:
-    sure = dict.fromkeys(("eta", "rdumb", "eata", "sar"), {"margin": 2.0}) | {"deyo": {"sure": 2.0, "difference": -1.0}}
-    method = STREAM_METHODS.load(name)(network, 3, surroundings, **sure.get(name, {}))
+    all_sure: dict[str, dict[str, float]] = {key: {"margin": 2.0} for key in ("eta", "rdumb", "eata", "sar")}
+    all_sure["deyo"] = {"sure": 2.0, "difference": -1.0}
+    method = STREAM_METHODS.load(name)(network, 3, surroundings, **all_sure.get(name, {}))
     method.answer(images(6, 0))
     assert method.stored_bytes() == KEPT[name]
 

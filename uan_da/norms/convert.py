@@ -14,6 +14,7 @@ from torch.nn.modules.lazy import LazyModuleMixin
 from torch.nn.modules.module import _WrappedHook
 
 from uan_da.names import NORMS
+from uan_da.norms.baselines.alpha_bn import AlphaBatchNorm
 from uan_da.norms.batch_norm import BatchNorm
 from uan_da.norms.domain import DomainNorm
 from uan_da.norms.synchronized import batch_norm
@@ -108,11 +109,12 @@ def convert_norm(model: nn.Module, to: str | Factory, where: str = "all", **opti
 
 def _chosen(model: nn.Module, where: str) -> list[tuple[str, BatchNorm]]:
     """The paths and layers that ``where`` means; never none."""
-    branches = {part for module in model.modules() if isinstance(module, DomainNorm) for part in module.modules()}
+    owners = [module for module in model.modules() if isinstance(module, DomainNorm | AlphaBatchNorm)]
+    parts = {part for owner in owners for part in owner.modules()}
     norms = [
         (path, module)
         for path, module in model.named_modules(remove_duplicate=False)
-        if isinstance(module, BatchNorm) and path and module not in branches
+        if isinstance(module, BatchNorm) and path and module not in parts
     ]
     if not norms:
         raise ValueError(f"no BatchNorm to convert: {_norms_of(model)}")

@@ -13,6 +13,9 @@ from uan_da.norms.batch_norm import BatchNorm
 from uan_da.norms.uan.kernels.layout import dense_format
 from uan_da.norms.uan.kernels.ops import cpu_kernels, serves
 
+WITHOUT = "Train with norm=bn, or use a method for any norm: lame, t3a, tent, eta, cotta"
+"""What a user does whose network has other norms. Clusters of UAN could not be gone on with: each layer's are its own,
+and a stream's are those of the images."""
 KERNEL_TYPES = (torch.float32, torch.float64)
 """What kernels take as an image's values."""
 
@@ -100,7 +103,7 @@ def put_norm(model: Classifier, method: str, make: Callable[[BatchNorm], nn.Modu
     try:
         convert_norm(model, make)
     except ValueError as error:
-        raise UserError(f"{method} replaces what BatchNorm normalises by: {error}") from None
+        raise UserError(f"{method} replaces what BatchNorm normalises by: {error}. {WITHOUT}") from None
     model.eval()
 
 
@@ -112,7 +115,7 @@ def batch_norms(model: Classifier, method: str) -> list[BatchNorm]:
     """
     found = [layer for layer in model.modules() if isinstance(layer, BatchNorm) and layer.running_mean is not None]
     if not found:
-        raise UserError(f"{method} moves the running statistics of BatchNorm, and this network has none")
+        raise UserError(f"{method} moves the running statistics of BatchNorm, and this network has none. {WITHOUT}")
     return found
 
 

@@ -16,6 +16,8 @@ class BNEMA(StreamMethod):
     A forward in training mode updates them and its output is discarded; the prediction is made in evaluation mode.
     """
 
+    name: ClassVar[str] = "bn_ema"
+    """In messages."""
     updates: ClassVar[str] = "the running statistics"
     forwards: ClassVar[float] = 2.0
 
@@ -28,7 +30,7 @@ class BNEMA(StreamMethod):
         momentum: Annotated[float, Field(gt=0, le=1)] = 0.1,
     ) -> None:
         super().__init__(model, num_classes, surroundings)
-        self.norms = batch_norms(model, "bn_ema")
+        self.norms = batch_norms(model, self.name)
         for norm in self.norms:
             norm.momentum = momentum
 

@@ -19,6 +19,7 @@ class DUA(BNEMA):
     augmentations, and measure on all images afterwards; here a stream's batch is what moves the statistics.
     """
 
+    name: ClassVar[str] = "dua"
     updates: ClassVar[str] = "the running statistics, ever more slowly"
 
     def __init__(

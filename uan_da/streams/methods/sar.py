@@ -85,5 +85,5 @@ class SAR(StreamMethod):
 
 
 def _mean(values: Tensor, chosen: Tensor) -> Tensor:
-    """Of the values that are chosen; 0 of none, so that momentum alone moves the parameters, as in the authors' code."""
+    """Of the chosen values; 0 of none, so that momentum alone moves the parameters, as in the authors' code."""
     return (values * chosen).sum() / chosen.sum().clamp_min(1)
