@@ -213,6 +213,14 @@ def test_timms_activation_and_dropout_stay() -> None:
     assert not torch.equal(model.train()(x), model.train()(x))  # the dropout
 
 
+def test_timms_layers_assign_together_too() -> None:
+    act = pytest.importorskip("timm.layers").BatchNormAct2d
+    model = nn.Sequential(act(4), nn.BatchNorm2d(4), act(4))
+    convert_norm(model, "uan", depth=1)
+    places = [layer.place for layer in model.modules() if isinstance(layer, UAN)]
+    assert [place and (place.number, place.depth.layers) for place in places] == [(0, 3), (1, 3), (2, 3)]
+
+
 class Activated(nn.BatchNorm2d):
     """With an activation inside, as many have."""
 

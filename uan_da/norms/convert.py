@@ -102,7 +102,8 @@ def convert_norm(model: nn.Module, to: str | Factory, where: str = "all", **opti
     for path, bn in chosen:
         parent, _, name = path.rpartition(".")
         setattr(model.get_submodule(parent), name, made[bn])
-    assign_together([layer for layer in made.values() if isinstance(layer, UAN) and layer.options.depth])
+    layers = chain.from_iterable(new.modules() for new in made.values())  # one with an activation is within a layer
+    assign_together([layer for layer in layers if isinstance(layer, UAN) and layer.options.depth])
     replacements = tuple(Replacement(path, type(bn).__name__, _name(made[bn])) for path, bn in chosen)
     return Conversion(replacements, tuple(_other_norms(model, set(made.values()))))
 

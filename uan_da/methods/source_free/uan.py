@@ -97,8 +97,9 @@ class UANAdaptation(SourceFreeMethod):
     def _fit(self, network: Classifier, clusters: int, batches: Batches, seed: int) -> Tensor:
         """Convert ``network`` and fit it, its clusters first. Returns τ ``(N, K)`` of the images of ``batches``."""
         tau = fit_mixture(network, self._convert(network, clusters), batches, self.pseudo_count, seed)
-        # BatchNorms of the bottleneck and the head have too few values of an image to tell its mode
-        recalibrate(network, batches(), only=BatchNorm)
+        if any(isinstance(module, BatchNorm) for module in network.modules()):
+            # those of the bottleneck and the head have too few values of an image to tell its mode
+            recalibrate(network, batches(), only=BatchNorm)
         network.eval()
         return tau
 

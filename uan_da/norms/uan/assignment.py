@@ -63,19 +63,25 @@ class Samples(Batch):
 
     def __init__(self, x: Tensor, shift_c: Tensor, eps: float, options: Options) -> None:
         super().__init__(x, shift_c, eps, options)
-        self.mean_nc, self.var_nc = maths.sample_statistics(x)
+        self._statistics: tuple[Tensor, Tensor] | None = None
+
+    def statistics(self) -> tuple[Tensor, Tensor]:
+        """Mean and variance ``(N, C)`` of each sample; a layer that assigns by others' evidence may need none."""
+        if self._statistics is None:
+            self._statistics = maths.sample_statistics(self.x)
+        return self._statistics
 
     def assign(self, mixture: Mixture) -> Tensor:
         """τ_k(n)."""
-        return maths.sample_responsibilities(self.mean_nc, self.var_nc, mixture, self.eps, self.options.sharpness)
+        return maths.sample_responsibilities(*self.statistics(), mixture, self.eps, self.options.sharpness)
 
     def evidence(self, mixture: Mixture) -> Tensor:
         """T times the mean log-likelihood of each sample under each cluster, ``(N, K)``."""
-        return self.options.sharpness * maths.sample_evidence(self.mean_nc, self.var_nc, mixture, self.eps)
+        return self.options.sharpness * maths.sample_evidence(*self.statistics(), mixture, self.eps)
 
     def moments(self, tau: Tensor, reduce: Reduce) -> Moments:
         """Moments of each cluster, less the shift."""
-        return maths.sample_moments(tau, self.mean_nc, self.var_nc, math.prod(self.x.shape[2:]), reduce)
+        return maths.sample_moments(tau, *self.statistics(), math.prod(self.x.shape[2:]), reduce)
 
     def normalize(self, tau: Tensor, moments: tuple[Tensor, Tensor], affine: Affine) -> Tensor:
         """y, by moments less the shift, which ρ shrinks toward the sample's own."""
@@ -84,7 +90,7 @@ class Samples(Batch):
         else:
             groups = math.gcd(self.x.shape[1], self.options.shrink_groups)
             mode = tau @ moments[0], tau @ moments[1]
-            own = maths.shrunk(mode, self.mean_nc, self.var_nc, self.shift_c, affine.rho, groups)
+            own = maths.shrunk(mode, *self.statistics(), self.shift_c, affine.rho, groups)
             slope_nc, offset_nc = maths.own_map(tau, *own, affine.gain, affine.bias, self.eps)
         return self.x * along(self.x, slope_nc) + along(self.x, offset_nc)
 
