@@ -31,7 +31,7 @@ from uan_da.training.train import train
 from uan_da.training.trained import Trained
 
 CONDITIONS = ("clean", "negative", "blended", "noisy", "dark", "bright", "blurred", "tinted")
-CLUSTERS = (2, 4, 8, 16, 32)
+CLUSTERS = [2, 4, 8, 16, 32]
 
 
 class Domain:
@@ -61,8 +61,8 @@ class Domain:
         return self.accuracy(model), None if method.norm is None else int(method.norm["num_clusters"])
 
 
-def row(recipe: str, folder: Path, seed: int) -> dict[str, str | float]:
-    """All numbers of one seed."""
+def row(recipe: str, folder: Path, seed: int, each: list[int]) -> dict[str, str | float]:
+    """All numbers of one seed; ``each`` is the K that are measured beside the chosen one."""
     resolved, run = load_recipe(recipe, [f"seed={seed}"]), folder / f"{recipe}-{seed}"
     if not (run / "results.json").is_file():
         train(resolved, run, overwrite=True)
@@ -72,7 +72,7 @@ def row(recipe: str, folder: Path, seed: int) -> dict[str, str | float]:
     found["source"], found["adabn"] = mixed.accuracy(trained.model), mixed.adapted("adabn")[0]
     found["uan"], chosen = mixed.adapted("uan")
     found["chosen_K"] = chosen or 0
-    for clusters in CLUSTERS:
+    for clusters in each:
         same = clusters == chosen
         accuracy = found["uan"] if same else mixed.adapted("uan", f"method.clusters={clusters}")[0]
         found[f"uan_K{clusters}"] = accuracy
@@ -86,11 +86,12 @@ def main() -> None:
     parser.add_argument("recipe")
     parser.add_argument("out", type=Path)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
+    parser.add_argument("--clusters", type=int, nargs="*", default=CLUSTERS, help="each K that is measured")
     asked = parser.parse_args()
     asked.out.mkdir(parents=True, exist_ok=True)
     with (asked.out / f"{asked.recipe}.csv").open("a", newline="") as file:
         for seed in asked.seeds:
-            found = row(asked.recipe, asked.out, seed)
+            found = row(asked.recipe, asked.out, seed, asked.clusters)
             writer = csv.DictWriter(file, list(found))
             if file.tell() == 0:
                 writer.writeheader()
