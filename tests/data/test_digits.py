@@ -1,25 +1,42 @@
 import numpy as np
 import pytest
 from sklearn.datasets import load_digits, load_sample_images
+from sklearn.model_selection import train_test_split
 
+from uan_da.data import bundled
 from uan_da.data.blend import TRAIN_WIDTH
 from uan_da.data.card import load_card
-from uan_da.data.digits import PARTS, SIZE, Digits
+from uan_da.data.digits import PARTS, SIZE, Digits, parts
 from uan_da.data.open_dataset import open_dataset
 from uan_da.names import ADAPTERS
 
 
-def test_parts_are_disjoint_and_use_every_digit() -> None:
-    labels = load_digits().target
-    parts = Digits()._parts(labels)
-    everything = np.concatenate(list(parts.values()))
-    assert sorted(everything) == list(range(1797))
-    assert {part: len(chosen) for part, chosen in parts.items()} == {(d, s): n for d, s, n in PARTS}
+def test_what_is_read_is_what_scikit_learn_loads() -> None:
+    images, labels = bundled.digits()
+    np.testing.assert_array_equal(images, load_digits().images)
+    np.testing.assert_array_equal(labels, load_digits().target)
+    for mine, theirs in zip(bundled.photos(), load_sample_images().images, strict=True):
+        np.testing.assert_array_equal(mine, theirs)
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_parts_are_drawn_one_from_what_the_others_left(seed: int) -> None:
+    labels, left = load_digits().target, np.arange(1797)
+    for domain, split, size in PARTS[:-1]:
+        left, chosen = train_test_split(left, test_size=size, stratify=labels[left], random_state=seed)
+        np.testing.assert_array_equal(parts(seed)[domain, split], chosen)
+    np.testing.assert_array_equal(parts(seed)["optdigits_m", "train"], left)
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_parts_are_disjoint_and_use_every_digit(seed: int) -> None:
+    assert sorted(np.concatenate(list(parts(seed).values()))) == list(range(1797))
+    assert {part: len(chosen) for part, chosen in parts(seed).items()} == {(d, s): n for d, s, n in PARTS}
 
 
 def test_every_part_has_the_classes_in_proportion() -> None:
     labels = load_digits().target
-    for chosen in Digits()._parts(labels).values():
+    for chosen in parts(0).values():
         shares = np.bincount(labels[chosen], minlength=10) / len(chosen)
         np.testing.assert_allclose(shares, np.bincount(labels) / len(labels), atol=0.01)
 
@@ -37,10 +54,7 @@ def test_blending_is_the_recipe_of_mnist_m(split: str) -> None:
     """|photo − digit| for a crop of the photograph's part that belongs to the split, found by search."""
     adapter = Digits()
     blended = np.asarray(adapter.load("optdigits_m", split)[0][0]).astype(int)
-    chosen = adapter._parts(load_digits().target)["optdigits_m", split]
-    from uan_da.data.digits import _enlarge
-
-    digit = _enlarge(load_digits().images[chosen[:1]])[0].astype(int)
+    digit = np.asarray(adapter.load("optdigits_rest", split)[0][0]).astype(int)
     flat = digit == 0  # there |photo − digit| is the photo itself
     assert flat.sum() > 50
     for photo in load_sample_images().images:

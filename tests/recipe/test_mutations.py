@@ -93,6 +93,8 @@ def mutate(count: int, folder: Path) -> Counter[str]:
             place = chance.randrange(len(text))
             text = text[:place] + chance.choice(TEXTS) + text[place + chance.randint(0, 2) :]
         fates[_fate(text, folder)] += 1
+        if i % 1000 == 999:
+            print(f"{i + 1}: {dict(fates)}")
     print(f"{count} mutated recipes: {dict(fates)}, 0 tracebacks")
     return fates
 

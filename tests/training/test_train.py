@@ -391,5 +391,12 @@ def test_the_selected_checkpoint_is_the_best_by_the_score(finished: Run) -> None
 def test_a_removed_last_checkpoint_of_a_finished_run_is_told(finished: Run, tmp_path: Path) -> None:
     shutil.copytree(finished.folder, tmp_path / "r", symlinks=True)
     (tmp_path / "r" / "checkpoints" / "step-5.json").unlink()
-    with pytest.warns(DataWarning, match=r"step-5\.json: is missing\. The checkpoint before, of step 4, is used"):
-        assert Run(tmp_path / "r").load("last", torch.device("cpu"))["step"] == 4
+    run, told = Run(tmp_path / "r"), r"step-5\.json: is missing\. The checkpoint before, of step 4, is used"
+    with pytest.warns(DataWarning, match=told):
+        assert run.load("last", torch.device("cpu"))["step"] == 4
+    with pytest.warns(DataWarning, match=told):
+        assert run.metrics()[-1]["step"] == 4
+    with pytest.warns(DataWarning, match=told):
+        assert run.checkpoint("last").name == "step-4.pt"
+    with pytest.warns(DataWarning, match=told):
+        assert run.seconds > 0

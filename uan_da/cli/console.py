@@ -23,6 +23,8 @@ from uan_da.training.training import Training
 WIDTH = 9
 EVERY = 10.0
 """Seconds between lines about the images that are read, where there is no bar."""
+BAR = 0.1
+"""Seconds between two moves of the bar of images: each sums up all before, to know the speed."""
 
 
 class Console:
@@ -46,7 +48,7 @@ class Console:
             transient=True,
         )
         self.bar = self.progress.add_task("reading", total=None, unit="images")
-        self.plain, self.told = plain, time.monotonic()
+        self.plain, self.told, self.moved = plain, time.monotonic(), float("-inf")
         self.names: list[str] = []
 
     def __enter__(self) -> Self:
@@ -73,11 +75,13 @@ class Console:
 
     def read(self, done: int, total: int | None) -> None:
         """Move the bar of the images that are decoded; without a terminal, a line every ten seconds."""
-        speed = self.progress.tasks[0].speed
-        unit = "images" if speed is None else f"images, {speed:.0f}/s"
-        self.progress.update(self.bar, completed=done, total=total, unit=unit)
-        if self.plain and time.monotonic() - self.told > EVERY:
-            self.told = time.monotonic()
+        now = time.monotonic()
+        if now - self.moved > BAR or done == total:
+            self.moved, speed = now, self.progress.tasks[0].speed
+            unit = "images" if speed is None else f"images, {speed:.0f}/s"
+            self.progress.update(self.bar, completed=done, total=total, unit=unit)
+        if self.plain and now - self.told > EVERY:
+            self.told = now
             self.say(f"reading: {done} of {total} images")
 
     def start(self, training: Training, run: Run) -> None:

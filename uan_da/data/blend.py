@@ -4,10 +4,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from sklearn.datasets import load_sample_images
 
 from uan_da.data.adapter import Arrays, Pixels, Split
 from uan_da.data.adapters.idx import Idx
+from uan_da.data.bundled import photos as bundled_photos
 from uan_da.data.image_files import open_image
 from uan_da.data.listing import list_images
 from uan_da.errors import UserError
@@ -34,7 +34,7 @@ def load_photos(folder: Path | None, split: Split) -> list[Pixels]:
         UserError: the folder holds no photographs.
     """
     if folder is None:
-        photos = list(load_sample_images().images)
+        photos = list(bundled_photos())
     else:
         photos = [np.asarray(open_image(path).convert("RGB")) for path in list_images(expanded(folder))]
         if not photos:

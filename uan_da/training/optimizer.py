@@ -2,6 +2,8 @@
 
 ``backbone_factor`` is the factor on the learning rate of the backbone."""
 
+import inspect
+from collections.abc import Callable
 from typing import Annotated, Any
 
 import torch
@@ -17,6 +19,32 @@ Momentum = Annotated[float, Field(ge=0, lt=1)]
 Factor = Annotated[float, Field(gt=0)]
 
 
+def _light(method: Callable[..., Any]) -> Callable[..., Any]:
+    """A method of PyTorch's without the wrapper that keeps ``torch.compile`` out of it: the wrapper imports the whole
+    compiler, more than a second of each start. Only the model is ever compiled here."""
+    unwrapped: Callable[..., Any] = inspect.unwrap(method)
+    return unwrapped
+
+
+class _Light(torch.optim.Optimizer):
+    add_param_group = _light(torch.optim.Optimizer.add_param_group)
+    zero_grad = _light(torch.optim.Optimizer.zero_grad)
+    state_dict = _light(torch.optim.Optimizer.state_dict)
+    load_state_dict = _light(torch.optim.Optimizer.load_state_dict)
+
+
+class _Adam(_Light, torch.optim.Adam):
+    step = torch.no_grad()(_light(torch.optim.Adam.step))
+
+
+class _AdamW(_Light, torch.optim.AdamW):
+    step = torch.no_grad()(_light(torch.optim.AdamW.step))
+
+
+class _SGD(_Light, torch.optim.SGD):
+    step = torch.no_grad()(_light(torch.optim.SGD.step))
+
+
 def adam(
     modules: list[nn.Module],
     *,
@@ -27,7 +55,7 @@ def adam(
 ) -> torch.optim.Optimizer:
     """Adam (Kingma & Ba, 2015); ``weight_decay`` is L2, added to the gradient."""
     groups = parameter_groups(modules, lr, weight_decay, backbone_factor)
-    return torch.optim.Adam(groups, betas=(beta1, 0.999), fused=_can_fuse(groups))
+    return _Adam(groups, betas=(beta1, 0.999), fused=_can_fuse(groups))
 
 
 def adamw(
@@ -40,7 +68,7 @@ def adamw(
 ) -> torch.optim.Optimizer:
     """Adam with decoupled weight decay (Loshchilov & Hutter, 2019)."""
     groups = parameter_groups(modules, lr, weight_decay, backbone_factor)
-    return torch.optim.AdamW(groups, betas=(beta1, 0.999), fused=_can_fuse(groups))
+    return _AdamW(groups, betas=(beta1, 0.999), fused=_can_fuse(groups))
 
 
 def sgd(
@@ -59,7 +87,7 @@ def sgd(
         for group in groups:
             group["momentum"] = backbone_momentum if group["backbone"] else momentum
     nesterov = nesterov and momentum > 0
-    optimizer = torch.optim.SGD(groups, lr=lr, momentum=momentum, nesterov=nesterov, fused=_can_fuse(groups))
+    optimizer = _SGD(groups, lr=lr, momentum=momentum, nesterov=nesterov, fused=_can_fuse(groups))
     ready(optimizer)
     return optimizer
 

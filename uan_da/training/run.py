@@ -142,13 +142,13 @@ class Run:
     @property
     def seconds(self) -> float:
         """Of training so far."""
-        manifest = self.checkpoints.newest()
+        manifest = self._newest()
         return manifest.seconds if manifest else 0.0
 
     def metrics(self) -> list[dict[str, Any]]:
         """A row for each epoch that the newest checkpoint has seen. ``metrics.jsonl`` is a copy of them, which is read
         of a finished run whose checkpoints were removed."""
-        manifest, copy = self.checkpoints.newest(), self.folder / "metrics.jsonl"
+        manifest, copy = self._newest(), self.folder / "metrics.jsonl"
         if manifest is None and self.done and copy.is_file():
             self.check_whole(copy.name)
             return [json.loads(line) for line in copy.read_text(encoding="utf-8").splitlines()]
@@ -156,7 +156,7 @@ class Run:
 
     def checkpoint(self, name: str) -> Path:
         """The file of the checkpoint ``last``, ``selected`` or ``oracle``, whether there is one or not."""
-        manifest, folder = self.checkpoints.newest(), self.checkpoints.folder
+        manifest, folder = self._newest(), self.checkpoints.folder
         return folder / (manifest.files[name].file if manifest and name in manifest.files else f"{name}.pt")
 
     def load(self, name: str, device: torch.device) -> dict[str, Any]:
@@ -171,6 +171,13 @@ class Run:
             raise UserError(f"{self.checkpoint(name)}: there is no such checkpoint{way_out}")
         self._tell_of_a_lost_end(manifest)
         return self.checkpoints.load(manifest.files[name], device)
+
+    def _newest(self) -> Manifest | None:
+        """The newest manifest, with a warning where it is not the last one."""
+        manifest = self.checkpoints.newest()
+        if manifest is not None:
+            self._tell_of_a_lost_end(manifest)
+        return manifest
 
     def _tell_of_a_lost_end(self, manifest: Manifest) -> None:
         """Warn where the last checkpoint of a finished run has been removed: nothing else shows that it was there."""

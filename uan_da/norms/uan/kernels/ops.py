@@ -6,6 +6,7 @@ again, that is the gradient of the plain formulas.
 """
 
 import functools
+import sys
 import warnings
 from types import ModuleType
 from typing import Any, NamedTuple
@@ -76,10 +77,15 @@ def serves(x: Tensor, dtype: torch.dtype, assignment: str | None = None, cluster
     plain = (
         x.layout != torch.strided
         or torch._C._get_tracing_state() is not None
-        or torch.onnx.is_in_onnx_export()
+        or _is_in_onnx_export()
         or torch._C._are_functorch_transforms_active()
     )
     return not plain and _compiled(dtype, _is_last(x), assignment, clusters)
+
+
+def _is_in_onnx_export() -> bool:
+    exporter = sys.modules.get("torch.onnx")  # PyTorch imports it where it is first named
+    return exporter is not None and bool(exporter.is_in_onnx_export())
 
 
 def _is_last(x: Tensor) -> bool:
