@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from uan_da.errors import UserError
-from uan_da.models.head import NormKeepingDropout, make_bottleneck, make_head
+from uan_da.models.head import CosineLinear, NormKeepingDropout, make_bottleneck, make_head
 from uan_da.recipe import load_recipe
 from uan_da.recipe.network import Bottleneck, Head
 
@@ -121,3 +121,14 @@ def test_the_keys_come_back_from_a_resolved_recipe(tmp_path: Path) -> None:
     assert again.bottleneck == Bottleneck(dropout=0.5)
     assert again.head.dropouts == (0.1, 0.0, 0.2)
     assert load_recipe(tmp_path / "r.yaml", ["bottleneck=null"]).bottleneck is None
+
+
+def test_a_cosine_head_is_the_cosine_over_its_temperature():
+    head = make_head(5, 3, Head(cosine=0.05)).double()
+    x = torch.randn(4, 5, dtype=torch.float64)
+    expected = torch.stack([torch.nn.functional.cosine_similarity(x, w[None]) for w in head.weight], 1) / 0.05
+    torch.testing.assert_close(head(x), expected)
+    torch.testing.assert_close(head(3 * x), expected)
+    assert head.bias is None
+    assert head(torch.zeros(1, 5, dtype=torch.float64)).tolist() == [[0, 0, 0]]
+    assert isinstance(make_head(5, 3, Head(hidden=(4,), cosine=1.0))[-1], CosineLinear)

@@ -1,6 +1,6 @@
 """What a method sees of one step."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Literal, Self
 
 import torch
@@ -16,12 +16,14 @@ class DomainImages:
     """The images of one side of a batch.
 
     ``views``: the weakly and, if the method asked for it, the strongly augmented images, float ``(N, C, H, W)``;
-    ``labels`` int64 ``(N,)``, −1 where masked or unknown; ``domain`` int64 ``(N,)``, the index of each image's domain.
+    ``labels`` int64 ``(N,)``, −1 where masked or unknown; ``domain`` int64 ``(N,)``, the index of each image's domain;
+    ``index`` int64 ``(N,)``, the image's own among its domain's training images, for memories of them.
     """
 
     views: dict[View, Tensor]
     labels: Tensor
     domain: Tensor
+    index: Tensor = field(default_factory=lambda: torch.empty(0, dtype=torch.int64))
 
     @property
     def weak(self) -> Tensor:
@@ -40,7 +42,7 @@ class DomainImages:
     def __getitem__(self, indices: slice) -> Self:
         """Some of the images, in the same memory."""
         views = {view: images[indices] for view, images in self.views.items()}
-        return type(self)(views, self.labels[indices], self.domain[indices])
+        return type(self)(views, self.labels[indices], self.domain[indices], self.index[indices])
 
 
 @dataclass(frozen=True)

@@ -51,6 +51,11 @@ class DomainLoader:
         self._next = step + 1
         return images if self.device is None else images.to(self.device)
 
+    def indices(self, step: int) -> Tensor:
+        """The index of each image of ``step`` in the domain, int64 ``(B,)``."""
+        indices = self.order.indices(step * self.batch_size, self.batch_size)
+        return indices if self.device is None else indices.to(self.device)
+
 
 def _batches(order: Order, size: int, step: int) -> Iterator[Tensor]:
     """The indices of ``step`` and all later ones; it knows nothing of the loader, so that both go when one does."""

@@ -119,7 +119,7 @@ class Task:
         domains = [torch.full_like(part.labels, loader.index) for part, loader in zip(parts, loaders, strict=True)]
         random = generator(self.seed, "augment", step)
         made = {view: augmented(pixels, self.augmentations[view], self.input, random) for view in views}
-        return DomainImages(made, labels, torch.cat(domains))
+        return DomainImages(made, labels, torch.cat(domains), torch.cat([loader.indices(step) for loader in loaders]))
 
 
 def build_task(recipe: Recipe, device: torch.device, progress: Progress = silent) -> Task:

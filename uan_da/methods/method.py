@@ -167,6 +167,10 @@ class Method(BaseMethod):
         """The loss of pre-training; by default the source's cross-entropy."""
         return source_loss(model, batch, progress)
 
+    def prepare(self, model: Classifier, target_images: int) -> None:
+        """Called once, when the training is built, with the number of the target's training images: for what it keeps
+        of each of them in its state."""
+
     def start(self, model: Classifier) -> None:
         """Called once, after pre-training and before the first step of the method."""
 

@@ -11,7 +11,7 @@ from uan_da.methods.routing import Routing
 from uan_da.models.classifier import Classifier
 from uan_da.recipe.blocks import MethodBlock
 
-NOT_SHARED = {"loss", "phases", "pretrain_loss", "start", "after_step", "predictor"}
+NOT_SHARED = {"loss", "phases", "pretrain_loss", "prepare", "start", "after_step", "predictor"}
 """Parts of a :class:`Method` that need a training to themselves, so that a :class:`TransferMethod` cannot have them."""
 
 

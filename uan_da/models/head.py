@@ -4,6 +4,7 @@ import math
 from itertools import pairwise
 
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from uan_da.recipe.network import Bottleneck, Head
 
@@ -36,8 +37,8 @@ class NormKeepingDropout(nn.Dropout):
 
 
 def make_head(num_features: int, num_classes: int, options: Head) -> nn.Module:
-    """Features ``(N, num_features)`` to logits ``(N, num_classes)``: a linear layer, with hidden ones before it and a
-    BatchNorm behind it where ``options`` has them."""
+    """Features ``(N, num_features)`` to logits ``(N, num_classes)``: a linear layer, or cosines, with hidden ones
+    before it and a BatchNorm behind it where ``options`` has them."""
     layers: list[nn.Module] = []
     widths = (num_features, *options.hidden, num_classes)
     for (before, after), dropout in zip(pairwise(widths), options.dropouts, strict=True):
@@ -47,9 +48,26 @@ def make_head(num_features: int, num_classes: int, options: Head) -> nn.Module:
         if dropout:
             layers.append(nn.Dropout(dropout))
         layers.append(_linear(before, after, options.init_std))
+    if options.cosine is not None:
+        layers[-1] = CosineLinear(widths[-2], num_classes, options.cosine)
     if options.logits_norm:
         layers.append(nn.BatchNorm1d(num_classes))
     return nn.Sequential(*layers) if len(layers) > 1 else layers[0]
+
+
+class CosineLinear(nn.Linear):
+    r"""A classifier of directions: the cosine of the features and a weight of each class, over a temperature T.
+
+    .. math:: z_k = \frac{1}{T} \frac{w_k · g}{‖w_k‖ ‖g‖}
+    """
+
+    def __init__(self, num_features: int, num_classes: int, temperature: float) -> None:
+        super().__init__(num_features, num_classes, bias=False)
+        self.temperature = temperature
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``(N, num_features)`` to logits ``(N, num_classes)``."""
+        return F.linear(F.normalize(x), F.normalize(self.weight)) / self.temperature
 
 
 def _linear(before: int, after: int, std: float | None) -> nn.Linear:

@@ -79,6 +79,8 @@ class Head(Strict):
     """In front of each linear layer, first to last; one number: in front of all but the first."""
     init_std: PositiveFloat | None = None
     """Initial weights from N(0, std²), biases 0.  [default: PyTorch's]"""
+    cosine: PositiveFloat | None = None
+    """The last layer is the cosine of the features and a weight of each class, over this temperature."""
 
     @property
     def dropouts(self) -> tuple[float, ...]:

@@ -75,6 +75,7 @@ class Training:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(fold(recipe.seed, "method"))
             method = build_method(recipe.method, model, model.num_classes)
+        method.prepare(model, len(task.target.train))
         if is_distributed():
             _share(recipe, model, method)
         optimizer = recipe.train.optimizer([model, method])

@@ -1,0 +1,1 @@
+"""Methods for targets with classes that the source lacks."""
