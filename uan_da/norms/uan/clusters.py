@@ -99,7 +99,9 @@ def started(x_ncs: Tensor, clusters: Clusters, initialized: Tensor, eps: float) 
 
 
 def is_known_to_be(initialized: Tensor) -> bool:
-    """Whether Python can read ``initialized`` without waiting for a device, and it is set."""
+    """Whether Python can read ``initialized`` without waiting for a device or a compiler, and it is set."""
+    if torch.compiler.is_compiling():
+        return False
     known = type(initialized) is Tensor and not torch._C._functorch.is_functorch_wrapped_tensor(initialized)
     return known and initialized.device.type == "cpu" and bool(initialized)
 

@@ -120,40 +120,36 @@ class UAN(MixtureLayer):
     def forward(self, x: Tensor) -> Tensor:
         """Normalise ``x`` ``(N, C, …)``; moments are taken in float32 or wider, the output has the type of ``x``."""
         self._check_input(x)
-        with without_autocast(x):
-            updates = self.training and self.updates_statistics and self._sees_new_data(x)
-            if updates and self.updates_mixture:
-                self._start(x)
-            return self._fused(x, updates) if self._is_fused(x) else self._plain(x, updates)
+        updates = self.training and self.updates_statistics and self._sees_new_data(x)
+        if updates and self.updates_mixture and not is_known_to_be(self.initialized):
+            self._start(x)
+        return self._fused(x, updates) if self._is_fused(x) else self._plain(x, updates)
 
     def _plain(self, x: Tensor, updates: bool) -> Tensor:
         """The formulas, one after the other."""
-        if updates and self.updates_mixture:
-            self._take_step()
-        wide = widened(x)
-        shift_c = self._shift(wide.dtype)
-        mixture = self._mixture(shift_c)
-        batch = self._batch(wide, shift_c)
-        tau = batch.assign(mixture) if self.place is None else self.place.assign(batch, mixture)
-        moments = self._moments(batch, tau, mixture) if updates or self._normalizes_by_batch() else None
-        y = batch.normalize(tau, self._normalizing(moments, mixture, shift_c), self._affine(mixture))
-        if updates and moments is not None:
-            self._update(moments, mixture, shift_c)
-        return y.to(x.dtype)
+        with without_autocast(x):
+            if updates and self.updates_mixture:
+                self._take_step()
+            wide = widened(x)
+            shift_c = self._shift(wide.dtype)
+            mixture = self._mixture(shift_c)
+            batch = self._batch(wide, shift_c)
+            tau = batch.assign(mixture) if self.place is None else self.place.assign(batch, mixture)
+            moments = self._moments(batch, tau, mixture) if updates or self._normalizes_by_batch() else None
+            y = batch.normalize(tau, self._normalizing(moments, mixture, shift_c), self._affine(mixture))
+            if updates and moments is not None:
+                self._update(moments, mixture, shift_c)
+            return y.to(x.dtype)
 
     def _fused(self, x: Tensor, updates: bool) -> Tensor:
         """One operator does the same: it takes the step, assigns, takes moments, normalises, and works out the state
         after it."""
-        clusters, step, running, moves = self._clusters(), self._step(), self.running, updates and self.updates_mixture
-        affine, rates = (self.weight, self.bias), (self.eps, self.momentum)
-        taken = Step(*(torch.zeros_like(s) if is_frozen(p) else s for p, s in zip(clusters, step, strict=True)))
-        y, after = ops.train(x, clusters, affine, taken, running, moves, *rates, self.options)
-        changes: list[tuple[Tensor, Tensor]] = []
-        if moves:
-            changes += [*_not_frozen(clusters, after.clusters), *zip(step, after.step, strict=True)]
-        if updates and running is not None:
-            changes += zip(running, (*after.running, running.batches + 1), strict=True)
-        self._set(changes)
+        affine, running = (self.weight, self.bias), self.running if updates else None
+        moves = updates and self.updates_mixture
+        rest = moves, self.eps, self.momentum, self.options
+        y, changes = ops.train(x, self._clusters(), affine, self._step(), running, *rest)
+        if changes:
+            self._set(changes)
         return y
 
     def _is_fused(self, x: Tensor) -> bool:
@@ -161,7 +157,8 @@ class UAN(MixtureLayer):
         plain = self.options.backend == "reference" or self.options.shrink is not None or self.place is not None
         if plain or is_distributed() or not self._normalizes_by_batch():
             return False
-        return ops.serves(x, self.mean.dtype, self.assignment, self.num_clusters)
+        tensors = (*self._parameters.values(), *self._buffers.values())
+        return ops.serves(x, self.mean.dtype, self.assignment, self.num_clusters) and ops.reads(tensors)
 
     def _batch(self, x: Tensor, shift_c: Tensor) -> Batch:
         return BATCHES[self.assignment](x - along(x, shift_c), shift_c, self.eps, self.options)
@@ -207,11 +204,9 @@ class UAN(MixtureLayer):
     @torch.no_grad()
     def _start(self, x: Tensor) -> None:
         """The first batch starts the clusters."""
-        compiling = torch.compiler.is_compiling()
-        if not compiling and is_known_to_be(self.initialized):
-            return
-        start = ops.start if compiling else started
-        clusters, initialized = start(widened(x.detach()), self._clusters(), self.initialized, self.eps)
+        start = ops.start if torch.compiler.is_compiling() else started
+        with without_autocast(x):
+            clusters, initialized = start(widened(x.detach()), self._clusters(), self.initialized, self.eps)
         self._set(_not_frozen(self._clusters(), clusters))
         self.initialized.copy_(initialized)
 

@@ -3,7 +3,8 @@
 Numba is imported by the first training step, and compiles a kernel once a machine, into its cache on disk.
 """
 
-from collections.abc import Iterable
+import ctypes
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -11,56 +12,59 @@ import torch
 from torch import Tensor
 
 from uan_da.norms.uan.kernels import element_cpu, sample_cpu
-from uan_da.norms.uan.kernels.layout import channels_last, flat
+from uan_da.norms.uan.kernels.layout import channels_last
 from uan_da.norms.uan.kernels.parallel import threads
 
-_moments: Any = sample_cpu.moments  # Numba's functions have no types
-_sample: Any = sample_cpu.forward
-_sample_gradient: Any = sample_cpu.backward
-_element: Any = element_cpu.forward
-_element_gradient: Any = element_cpu.backward
+_NUMBERS: dict[torch.dtype, type] = {torch.float32: np.float32, torch.float64: np.float64}
+_Nine, _Ten = ctypes.c_int64 * 9, ctypes.c_int64 * 10
 
 
 def moments(x: Tensor, shift: Tensor) -> tuple[Tensor, Tensor]:
     """m, less the shift, and v of samples, ``(N, C)``; without a gradient."""
-    stats = x.new_empty(2, *x.shape[:2])
-    _moments(_array(flat(x)), channels_last(x), _array(shift), threads(), _array(stats))
+    n, c = x.shape[:2]
+    stats, shift = x.new_empty(2, n, c), shift.contiguous()
+    run = sample_cpu.moments(_NUMBERS[x.dtype], channels_last(x))
+    run(x.data_ptr(), shift.data_ptr(), stats.data_ptr(), n, c, x.numel() // (n * c), threads())
     return stats[0], stats[1]
 
 
 def train(
-    x: Tensor, parameters: tuple[Tensor, ...], takes_step: bool, sharpness: float | None, rates: tuple[float, ...]
-) -> tuple[Tensor, ...]:
-    """y, the new state and priors, and what the backward needs. ``parameters`` are the state, priors, γ and β, in the
-    type of x; without a sharpness, elements are assigned; ``rates`` are eps, balance, momentum and η."""
-    (n, c), y = x.shape[:2], torch.empty_like(x)
-    state, priors, *_ = arrays = _arrays(parameters)
-    k, (eps, balance, *moving) = len(priors[0]), rates
-    inputs = _array(flat(x)), channels_last(x), *arrays, takes_step, eps, balance
-    new = np.empty_like(state), np.empty_like(priors)
-    if sharpness is None:
-        kept: tuple[Any, ...] = (np.empty((3, k, c)),)
-        _element(*inputs, *moving, _each(state, k), threads(), _array(flat(y)), *new, *kept)
-    else:
-        kept = tuple(np.empty(shape, state.dtype) for shape in ((2, n, c), (n, k), (2, k, c), (k,)))
-        _sample(*inputs, sharpness, *moving, threads(), _array(flat(y)), *new, *kept)
-    return y, *map(torch.from_numpy, (*new, *kept))
+    x: Tensor,
+    state: Sequence[Tensor],
+    affine: tuple[Tensor | None, Tensor | None],
+    takes_step: bool,
+    maths: tuple[float | None, ...],
+    outputs: tuple[Tensor, ...],
+    into: Sequence[Tensor | None],
+) -> None:
+    """Fill ``outputs``: y, the new state, and what is kept for the backward.
+
+    ``state`` are the nine tensors of a layer in the order of :mod:`~uan_da.norms.uan.kernels.mixture_cpu`; they, γ and β
+    are dense and of the type of x. ``maths`` are eps, balance, sharpness, without which elements are assigned, momentum
+    and η. ``into`` are tensors that get the new state, in the order of ``state``, and the count of batches, one more.
+    """
+    (n, c), k = x.shape[:2], len(state[0])
+    before, after = _Nine(*[tensor.data_ptr() for tensor in state]), _Ten(*[_address(tensor) for tensor in into])
+    weight, bias = affine
+    forward, _ = _kernels(x, maths[2], k)
+    forward(
+        x.data_ptr(), _address(weight), _address(bias), ctypes.addressof(before), ctypes.addressof(after),
+        *[tensor.data_ptr() for tensor in outputs],
+        n, c, x.numel() // (n * c), k, state[6].shape[1], takes_step, threads(), *map(_number, maths),
+    )  # fmt: skip
 
 
 def train_gradient(
-    g: Tensor, x: Tensor, parameters: tuple[Tensor, ...], kept: list[Tensor], sharpness: float | None, *rates: float
-) -> tuple[Tensor, ...]:
-    """The gradients of x, μ and log σ², λ's logits, γ and β. ``parameters`` are the new state and priors, and γ."""
-    d_x = torch.empty_like(x)
-    state, priors, weight = arrays = _arrays(parameters)
-    inputs = *_arrays((flat(g), flat(x))), channels_last(x), *arrays, *rates
-    gradients = [np.empty_like(like) for like in (state[:2], priors[0], weight, weight)]
-    outputs = *_arrays((*kept, flat(d_x))), *gradients
-    if sharpness is None:
-        _element_gradient(*inputs, _each(state, len(priors[0])), threads(), *outputs)
-    else:
-        _sample_gradient(*inputs, sharpness, threads(), *outputs)
-    return d_x, *map(torch.from_numpy, gradients)
+    g: Tensor, x: Tensor, weight: Tensor | None, kept: tuple[Tensor, Tensor], maths: tuple[float | None, ...],
+    gradients: tuple[Tensor, ...],
+) -> None:  # fmt: skip
+    """Fill the gradients of x, μ, log σ², λ's logits, γ and β. ``kept`` are the new state and what was kept beside it;
+    ``maths`` are eps, balance and sharpness."""
+    (n, c), k = x.shape[:2], len(gradients[1])
+    _, backward = _kernels(x, maths[2], k)
+    memory = [tensor.data_ptr() for tensor in (*kept, *gradients)]
+    sizes = n, c, x.numel() // (n * c), k, threads()
+    backward(g.data_ptr(), x.data_ptr(), _address(weight), *memory, *sizes, *map(_number, maths))
 
 
 def try_out(dtype: torch.dtype, last: bool, assignment: str | None, clusters: int) -> None:
@@ -68,21 +72,23 @@ def try_out(dtype: torch.dtype, last: bool, assignment: str | None, clusters: in
     small = torch.zeros((2, 2, 1) if last else (2, 1, 2), dtype=dtype)
     if assignment is None:
         moments(small, small[0, :, 0])
-        return
-    state, priors = small.new_zeros(7, clusters, small.shape[1]), small.new_zeros(2, clusters)
-    one = torch.ones_like(state[0, 0])
-    sharpness = 1.0 if assignment == "sample" else None
-    y, new, new_priors, *kept = train(small, (state, priors, one, one), False, sharpness, (1.0, 0.0, 0.1, 0.1))
-    train_gradient(y, small, (new, new_priors, one), kept, sharpness, 1.0, 0.0)
+    else:
+        _kernels(small, 1.0 if assignment == "sample" else None, clusters)
 
 
-def _each(like: Any, clusters: int) -> tuple[Any, ...]:
-    return (like.dtype.type(0),) * clusters
+def _kernels(x: Tensor, sharpness: float | None, clusters: int) -> tuple[Any, Any]:
+    number, last = _NUMBERS[x.dtype], channels_last(x)
+    found: tuple[Any, Any]  # Numba's functions have no types
+    if sharpness is None:
+        found = element_cpu.kernels(number, last, clusters)
+    else:
+        found = sample_cpu.kernels(number, last)
+    return found
 
 
-def _array(x: Tensor) -> Any:
-    return x.detach().numpy()
+def _address(tensor: Tensor | None) -> int:
+    return 0 if tensor is None else tensor.data_ptr()
 
 
-def _arrays(tensors: Iterable[Tensor]) -> list[Any]:
-    return [_array(tensor) for tensor in tensors]
+def _number(value: float | None) -> float:
+    return -1.0 if value is None else value

@@ -25,10 +25,12 @@ Shapes: x, g, y ``(N, S C)``, channels ``last`` or positions; ``mixture``, μ le
 knows.
 """
 
+import functools
 import math
 
 import numpy as np
 
+from uan_da.norms.uan.kernels.compiler import array, compiled, part
 from uan_da.norms.uan.kernels.mixture_cpu import (
     GAIN,
     LOG_PRIOR,
@@ -37,10 +39,14 @@ from uan_da.norms.uan.kernels.mixture_cpu import (
     mixture_of,
     moved,
     priors_of,
+    read,
+    state_at,
     update,
+    vector_at,
+    write,
 )
 from uan_da.norms.uan.kernels.parallel import on_threads, take
-from uan_da.norms.uan.kernels.vectors import LIMIT, compiled, padded, part, sweep
+from uan_da.norms.uan.kernels.vectors import LIMIT, padded, sweep
 from uan_da.norms.uan.mixture import MIN_MASS
 
 MEAN, RSTD, BIAS, SLOPE, OFFSET, MASS, FIRST, SECOND = range(8)
@@ -154,7 +160,7 @@ def _over_samples(kernel):
 
 
 @part
-def _rows(x, shift, mixture, prior, bias, eps, sums, values, rows, trace):
+def _rows(shift, mixture, prior, bias, eps, sums, values, rows, trace):
     """Fill the rows of :data:`MEAN` to :data:`OFFSET`; and i, z_1, z_2, r² and √q, in double precision."""
     _, clusters, channels = mixture.shape
     for c in range(channels):
@@ -182,74 +188,85 @@ _sum_all, _mix_all = _over_samples(_sum), _over_samples(_mix)
 _sum_gradients_all, _differentiate_all = _over_samples(_sum_gradients), _over_samples(_differentiate)
 
 
-@compiled
-def forward(
-    x, last, state, priors, weight, bias, takes_step, eps, balance, momentum, em_rate, each, threads,
-    y, new, new_priors, sums
-):  # fmt: skip
-    """Fill y, the new state, and the sums."""
-    _, clusters, channels = state.shape
-    values, none = x.size // channels, np.empty((0, 0, channels))
-    moved(state, priors, takes_step, new, new_priors)
-    prior = priors_of(new_priors, balance)
-    shift, mixture = mixture_of(new, prior, weight)
-    rows, trace = np.zeros((1 + 8 * clusters, padded(channels, x)), x.dtype), np.empty((5, clusters, channels))
-    moments, mass = np.empty((2, clusters, channels)), np.empty((clusters, channels))
-    for k in range(clusters):
-        for c in range(channels):
-            sums[0, k, c] = sums[1, k, c] = sums[2, k, c] = 0
-    _rows(x, shift, mixture, prior, bias, eps, sums, values, rows, trace)
-    _sum_all(x, x, y, last, rows, each, threads, sums)
-    _rows(x, shift, mixture, prior, bias, eps, sums, values, rows, trace)
-    _mix_all(x, x, y, last, rows, each, threads, none)
-    for k in range(clusters):
-        for c in range(channels):
-            inverse, first, second, precision = trace[0, k, c], trace[1, k, c], trace[2, k, c], trace[3, k, c]
-            moments[0, k, c] = mixture[MEAN, k, c] + first / math.sqrt(precision)
-            moments[1, k, c] = max(second - first * first, 0.0) / precision if inverse > 0 else mixture[VAR, k, c]
-            mass[k, c] = sums[0, k, c] / values
-    update(state, prior, shift, mixture, moments, mass, values, momentum, em_rate, new, new_priors)
+@functools.cache
+def kernels(dtype, last, clusters):
+    """Forward and backward for activations of a type and layout, and K clusters."""
+    each = (dtype(0),) * clusters
 
+    @compiled
+    def forward(
+        x, weight, bias, before, after, y, new, kept, samples, channels, positions, clusters, mass_columns, takes_step,
+        threads, eps: float, balance: float, _: float, momentum: float, em_rate: float,
+    ):  # fmt: skip
+        """Fill y, the new state, also in place, and the sums."""
+        shape, values, none = (samples, channels * positions), samples * positions, np.empty((0, 0, channels))
+        images, output = array(x, shape, dtype), array(y, shape, dtype)
+        gamma, beta = vector_at(weight, channels, 1.0, dtype), vector_at(bias, channels, 0.0, dtype)
+        state, priors = np.empty((7, clusters, channels), dtype), np.empty((2, clusters), dtype)
+        new_state, new_priors = state_at(new, clusters, channels, dtype)
+        read(array(before, 9, np.int64), mass_columns, state, priors)
+        moved(state, priors, takes_step, new_state, new_priors)
+        prior = priors_of(new_priors, balance)
+        shift, mixture = mixture_of(new_state, prior, gamma)
+        rows, trace = np.zeros((1 + 8 * clusters, padded(channels, images)), dtype), np.empty((5, clusters, channels))
+        moments, mass = np.empty((2, clusters, channels)), np.empty((clusters, channels))
+        sums = array(kept, (3, clusters, channels), np.float64)
+        sums[:] = 0
+        _rows(shift, mixture, prior, beta, eps, sums, values, rows, trace)
+        _sum_all(images, images, output, last, rows, each, threads, sums)
+        _rows(shift, mixture, prior, beta, eps, sums, values, rows, trace)
+        _mix_all(images, images, output, last, rows, each, threads, none)
+        for k in range(clusters):
+            for c in range(channels):
+                inverse, first, second, precision = trace[0, k, c], trace[1, k, c], trace[2, k, c], trace[3, k, c]
+                moments[0, k, c] = mixture[MEAN, k, c] + first / math.sqrt(precision)
+                spread = max(second - first * first, 0.0) / precision
+                moments[1, k, c] = spread if inverse > 0 else mixture[VAR, k, c]
+                mass[k, c] = sums[0, k, c] / values
+        update(state, prior, shift, mixture, moments, mass, values, momentum, em_rate, new_state, new_priors)
+        write(new_state, new_priors, mass_columns, array(after, 10, np.int64))
 
-@compiled
-def backward(
-    g, x, last, state, priors, weight, eps, balance, each, threads, sums,
-    d_x, d_clusters, d_logits, d_weight, d_bias
-):  # fmt: skip
-    """Fill the gradients of x, μ and log σ², λ's logits, γ and β."""
-    _, clusters, channels = state.shape
-    prior = priors_of(priors, balance)
-    shift, mixture = mixture_of(state, prior, weight)
-    rows, trace = np.zeros((1 + 8 * clusters, padded(channels, x)), x.dtype), np.empty((5, clusters, channels))
-    of_map, found = np.empty((2, clusters, channels)), np.empty((3, clusters, channels))
-    d_mixture, d_root, d_log_prior = (
-        np.empty((3, clusters, channels)),
-        np.empty((clusters, channels)),
-        np.zeros(clusters),
-    )
-    for c in range(channels):
-        d_bias[c] = 0
-    _rows(x, shift, mixture, prior, d_bias, eps, sums, x.size // channels, rows, trace)  # β cancels out
-    _sum_gradients_all(x, g, d_x, last, rows, each, threads, of_map)
-    for k in range(clusters):
-        for c in range(channels):
-            inverse, first, second, root = trace[0, k, c], trace[1, k, c], trace[2, k, c], trace[4, k, c]
-            slope, d_offset = mixture[GAIN, k, c] / root, of_map[1, k, c]
-            d_slope = of_map[0, k, c] - first * d_offset
-            d_root[k, c] = -0.5 * d_slope * slope / (root * root) if inverse > 0 else 0.0
-            d_first = -inverse * (slope * d_offset + 2 * first * d_root[k, c])
-            d_second = inverse * d_root[k, c]
-            d_mixture[GAIN, k, c] = d_slope / root
-            d_bias[c] += d_offset
-            rows[1 + k + MASS * clusters, c] = -(first * d_first + second * d_second)
-            rows[1 + k + FIRST * clusters, c] = d_first
-            rows[1 + k + SECOND * clusters, c] = d_second
-    _differentiate_all(x, g, d_x, last, rows, each, threads, found)
-    for k in range(clusters):
-        for c in range(channels):
-            precision = trace[3, k, c]
-            d_mixture[MEAN, k, c] = -math.sqrt(precision) * found[0, k, c]
-            of_var = found[1, k, c] + found[2, k, c] + 2 * eps * precision * d_root[k, c]
-            d_mixture[VAR, k, c] = -0.5 * precision * of_var
-            d_log_prior[k] += found[2, k, c]
-    differentiate(prior, mixture, weight, balance, d_mixture, d_log_prior, d_clusters, d_logits, d_weight)
+    @compiled
+    def backward(
+        g, x, weight, new, kept, d_x, d_mean, d_log_var, d_logits, d_weight, d_bias, samples, channels, positions,
+        clusters, threads, eps: float, balance: float, _: float,
+    ):  # fmt: skip
+        """Fill the gradients of x, μ and log σ², λ's logits, γ and β."""
+        shape, of_cluster = (samples, channels * positions), (clusters, channels)
+        images, gradient, d_images = array(x, shape, dtype), array(g, shape, dtype), array(d_x, shape, dtype)
+        state, priors = state_at(new, clusters, channels, dtype)
+        prior = priors_of(priors, balance)
+        shift, mixture = mixture_of(state, prior, vector_at(weight, channels, 1.0, dtype))
+        rows, trace = np.zeros((1 + 8 * clusters, padded(channels, images)), dtype), np.empty((5, clusters, channels))
+        of_map, found = np.empty((2, clusters, channels)), np.empty((3, clusters, channels))
+        d_mixture, d_root, d_log_prior = np.empty((3, clusters, channels)), np.empty(of_cluster), np.zeros(clusters)
+        sums, d_beta = array(kept, (3, clusters, channels), np.float64), array(d_bias, channels, dtype)
+        d_beta[:] = 0
+        _rows(shift, mixture, prior, d_beta, eps, sums, samples * positions, rows, trace)  # β cancels out
+        _sum_gradients_all(images, gradient, d_images, last, rows, each, threads, of_map)
+        for k in range(clusters):
+            for c in range(channels):
+                inverse, first, second, root = trace[0, k, c], trace[1, k, c], trace[2, k, c], trace[4, k, c]
+                slope, d_offset = mixture[GAIN, k, c] / root, of_map[1, k, c]
+                d_slope = of_map[0, k, c] - first * d_offset
+                d_root[k, c] = -0.5 * d_slope * slope / (root * root) if inverse > 0 else 0.0
+                d_first = -inverse * (slope * d_offset + 2 * first * d_root[k, c])
+                d_second = inverse * d_root[k, c]
+                d_mixture[GAIN, k, c] = d_slope / root
+                d_beta[c] += d_offset
+                rows[1 + k + MASS * clusters, c] = -(first * d_first + second * d_second)
+                rows[1 + k + FIRST * clusters, c] = d_first
+                rows[1 + k + SECOND * clusters, c] = d_second
+        _differentiate_all(images, gradient, d_images, last, rows, each, threads, found)
+        for k in range(clusters):
+            for c in range(channels):
+                precision = trace[3, k, c]
+                d_mixture[MEAN, k, c] = -math.sqrt(precision) * found[0, k, c]
+                of_var = found[1, k, c] + found[2, k, c] + 2 * eps * precision * d_root[k, c]
+                d_mixture[VAR, k, c] = -0.5 * precision * of_var
+                d_log_prior[k] += found[2, k, c]
+        of_clusters = array(d_mean, of_cluster, dtype), array(d_log_var, of_cluster, dtype)
+        of_priors, d_gamma = array(d_logits, clusters, dtype), array(d_weight, channels, dtype)
+        differentiate(prior, mixture, balance, d_mixture, d_log_prior, *of_clusters, of_priors, d_gamma)
+
+    return forward, backward

@@ -15,10 +15,3 @@ def dense_format(x: Tensor) -> torch.memory_format:
 def channels_last(x: Tensor) -> bool | None:
     """Whether channels come last in the memory of a dense ``x``, else None; a single position is read as such."""
     return not x.is_contiguous() or x.shape[0] * x.shape[1] == x.numel() or None
-
-
-def flat(x: Tensor) -> Tensor:
-    """A contiguous view of a dense ``x``, ``(N, S C)`` where channels come last, else ``(N, C S)``."""
-    samples = len(x)
-    size = x.numel() // samples
-    return x.as_strided((samples, size), (size, 1))

@@ -3,7 +3,7 @@
 """The algebra of a layer's parameters and state on a CPU, for both assignments.
 
 A layer's ``state`` is ``(7, K, C)``, in the order of :data:`MEAN` to :data:`RUNNING_MASS`; its ``priors`` are
-``(2, K)``, in the order of :data:`LOGITS` and :data:`STEP_PRIOR`. The formulas are those of
+``(2, K)``, in the order of :data:`LOGITS` and :data:`STEP_PRIOR`; in memory, one follows the other. The formulas are those of
 :mod:`uan_da.norms.uan.clusters` and :mod:`uan_da.norms.running`.
 """
 
@@ -12,7 +12,7 @@ import math
 import numpy as np
 
 from uan_da.norms.uan.clusters import MIN_VAR, PRIOR_FLOOR
-from uan_da.norms.uan.kernels.vectors import part
+from uan_da.norms.uan.kernels.compiler import array, part
 from uan_da.norms.uan.mixture import MIN_MASS
 
 MEAN, LOG_VAR, STEP_MEAN, STEP_VAR, RUNNING_MEAN, RUNNING_VAR, RUNNING_MASS = range(7)
@@ -20,6 +20,54 @@ LOGITS, STEP_PRIOR = range(2)
 VAR, GAIN = 1, 2
 """After :data:`MEAN`, the rows of :func:`mixture_of`."""
 SHARE, LOG_PRIOR, FACTOR = range(3)
+
+
+@part
+def state_at(address, clusters, channels, dtype):
+    """State and priors, in one piece of memory."""
+    state = array(address, (7, clusters, channels), dtype)
+    return state, array(address + state.nbytes, (2, clusters), dtype)
+
+
+@part
+def vector_at(address, channels, value, dtype):
+    """A number per channel; ``value`` where there is none, at the address 0."""
+    vector = np.full(channels, value, dtype)
+    if address != 0:
+        vector[:] = array(address, channels, dtype)
+    return vector
+
+
+@part
+def read(addresses, mass_columns, state, priors):
+    """Gather a layer's state from ``addresses`` of its tensors, in the order of state and priors. The running mass has
+    one column where all channels share it."""
+    rows, clusters, channels = state.shape
+    for row in range(rows):
+        columns = mass_columns if row == RUNNING_MASS else channels
+        tensor = array(addresses[row], (clusters, columns), state.dtype)
+        for k in range(clusters):
+            for c in range(channels):
+                state[row, k, c] = tensor[k, min(c, columns - 1)]
+    for row in range(len(priors)):
+        priors[row] = array(addresses[rows + row], clusters, priors.dtype)
+
+
+@part
+def write(state, priors, mass_columns, addresses):
+    """The reverse, where an address is not 0; at the last one, batches are counted."""
+    rows, clusters, channels = state.shape
+    for row in range(rows):
+        columns = mass_columns if row == RUNNING_MASS else channels
+        if addresses[row] != 0:
+            tensor = array(addresses[row], (clusters, columns), state.dtype)
+            for k in range(clusters):
+                tensor[k] = state[row, k, :columns]
+    for row in range(len(priors)):
+        if addresses[rows + row] != 0:
+            array(addresses[rows + row], clusters, priors.dtype)[:] = priors[row]
+    if addresses[-1] != 0:
+        array(addresses[-1], 1, np.int64)[0] += 1
 
 
 @part
@@ -123,7 +171,7 @@ def _toward(old, to, rate):
 
 
 @part
-def differentiate(prior, mixture, weight, balance, d_mixture, d_log_prior, d_clusters, d_logits, d_weight):
+def differentiate(prior, mixture, balance, d_mixture, d_log_prior, d_mean, d_log_var, d_logits, d_weight):
     """From the gradients of μ, σ² and f γ, and of log λ, those of μ and log σ², of λ's logits, and of γ."""
     _, clusters, channels = mixture.shape
     average = 0.0
@@ -132,8 +180,8 @@ def differentiate(prior, mixture, weight, balance, d_mixture, d_log_prior, d_clu
     for k in range(clusters):
         through = 0.0
         for c in range(channels):
-            d_clusters[0, k, c] = d_mixture[MEAN, k, c]
-            d_clusters[1, k, c] = d_mixture[VAR, k, c] * mixture[VAR, k, c]
+            d_mean[k, c] = d_mixture[MEAN, k, c]
+            d_log_var[k, c] = d_mixture[VAR, k, c] * mixture[VAR, k, c]
             d_weight[c] += prior[FACTOR, k] * d_mixture[GAIN, k, c]
             through += mixture[GAIN, k, c] * d_mixture[GAIN, k, c]
         if balance > 0:

@@ -8,16 +8,18 @@ again, that is the gradient of the plain formulas.
 import functools
 import sys
 import warnings
+from collections.abc import Iterable, Sequence
 from types import ModuleType
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
+from torch.autograd.graph import increment_version
 
 from uan_da.norms.forward import in_backward, widened, without_autocast
 from uan_da.norms.running import Running
 from uan_da.norms.uan.assignment import BATCHES, Affine
-from uan_da.norms.uan.clusters import Clusters, Step, mixture_of, moved, started
+from uan_da.norms.uan.clusters import Clusters, Step, is_frozen, mixture_of, moved, started
 from uan_da.norms.uan.kernels.layout import dense_format
 from uan_da.norms.uan.mixture import Mixture, Moments, along, gain_of, with_fallback
 from uan_da.norms.uan.options import Options
@@ -30,20 +32,12 @@ _library.define(f"start(Tensor x, {_CLUSTERS}, Tensor initialized, float eps) ->
 _library.define(f"move({_CLUSTERS}, Tensor[] step) -> (Tensor, Tensor, Tensor)")
 _library.define(
     f"train(Tensor x, {_CLUSTERS}, Tensor? weight, Tensor? bias, Tensor[] step, Tensor[] running, bool takes_step, "
-    f"{_MATHS}, float? momentum, float em_rate) -> (Tensor, Tensor, Tensor, Tensor[])"
+    f"{_MATHS}, float? momentum, float em_rate) -> (Tensor, Tensor, Tensor)"
 )
 _library.define(
-    f"train_gradient(Tensor g, Tensor x, Tensor state, Tensor priors, Tensor? weight, Tensor[] kept, {_MATHS}) "
-    "-> (Tensor, Tensor, Tensor, Tensor, Tensor)"
+    f"train_gradient(Tensor g, Tensor x, Tensor? weight, Tensor state, Tensor kept, {_MATHS}) "
+    "-> (Tensor, Tensor, Tensor, Tensor, Tensor, Tensor)"
 )
-
-
-class After(NamedTuple):
-    """The state after a training step: ``running`` is :class:`Running` without its count."""
-
-    clusters: Clusters
-    step: Step
-    running: tuple[Tensor, ...]
 
 
 def moves(initialized: Tensor) -> Tensor:
@@ -88,6 +82,13 @@ def _is_in_onnx_export() -> bool:
     return exporter is not None and bool(exporter.is_in_onnx_export())
 
 
+def reads(tensors: Iterable[Tensor | None]) -> bool:
+    """Whether the kernels can read and write a layer's parameters and buffers where they are."""
+    present = [tensor for tensor in tensors if tensor is not None]
+    types = {tensor.dtype for tensor in present} - {torch.int64}
+    return len(types) == 1 and all(tensor.is_cpu and tensor.is_contiguous() for tensor in present)
+
+
 def _is_last(x: Tensor) -> bool:
     return dense_format(x) != torch.contiguous_format or x.shape[0] * x.shape[1] == x.numel()
 
@@ -123,30 +124,52 @@ def _warn(reason: str) -> None:
     warnings.warn(f"UAN runs without its kernels, which is slower ({reason})", RuntimeWarning, stacklevel=2)
 
 
+Changes = list[tuple[Tensor, Tensor]]
+"""Tensors, and what they are to be set to."""
+
+
 def train(
     x: Tensor,
     clusters: Clusters,
     affine: tuple[Tensor | None, Tensor | None],
     step: Step,
     running: Running | None,
-    takes_step: bool,
+    moves: bool,
     eps: float,
     momentum: float | None,
     options: Options,
-) -> tuple[Tensor, After]:
-    """``x`` ``(N, C, …)`` normalised, in its type, and the state after it.
+) -> tuple[Tensor, Changes]:
+    """``x`` ``(N, C, …)`` normalised, in its type, and what is left to be done to the state after it.
 
-    ``affine`` is γ and β; the clusters take ``step`` first where ``takes_step``."""
-    before = [] if running is None else list(running[:3])
+    ``affine`` is γ and β. The clusters take ``step``, and are left the next one, where ``moves``; ``running`` are what
+    is to follow the batch. The kernel writes all this itself; where somebody looks on, nothing may be changed here.
+    """
+    frozen = [not moves or is_frozen(parameter) for parameter in clusters]
+    taken = [torch.zeros_like(part) if still else part for part, still in zip(step, frozen, strict=True)]
     sharpness = options.sharpness if options.assignment == "sample" else None
-    maths = eps, options.balance, sharpness, momentum, options.em_rate
-    run = torch.ops.uan_da.train.default if _is_watched(x) else _Train.apply
-    y, state, priors, *_ = run(x, *clusters, *affine, list(step), before, takes_step, *maths)
-    mean, log_var, step_mean, step_var, *after = state.detach().unbind()
-    logits, step_prior = priors.detach().unbind()
-    if running is not None and running.mass.shape[1] == 1:
-        after[2] = after[2][:, :1]
-    return y, After(Clusters(mean, log_var, logits), Step(step_mean, step_var, step_prior), tuple(after))
+    inputs = x, *clusters, *affine, taken if moves else list(step), list(running or ())[:3], moves
+    inputs = *inputs, eps, options.balance, sharpness, momentum, options.em_rate
+    mean, log_var, logits = (None if still else p for p, still in zip(clusters, frozen, strict=True))
+    steps = step if moves else (None,) * 3
+    followers = running or (None,) * 4
+    state = mean, log_var, *steps[:2], *followers[:3], logits, steps[2]
+    if not _is_watched(x):
+        y, *_ = _Train.apply(*inputs, (*state, followers[3]))
+        increment_version([tensor for tensor in state if tensor is not None])
+        return y, []
+    y, packed, _ = torch.ops.uan_da.train.default(*inputs)
+    rows, priors = _unpacked(packed.detach(), clusters.mean)
+    new = [*rows.unbind(), *priors.unbind()]
+    if running is not None:
+        new[6] = new[6][:, : running.mass.shape[1]]
+        state, new = (*state, running.batches), [*new, running.batches + 1]
+    return y, [(tensor, value) for tensor, value in zip(state, new, strict=True) if tensor is not None]
+
+
+def _unpacked(state: Tensor, mean: Tensor) -> tuple[Tensor, Tensor]:
+    """State ``(7, K, C)`` and priors ``(2, K)``."""
+    rows = 7 * mean.numel()
+    return state[:rows].view(7, *mean.shape), state[rows:].view(2, len(mean))
 
 
 def _is_watched(x: Tensor) -> bool:
@@ -176,29 +199,36 @@ def _train(
     x: Tensor, mean: Tensor, log_var: Tensor, logits: Tensor, weight: Tensor | None, bias: Tensor | None,
     step: list[Tensor], running: list[Tensor], takes_step: bool,
     eps: float, balance: float, sharpness: float | None, momentum: float | None, em_rate: float,
-) -> tuple[Tensor, Tensor, Tensor, list[Tensor]]:  # fmt: skip
+    into: Sequence[Tensor | None] = (None,) * 10,
+) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
     kernels = cpu_kernels()
     assert kernels is not None
     wide = _dense(x, x)
-    running_mean, running_var, mass = running or (mean, mean, mean)
-    state = torch.stack((mean, log_var, step[0], step[1], running_mean, running_var, mass.expand_as(mean)))
-    priors = torch.stack((logits, step[2]))
-    affine = _or(weight, mean, 1.0), _or(bias, mean, 0.0)
-    rates = eps, balance, -1.0 if momentum is None else momentum, em_rate
-    y, new, new_priors, *kept = kernels.train(
-        wide, (state, priors, *affine), takes_step and not in_backward(), sharpness, rates
-    )
-    return y.to(x.dtype), new, new_priors, kept
+    y, *rest = outputs = _outputs(wide, mean, sharpness)
+    state = mean, log_var, step[0], step[1], *(running or (mean, mean, mean)), logits, step[2]
+    maths = eps, balance, sharpness, momentum, em_rate
+    takes_step = takes_step and not in_backward()
+    kernels.train(wide, state, (weight, bias), takes_step, maths, outputs, into)
+    return y.to(x.dtype), *rest
+
+
+def _train_dense(*inputs: Any) -> tuple[Tensor, Tensor, Tensor]:
+    """``train`` of a compiler, which may lay out tensors as it likes."""
+    dense = (x.contiguous() if isinstance(x, Tensor) else x for x in inputs[1:6])
+    lists = ([x.contiguous() for x in tensors] for tensors in inputs[6:8])
+    return _train(inputs[0], *dense, *lists, *inputs[8:])
 
 
 def _train_gradient(
-    g: Tensor, x: Tensor, state: Tensor, priors: Tensor, weight: Tensor | None, kept: list[Tensor],
+    g: Tensor, x: Tensor, weight: Tensor | None, state: Tensor, kept: Tensor,
     eps: float, balance: float, sharpness: float | None,
 ) -> tuple[Tensor, ...]:  # fmt: skip
     kernels = cpu_kernels()
     assert kernels is not None
-    parameters = state, priors, _or(weight, state[0], 1.0)
-    d_x, *rest = kernels.train_gradient(_dense(g, x), _dense(x, x), parameters, kept, sharpness, eps, balance)
+    wide = _dense(x, x)
+    d_x, *rest = gradients = _gradients(wide, state)
+    weight = None if weight is None else weight.contiguous()
+    kernels.train_gradient(_dense(g, x), wide, weight, (state, kept), (eps, balance, sharpness), gradients)
     return d_x.to(x.dtype), *rest
 
 
@@ -206,25 +236,24 @@ def _dense(x: Tensor, like: Tensor) -> Tensor:
     return widened(x).contiguous(memory_format=dense_format(like))
 
 
-def _or(parameter: Tensor | None, like: Tensor, value: float) -> Tensor:
-    return like.new_full(like.shape[1:], value) if parameter is None else parameter.to(like.dtype)
-
-
-def _fake_train(x: Tensor, mean: Tensor, *rest: Any) -> tuple[Tensor, Tensor, Tensor, list[Tensor]]:
-    (n, c), k, sharpness = x.shape[:2], len(mean), rest[9]
+def _outputs(x: Tensor, mean: Tensor, sharpness: float | None) -> tuple[Tensor, Tensor, Tensor]:
+    """Memory for y, for the new state, and for what the backward needs beside both."""
+    (n, c), k = x.shape[:2], len(mean)
     if sharpness is None:
-        kept = [mean.new_empty(3, k, c, dtype=torch.float64)]
+        kept = mean.new_empty(3 * k * c, dtype=torch.float64)
     else:
-        kept = [mean.new_empty(shape) for shape in ((2, n, c), (n, k), (2, k, c), (k,))]
-    return _fake(x), mean.new_empty(7, k, c), mean.new_empty(2, k), kept
+        kept = mean.new_empty(2 * n * c + n * k + 2 * k * c + k)
+    return _like(x), mean.new_empty(7 * k * c + 2 * k), kept
 
 
-def _fake_train_gradient(g: Tensor, x: Tensor, state: Tensor, priors: Tensor, *_: Any) -> tuple[Tensor, ...]:
-    per_channel = state.new_empty(state.shape[2])
-    return _fake(x), torch.empty_like(state[:2]), torch.empty_like(priors[0]), per_channel, per_channel.clone()
+def _gradients(x: Tensor, state: Tensor) -> tuple[Tensor, ...]:
+    """Memory for those of x, μ, log σ², λ's logits, γ and β."""
+    c, new = x.shape[1], state.new_empty
+    k = len(state) // (7 * c + 2)
+    return _like(x), new(k, c), new(k, c), new(k), new(c), new(c)
 
 
-def _fake(x: Tensor) -> Tensor:
+def _like(x: Tensor) -> Tensor:
     return torch.empty_like(x, memory_format=dense_format(x))
 
 
@@ -237,52 +266,57 @@ class _Train(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, *inputs: Any) -> tuple[Tensor, ...]:
         x, weight, ctx.maths = inputs[0], inputs[4], inputs[9:12]
-        with torch._C._AutoDispatchBelowAutograd():
-            run = torch.ops.uan_da.train.default if _is_watched(x) else _train
-            y, state, priors, kept = run(*inputs)
+        if _is_watched(x):
+            with torch._C._AutoDispatchBelowAutograd():
+                y, state, kept = torch.ops.uan_da.train.default(*inputs)
+        else:
+            y, state, kept = _train(*inputs)
         ctx.set_materialize_grads(False)
-        ctx.mark_non_differentiable(*kept)
-        ctx.save_for_backward(x, state, priors, weight, *kept)
-        return y, state, priors, *kept
+        ctx.mark_non_differentiable(kept)
+        ctx.save_for_backward(x, weight, state, kept)
+        return y, state, kept
 
     @staticmethod
-    def backward(ctx: Any, g: Tensor | None, *through: Tensor | None) -> tuple[Tensor | None, ...]:
-        x, state, priors, weight, *kept = ctx.saved_tensors
-        with without_autocast(x):
-            if g is None:
-                gradients: tuple[Tensor | None, ...] = (None,) * 6
-            elif torch.is_grad_enabled():
-                gradients = _recorded(ctx, g, x, state, priors, weight)
-            else:
-                run = torch.ops.uan_da.train_gradient.default if _is_watched(x) else _train_gradient
-                d_x, d_clusters, *rest = run(g, x, state, priors, weight, kept, *ctx.maths)
-                gradients = d_x, *d_clusters.unbind(), *rest
-        if through[0] is not None or through[1] is not None:
-            gradients = _with(gradients, *through[:2])
+    def backward(ctx: Any, g: Tensor | None, of_state: Tensor | None, _: None) -> tuple[Tensor | None, ...]:
+        x, weight, state, kept = ctx.saved_tensors
+        if g is None:
+            gradients: tuple[Tensor | None, ...] = (None,) * 6
+        elif torch.is_grad_enabled():
+            gradients = _recorded(ctx, g, x, weight, state)
+        else:
+            run = torch.ops.uan_da.train_gradient.default if _is_watched(x) else _train_gradient
+            gradients = run(g, x, weight, state, kept, *ctx.maths)
+        if of_state is not None:
+            gradients = _with(gradients, *_clusters(of_state, x.shape[1]))
         given = (
             gradient if needed else None for gradient, needed in zip(gradients, ctx.needs_input_grad, strict=False)
         )
-        return *given, *(None,) * 8
+        return *given, *(None,) * (len(ctx.needs_input_grad) - 6)
 
 
-def _with(gradients: tuple[Tensor | None, ...], of_state: Tensor | None, of_priors: Tensor | None) -> Any:
+def _clusters(state: Tensor, channels: int) -> tuple[Tensor, ...]:
+    """μ, log σ² and λ's logits."""
+    k = len(state) // (7 * channels + 2)
+    (mean, log_var, *_), priors = _unpacked(state, state[: k * channels].view(k, channels))
+    return mean, log_var, priors[0]
+
+
+def _with(gradients: tuple[Tensor | None, ...], *own: Tensor) -> tuple[Tensor | None, ...]:
     """``gradients``, and those of the clusters after the step."""
-    own = *(2 * [None] if of_state is None else of_state[:2]), None if of_priors is None else of_priors[0]
     d_x, *of_clusters, d_weight, d_bias = gradients
-    sums = (a if b is None else b if a is None else a + b for a, b in zip(of_clusters, own, strict=True))
+    sums = (b if a is None else a + b for a, b in zip(of_clusters, own, strict=True))
     return d_x, *sums, d_weight, d_bias
 
 
-def _recorded(
-    ctx: Any, g: Tensor, x: Tensor, state: Tensor, priors: Tensor, weight: Tensor | None
-) -> tuple[Tensor | None, ...]:
+def _recorded(ctx: Any, g: Tensor, x: Tensor, weight: Tensor | None, state: Tensor) -> tuple[Tensor | None, ...]:
     """The gradients by the plain formulas, of inputs that count as independent; autograd records how they came
     about."""
-    mean, log_var, logits = (tensor.view_as(tensor) for tensor in (state[0], state[1], priors[0]))
+    mean, log_var, logits = (tensor.view_as(tensor) for tensor in _clusters(state, x.shape[1]))
     x = x.view_as(x)
     weight = None if weight is None else weight.view_as(weight)
     bias = torch.zeros_like(mean[0], requires_grad=ctx.needs_input_grad[5])
-    y, _, _ = formulas(x, Clusters(mean, log_var, logits), weight, bias, *ctx.maths)
+    with without_autocast(x):
+        y, _, _ = formulas(x, Clusters(mean, log_var, logits), weight, bias, *ctx.maths)
     inputs = x, mean, log_var, logits, weight, bias
     wanted = [tensor for tensor in inputs if tensor is not None and tensor.requires_grad]
     found = iter(torch.autograd.grad(y, wanted, g, create_graph=True, allow_unused=True))
@@ -309,11 +343,6 @@ def formulas(
     return batch.normalize(tau, (moments.mean, moments.var), affine).to(x.dtype), moments, mixture
 
 
-def _recording_train(*inputs: Any) -> tuple[Tensor, Tensor, Tensor, list[Tensor]]:
-    y, state, priors, *kept = _Train.apply(*inputs)
-    return y, state, priors, kept
-
-
 def _fake_like(*like: Any) -> tuple[Tensor, ...]:
     return tuple(torch.empty_like(tensor) for tensor in like)
 
@@ -321,14 +350,14 @@ def _fake_like(*like: Any) -> tuple[Tensor, ...]:
 _library.impl("moves", _moves, "CompositeExplicitAutograd")
 _library.impl("start", _start, "CompositeExplicitAutograd")
 _library.impl("move", _move, "CompositeExplicitAutograd")
-_library.impl("train", _train, "CPU")
-_library.impl("train", _recording_train, "Autograd")
+_library.impl("train", _train_dense, "CPU")
+_library.impl("train", _Train.apply, "Autograd")
 _library.impl("train_gradient", _train_gradient, "CPU")
 for _name, _shapes in (
     ("moves", lambda initialized: torch.empty_like(initialized, dtype=torch.bool)),
     ("start", lambda x, *rest: _fake_like(*rest[:4])),
     ("move", lambda *rest: _fake_like(*rest[:3])),
-    ("train", _fake_train),
-    ("train_gradient", _fake_train_gradient),
+    ("train", lambda x, mean, *rest: _outputs(x, mean, rest[9])),
+    ("train_gradient", lambda g, x, weight, state, *_: _gradients(x, state)),
 ):
     torch.library.register_fake(f"uan_da::{_name}", _shapes, lib=_library)

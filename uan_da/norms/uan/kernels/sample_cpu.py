@@ -24,10 +24,12 @@ Shapes: x, g, y ``(N, S C)``, channels ``last`` or positions; ``stats``, m and v
 ``tau`` ``(N, K)``; ``mixture``, μ less the shift, σ² and f γ, ``(3, K, C)``; ``moments``, a and b, ``(2, K, C)``.
 """
 
+import functools
 import math
 
 import numpy as np
 
+from uan_da.norms.uan.kernels.compiler import array, compiled, part
 from uan_da.norms.uan.kernels.mixture_cpu import (
     GAIN,
     LOG_PRIOR,
@@ -37,10 +39,14 @@ from uan_da.norms.uan.kernels.mixture_cpu import (
     mixture_of,
     moved,
     priors_of,
+    read,
+    state_at,
     update,
+    vector_at,
+    write,
 )
 from uan_da.norms.uan.kernels.parallel import on_threads, take
-from uan_da.norms.uan.kernels.vectors import compiled, padded, part, sweep
+from uan_da.norms.uan.kernels.vectors import padded, sweep
 from uan_da.norms.uan.mixture import MIN_MASS
 
 PROBES = 16
@@ -321,58 +327,87 @@ _stats_of_all = on_threads(_stats)
 _sum_gradients, _gradient_all = on_threads(_gradient_sums), on_threads(_gradient)
 
 
-@compiled
-def moments(x, last, shift, threads, stats):
-    """Fill m and v alone."""
-    _stats_of_all((np.zeros(1, np.int64), x, last, shift, stats), threads)
+@functools.cache
+def moments(dtype, last):
+    """The kernel that fills m and v alone."""
+
+    @compiled
+    def run(x, shift, stats, samples, channels, positions, threads):
+        images, centre = array(x, (samples, channels * positions), dtype), array(shift, channels, dtype)
+        found = array(stats, (2, samples, channels), dtype)
+        _stats_of_all((np.zeros(1, np.int64), images, last, centre, found), threads)
+
+    return run
 
 
-@compiled
-def forward(
-    x, last, state, priors, weight, bias, takes_step, eps, balance, sharpness, momentum, em_rate, threads,
-    y, new, new_priors, stats, tau, moments, mass
-):  # fmt: skip
-    """Fill y, the new state, m and v, τ, a and b, and Στ."""
-    samples, clusters = tau.shape
-    channels = len(weight)
-    counter = np.zeros(1, np.int64)
-    moved(state, priors, takes_step, new, new_priors)
-    prior = priors_of(new_priors, balance)
-    shift, mixture = mixture_of(new, prior, weight)
-    _assign_all((counter, x, last, shift, mixture, prior, eps, sharpness, stats, tau), threads)
-    _moments(stats, tau, mixture, moments, mass)
-    counter[0] = 0
-    scale = _scale(moments, mixture, eps)
-    _apply_all((counter, x, last, shift, tau, moments, scale, bias, y), threads)
-    shares = np.empty((clusters, channels))
-    for k in range(clusters):
-        for c in range(channels):
-            shares[k, c] = mass[k] / samples
-    values = x.size // channels
-    update(state, prior, shift, mixture, moments, shares, values, momentum, em_rate, new, new_priors)
+@part
+def _kept_at(address, samples, channels, clusters, dtype):
+    """m and v, τ, a and b, and Στ."""
+    stats = array(address, (2, samples, channels), dtype)
+    tau = array(address + stats.nbytes, (samples, clusters), dtype)
+    moments = array(address + stats.nbytes + tau.nbytes, (2, clusters, channels), dtype)
+    return stats, tau, moments, array(address + stats.nbytes + tau.nbytes + moments.nbytes, clusters, dtype)
 
 
-@compiled
-def backward(
-    g, x, last, state, priors, weight, eps, balance, sharpness, threads, stats, tau, moments, mass,
-    d_x, d_clusters, d_logits, d_weight, d_bias
-):  # fmt: skip
-    """Fill the gradients of x, μ and log σ², λ's logits, γ and β."""
-    samples, clusters = tau.shape
-    channels, dtype = len(weight), x.dtype
-    counter = np.zeros(1, np.int64)
-    prior = priors_of(priors, balance)
-    shift, mixture = mixture_of(state, prior, weight)
-    sums, d_moments = np.empty((2, samples, channels), dtype), np.empty((2, clusters, channels), dtype)
-    d_mixture, d_assigned = np.empty((3, clusters, channels), dtype), np.empty((samples, clusters), dtype)
-    inverse, d_log_prior = np.empty(clusters, dtype), np.empty(clusters)
-    _sum_gradients((counter, g, x, last, shift, sums), threads)
-    for k in range(clusters):
-        inverse[k] = 1 / mass[k] if mass[k] >= MIN_MASS * samples else 0
-    scale = _scale(moments, mixture, eps)
-    _of_moments(sums, tau, moments, mixture, scale, eps, d_moments, d_mixture[GAIN], d_bias)
-    counter[0] = 0
-    operands = (counter, g, x, last, shift, stats, tau, mixture, moments, inverse, scale, d_moments, sums, d_assigned)
-    _gradient_all((*operands, eps, sharpness, d_x), threads)
-    _of_mixture(stats, mixture, d_assigned, mass, d_moments, eps, sharpness, d_mixture, d_log_prior)
-    differentiate(prior, mixture, weight, balance, d_mixture, d_log_prior, d_clusters, d_logits, d_weight)
+@functools.cache
+def kernels(dtype, last):
+    """Forward and backward for activations of a type and layout."""
+
+    @compiled
+    def forward(
+        x, weight, bias, before, after, y, new, kept, samples, channels, positions, clusters, mass_columns, takes_step,
+        threads, eps: float, balance: float, sharpness: float, momentum: float, em_rate: float,
+    ):  # fmt: skip
+        """Fill y, the new state, also in place, and what is kept."""
+        shape = samples, channels * positions
+        images, output, counter = array(x, shape, dtype), array(y, shape, dtype), np.zeros(1, np.int64)
+        gamma, beta = vector_at(weight, channels, 1.0, dtype), vector_at(bias, channels, 0.0, dtype)
+        state, priors = np.empty((7, clusters, channels), dtype), np.empty((2, clusters), dtype)
+        new_state, new_priors = state_at(new, clusters, channels, dtype)
+        stats, tau, moments, mass = _kept_at(kept, samples, channels, clusters, dtype)
+        read(array(before, 9, np.int64), mass_columns, state, priors)
+        moved(state, priors, takes_step, new_state, new_priors)
+        prior = priors_of(new_priors, balance)
+        shift, mixture = mixture_of(new_state, prior, gamma)
+        _assign_all((counter, images, last, shift, mixture, prior, eps, sharpness, stats, tau), threads)
+        _moments(stats, tau, mixture, moments, mass)
+        counter[0] = 0
+        scale = _scale(moments, mixture, eps)
+        _apply_all((counter, images, last, shift, tau, moments, scale, beta, output), threads)
+        shares = np.empty((clusters, channels))
+        for k in range(clusters):
+            shares[k] = mass[k] / samples
+        values = samples * positions
+        update(state, prior, shift, mixture, moments, shares, values, momentum, em_rate, new_state, new_priors)
+        write(new_state, new_priors, mass_columns, array(after, 10, np.int64))
+
+    @compiled
+    def backward(
+        g, x, weight, new, kept, d_x, d_mean, d_log_var, d_logits, d_weight, d_bias, samples, channels, positions,
+        clusters, threads, eps: float, balance: float, sharpness: float,
+    ):  # fmt: skip
+        """Fill the gradients of x, μ and log σ², λ's logits, γ and β."""
+        shape, of_cluster = (samples, channels * positions), (clusters, channels)
+        images, gradient, d_images = array(x, shape, dtype), array(g, shape, dtype), array(d_x, shape, dtype)
+        state, priors = state_at(new, clusters, channels, dtype)
+        stats, tau, moments, mass = _kept_at(kept, samples, channels, clusters, dtype)
+        counter, prior = np.zeros(1, np.int64), priors_of(priors, balance)
+        shift, mixture = mixture_of(state, prior, vector_at(weight, channels, 1.0, dtype))
+        sums, d_moments = np.empty((2, samples, channels), dtype), np.empty((2, clusters, channels), dtype)
+        d_mixture, d_assigned = np.empty((3, clusters, channels), dtype), np.empty((samples, clusters), dtype)
+        inverse, d_log_prior = np.empty(clusters, dtype), np.empty(clusters)
+        _sum_gradients((counter, gradient, images, last, shift, sums), threads)
+        for k in range(clusters):
+            inverse[k] = 1 / mass[k] if mass[k] >= MIN_MASS * samples else 0
+        scale = _scale(moments, mixture, eps)
+        d_beta = array(d_bias, channels, dtype)
+        _of_moments(sums, tau, moments, mixture, scale, eps, d_moments, d_mixture[GAIN], d_beta)
+        counter[0] = 0
+        operands = counter, gradient, images, last, shift, stats, tau, mixture, moments, inverse, scale, d_moments
+        _gradient_all((*operands, sums, d_assigned, eps, sharpness, d_images), threads)
+        _of_mixture(stats, mixture, d_assigned, mass, d_moments, eps, sharpness, d_mixture, d_log_prior)
+        of_clusters = array(d_mean, of_cluster, dtype), array(d_log_var, of_cluster, dtype)
+        of_priors, d_gamma = array(d_logits, clusters, dtype), array(d_weight, channels, dtype)
+        differentiate(prior, mixture, balance, d_mixture, d_log_prior, *of_clusters, of_priors, d_gamma)
+
+    return forward, backward

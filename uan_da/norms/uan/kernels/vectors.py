@@ -13,43 +13,21 @@ precision.
 """
 
 import functools
-import hashlib
-from pathlib import Path
 
 import numpy as np
 from llvmlite import ir
-from numba import njit, types
+from numba import types
 from numba.core import cgutils
-from numba.core.caching import FunctionCache
 from numba.extending import intrinsic
 
-FAST = {"nsz", "arcp", "contract", "afn", "reassoc"}
-part = njit(fastmath=FAST, error_model="numpy", nogil=True, no_cfunc_wrapper=True, no_cpython_wrapper=True)
-"""What is compiled into a :data:`compiled` function, and cached with it."""
-_HERE = Path(__file__).parent
-_SOURCES = hashlib.sha256(
-    b"".join(path.read_bytes() for path in sorted((*_HERE.glob("*.py"), *_HERE.parent.glob("*.py"))))
-).hexdigest()
+from uan_da.norms.uan.kernels.compiler import part
+
 BYTES = 64
 CHUNK = 256
 LIMIT = 80.0
 """2^LIMIT is beyond all digits, yet not near infinity."""
 _DEGREE = {"float": 5, "double": 11}
 _INTEGER = {"float": (32, 23), "double": (64, 52)}  # bits; bits of the fraction
-
-
-class _Cache(FunctionCache):
-    """Numba's cache on disk, for which a function is new wherever a file has changed that it may use."""
-
-    def _index_key(self, signature, codegen):
-        return *super()._index_key(signature, codegen), _SOURCES
-
-
-def compiled(function):
-    """Compile at the first call, once a machine."""
-    dispatcher = njit(fastmath=FAST, error_model="numpy", nogil=True, no_cfunc_wrapper=True)(function)
-    dispatcher._cache = _Cache(function)
-    return dispatcher
 
 
 class Vector:

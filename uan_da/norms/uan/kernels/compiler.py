@@ -1,0 +1,56 @@
+# mypy: ignore-errors
+# Numba's extension interface has no types.
+"""How the kernels are compiled, kept on disk, and called: by an address, with addresses of tensors.
+
+Numba's own call of a function looks at every argument, which takes longer than a small layer's kernels.
+"""
+
+import hashlib
+import inspect
+from pathlib import Path
+
+from llvmlite import ir
+from numba import carray, njit, types
+from numba.core.caching import FunctionCache
+from numba.core.ccallback import CFunc
+from numba.extending import intrinsic
+
+_OPTIONS = {"fastmath": {"nsz", "arcp", "contract", "afn", "reassoc"}, "error_model": "numpy"}
+part = njit(**_OPTIONS, nogil=True, no_cfunc_wrapper=True, no_cpython_wrapper=True)
+"""What is compiled into a :data:`compiled` function, and cached with it."""
+_HERE = Path(__file__).parent
+_SOURCES = hashlib.sha256(
+    b"".join(path.read_bytes() for path in sorted((*_HERE.glob("*.py"), *_HERE.parent.glob("*.py"))))
+).hexdigest()
+
+
+class Cache(FunctionCache):
+    """Numba's cache on disk, for which a function is new wherever a file has changed that it may use."""
+
+    def _index_key(self, signature, codegen):
+        return *super()._index_key(signature, codegen), _SOURCES
+
+
+def compiled(function):
+    """``function`` as C calls it, compiled once a machine: of ``float``, where a parameter is so annotated, and else of
+    integers. It returns nothing."""
+    parameters = inspect.signature(function).parameters.values()
+    numbers = [types.float64 if parameter.annotation is float else types.int64 for parameter in parameters]
+    kernel = CFunc(function, (numbers, types.void), {}, _OPTIONS)
+    kernel._cache = Cache(function)
+    kernel.compile()
+    return kernel.ctypes
+
+
+@intrinsic
+def _pointer(typing, address):
+    def build(context, builder, signature, values):
+        return builder.inttoptr(values[0], ir.IntType(8).as_pointer())
+
+    return types.voidptr(types.int64), build
+
+
+@part
+def array(address, shape, dtype):
+    """The numbers in memory from ``address`` on."""
+    return carray(_pointer(address), shape, dtype)
