@@ -18,15 +18,18 @@ Make = Callable[..., UAN]
 BOTH = pytest.mark.parametrize("assignment", ["sample", "element"])
 
 
-def train(assignment: Any, x: Tensor, *rest: Any, scale: Any = "none") -> tuple[Tensor, ops.After]:
-    """(x, μ, log σ², logits of λ, γ, β) → y, and the state after it; the running statistics start from nothing."""
+def train(assignment: Any, x: Tensor, *rest: Any, scale: Any = "none") -> tuple[Tensor, Step, Running]:
+    """(x, μ, log σ², logits of λ, γ, β) → y, and EM's step and the running statistics after it, which start from
+    nothing."""
     clusters, affine = Clusters(*rest[:3]), rest[3:]
     options = Options(assignment=assignment, sharpness=3.0, scale=scale, num_clusters=len(rest[0]))
     like = clusters.mean.detach()
     step = Step(*(torch.zeros_like(parameter).detach() for parameter in clusters))
     mass = torch.zeros_like(like if assignment == "element" else like[:, :1])
     running = Running(torch.zeros_like(like), torch.ones_like(like), mass, torch.tensor(0))
-    return ops.train(x, clusters, affine, step, running, True, 1e-2, None, options)
+    y, changes = ops.train(x, clusters, affine, step, running, True, 1e-2, None, options)
+    assert not changes
+    return y, step, running
 
 
 def draw(k: int, starved: bool) -> list[Tensor]:
@@ -42,9 +45,10 @@ def draw(k: int, starved: bool) -> list[Tensor]:
 @pytest.mark.parametrize(("k", "starved"), [(1, False), (2, False), (3, False), (3, True)])
 def test_gradient_and_second_gradient(assignment: str, k: int, starved: bool) -> None:
     inputs = draw(k, starved)
-    after = train(assignment, *inputs)[1]
-    assert (after.running[2].min() == 0) == starved
-    assert not any(value.requires_grad for part in after for value in part)
+    _, step, running = train(assignment, *inputs)
+    assert (running.mass.min() == 0) == starved
+    assert not any(value.requires_grad for value in (*step, *running))
+    assert running.batches == 1
 
     def y(*inputs: Tensor) -> Tensor:
         return train(assignment, *inputs)[0]

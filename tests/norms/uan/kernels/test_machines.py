@@ -9,7 +9,7 @@ import torch
 from numba.core import registry
 
 from uan_da.norms import UAN2d
-from uan_da.norms.uan.kernels import ops, sample_cpu, vectors
+from uan_da.norms.uan.kernels import compiler, ops, sample_cpu
 
 
 def step(assignment: str, backend: str = "auto") -> torch.Tensor:
@@ -72,8 +72,8 @@ def test_where_a_kernel_does_not_compile_one_warning_says_so_and_the_reference_s
     def fail(*_: object) -> None:
         raise RuntimeError("no such instruction\nat line 3")
 
-    expected, kernels = step("sample", "reference"), ops.cpu_kernels()
-    monkeypatch.setattr(kernels, "_sample_gradient", fail)
+    expected = step("sample", "reference")
+    monkeypatch.setattr(sample_cpu, "kernels", fail)
     for cached in (ops._compiled, ops._warn):
         cached.cache_clear()
     try:
@@ -88,10 +88,10 @@ def test_where_a_kernel_does_not_compile_one_warning_says_so_and_the_reference_s
 
 def test_a_kernel_is_compiled_anew_when_a_file_has_changed_that_it_uses(monkeypatch: pytest.MonkeyPatch) -> None:
     """Numba looks at the file of the function alone."""
-    cache, codegen = sample_cpu.forward._cache, registry.cpu_target.target_context.codegen()
+    cache, codegen = compiler.Cache(step), registry.cpu_target.target_context.codegen()
     before = cache._index_key((), codegen)
     assert cache._index_key((), codegen) == before
-    monkeypatch.setattr(vectors, "_SOURCES", "of another release")
+    monkeypatch.setattr(compiler, "_SOURCES", "of another release")
     assert cache._index_key((), codegen) != before
 
 

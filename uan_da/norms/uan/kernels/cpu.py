@@ -39,9 +39,9 @@ def train(
 ) -> None:
     """Fill ``outputs``: y, the new state, and what is kept for the backward.
 
-    ``state`` are the nine tensors of a layer in the order of :mod:`~uan_da.norms.uan.kernels.mixture_cpu`; they, γ and β
-    are dense and of the type of x. ``maths`` are eps, balance, sharpness, without which elements are assigned, momentum
-    and η. ``into`` are tensors that get the new state, in the order of ``state``, and the count of batches, one more.
+    ``state`` are nine tensors of a layer in the order of :mod:`~uan_da.norms.uan.kernels.mixture_cpu`; they, γ and β
+    are dense and of the type of x. ``maths`` are eps, balance, sharpness, without which elements are assigned,
+    momentum and η. ``into`` are tensors that get the new state, in the same order, and the count of batches.
     """
     (n, c), k = x.shape[:2], len(state[0])
     before, after = _Nine(*[tensor.data_ptr() for tensor in state]), _Ten(*[_address(tensor) for tensor in into])
@@ -78,11 +78,8 @@ def try_out(dtype: torch.dtype, last: bool, assignment: str | None, clusters: in
 
 def _kernels(x: Tensor, sharpness: float | None, clusters: int) -> tuple[Any, Any]:
     number, last = _NUMBERS[x.dtype], channels_last(x)
-    found: tuple[Any, Any]  # Numba's functions have no types
-    if sharpness is None:
-        found = element_cpu.kernels(number, last, clusters)
-    else:
-        found = sample_cpu.kernels(number, last)
+    each = sharpness is None
+    found: tuple[Any, Any] = element_cpu.kernels(number, last, clusters) if each else sample_cpu.kernels(number, last)
     return found
 
 

@@ -3,8 +3,8 @@
 """The algebra of a layer's parameters and state on a CPU, for both assignments.
 
 A layer's ``state`` is ``(7, K, C)``, in the order of :data:`MEAN` to :data:`RUNNING_MASS`; its ``priors`` are
-``(2, K)``, in the order of :data:`LOGITS` and :data:`STEP_PRIOR`; in memory, one follows the other. The formulas are those of
-:mod:`uan_da.norms.uan.clusters` and :mod:`uan_da.norms.running`.
+``(2, K)``, in the order of :data:`LOGITS` and :data:`STEP_PRIOR`; in memory, one follows the other. The formulas are
+those of :mod:`uan_da.norms.uan.clusters` and :mod:`uan_da.norms.running`.
 """
 
 import math
