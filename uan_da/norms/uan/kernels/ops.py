@@ -144,18 +144,18 @@ def train(
     ``affine`` is γ and β. The clusters take ``step``, and are left the next one, where ``moves``; ``running`` are what
     is to follow the batch. The kernel writes all this itself; where somebody looks on, nothing may be changed here.
     """
-    frozen = [not moves or is_frozen(parameter) for parameter in clusters]
+    frozen = [is_frozen(parameter) for parameter in clusters]
     taken = [torch.zeros_like(part) if still else part for part, still in zip(step, frozen, strict=True)]
     sharpness = options.sharpness if options.assignment == "sample" else None
-    inputs = x, *clusters, *affine, taken if moves else list(step), list(running or ())[:3], moves
-    inputs = *inputs, eps, options.balance, sharpness, momentum, options.em_rate
-    mean, log_var, logits = (None if still else p for p, still in zip(clusters, frozen, strict=True))
-    steps = step if moves else (None,) * 3
-    followers = running or (None,) * 4
+    tensors = x, *clusters, *affine, taken, list(running or ())[:3], moves
+    inputs = *tensors, eps, options.balance, sharpness, momentum, options.em_rate
+    mean, log_var, logits = (None if still or not moves else p for p, still in zip(clusters, frozen, strict=True))
+    steps, followers = step if moves else (None,) * 3, running or (None,) * 4
     state = mean, log_var, *steps[:2], *followers[:3], logits, steps[2]
     if not _is_watched(x):
-        y, *_ = _Train.apply(*inputs, (*state, followers[3]))
-        increment_version([tensor for tensor in state if tensor is not None])
+        into = *state, followers[3]
+        y, *_ = _Train.apply(*inputs, into)
+        increment_version([tensor for tensor in into if tensor is not None])
         return y, []
     y, packed, _ = torch.ops.uan_da.train.default(*inputs)
     rows, priors = _unpacked(packed.detach(), clusters.mean)
@@ -204,19 +204,21 @@ def _train(
     kernels = cpu_kernels()
     assert kernels is not None
     wide = _dense(x, x)
-    y, *rest = outputs = _outputs(wide, mean, sharpness)
+    y, new, kept = outputs = _outputs(wide, mean, sharpness)
     state = mean, log_var, step[0], step[1], *(running or (mean, mean, mean)), logits, step[2]
     maths = eps, balance, sharpness, momentum, em_rate
     takes_step = takes_step and not in_backward()
     kernels.train(wide, state, (weight, bias), takes_step, maths, outputs, into)
-    return y.to(x.dtype), *rest
+    return y.to(x.dtype), new, kept
 
 
 def _train_dense(*inputs: Any) -> tuple[Tensor, Tensor, Tensor]:
     """``train`` of a compiler, which may lay out tensors as it likes."""
+    run: Any = _train
     dense = (x.contiguous() if isinstance(x, Tensor) else x for x in inputs[1:6])
     lists = ([x.contiguous() for x in tensors] for tensors in inputs[6:8])
-    return _train(inputs[0], *dense, *lists, *inputs[8:])
+    y, new, kept = run(inputs[0], *dense, *lists, *inputs[8:])
+    return y, new, kept
 
 
 def _train_gradient(
