@@ -14,6 +14,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from uan_da.cli.advice import advice
 from uan_da.cli.terminal import print_sheet, rich_console
 from uan_da.evaluation.verdict import source_cost, verdict
 from uan_da.sweeps.sheet import Sheet
@@ -98,6 +99,8 @@ class Console:
             "run": run.folder,
         }
         self.say(_pairs(facts))
+        if said := advice(recipe):
+            self.say(said)
         self.names = [domain.name for domain in task.domains]
         heads = ["epoch", "loss", *self.names, recipe.selection.validator.name]
         self.say("  ".join(head.rjust(WIDTH) for head in heads))
