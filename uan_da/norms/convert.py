@@ -1,4 +1,4 @@
-"""Put another norm in the place of a model's BatchNorms."""
+"""Replace a model's BatchNorms by another norm."""
 
 import copy
 import re
@@ -27,7 +27,7 @@ Factory = Callable[..., nn.Module]
 
 @dataclass(frozen=True)
 class Replacement:
-    """One layer that was converted: its path in the model, and the classes before and after."""
+    """One converted layer: its path in the model, and its class before and after."""
 
     path: str
     before: str
@@ -36,7 +36,7 @@ class Replacement:
 
 @dataclass(frozen=True)
 class Conversion:
-    """What :func:`convert_norm` did."""
+    """The result of :func:`convert_norm`."""
 
     replacements: tuple[Replacement, ...]
     kept: tuple[tuple[str, str], ...] = ()
@@ -56,15 +56,15 @@ class Conversion:
 def convert_norm(model: nn.Module, to: str | Factory, where: str = "all", **options: Any) -> Conversion:
     """Replace BatchNorm layers (1d, 2d, 3d, Sync, and timm's with an activation) of ``model``, in place.
 
-    A BatchNorm that has seen data hands over what the new norm can hold; for UAN that keeps the model's
-    function. Hooks move to the new layer; its mode, device and type are the old one's, and where all parameters
-    of the old layer were frozen (``requires_grad`` False), so are the new one's. The parameters are new objects:
-    make the optimizer afterwards. Other norms, such as a frozen BatchNorm without statistics of its own, stay.
+    The new norm takes over the parameters and statistics of the BatchNorm that it can hold; for UAN this keeps the
+    model's function. It also takes over hooks, mode, device and type. If all parameters of the old layer were frozen
+    (``requires_grad`` False), those of the new layer are frozen. The parameters are new objects: create the optimizer
+    afterwards. Other norms, such as a FrozenBatchNorm, stay.
 
     Args:
         model: any torchvision, timm or own module.
-        to: a norm's name (``"uan"``), a ``module:object``, or a function from a BatchNorm to the layer in its
-            place.
+        to: a norm's name (``"uan"``), a ``module:object``, or a function from a BatchNorm to the layer that replaces
+            it.
         where: ``"all"``; ``"first"`` or ``"last"`` in the order of definition; ``"input"``, a new layer in
             front of the model, which must have an attribute ``input_norm`` (an ``nn.Identity``, say) that its
             forward calls on the input; or ``"re:PATTERN"``, the layers whose path the regular expression
@@ -72,12 +72,12 @@ def convert_norm(model: nn.Module, to: str | Factory, where: str = "all", **opti
         options: the keyword-only arguments of the norm.
 
     Returns:
-        Which layers were converted, and which norms were not.
+        The converted layers, and the norms that were not converted.
 
     Raises:
-        ValueError: nothing to convert, or ``where`` is not one of the above, or a layer that cannot be converted
-            and keep what it does: a lazy one, one with a forward of its own, one whose parameters are computed
-            (pruned, parametrized). The model is then as it was.
+        ValueError: there is nothing to convert, or ``where`` is not one of the above, or a layer cannot be converted
+            without changing its function: a lazy one, one with its own ``forward``, one with pruned or parametrized
+            parameters. The model then stays unchanged.
         UserError: an unknown name.
 
     Example:

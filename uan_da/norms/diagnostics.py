@@ -1,4 +1,4 @@
-"""What the clusters of a model do with a batch: how much each is used, and whether they tell the labels apart."""
+"""How the clusters of a model divide a batch: how much each is used, and whether they separate the labels."""
 
 import warnings
 from collections.abc import Iterator
@@ -34,10 +34,10 @@ class ClusterReport:
 
 
 def diagnose(model: nn.Module, images: Tensor, labels: Tensor | None = None) -> list[ClusterReport]:
-    """Look at the clusters of the norms of ``model`` that have some (UAN, MixtureNorm), in evaluation, on one batch.
+    """Report the clusters of UAN and MixtureNorm layers in ``model``, in evaluation mode, on one batch.
 
     Args:
-        model: any module; its mode comes back.
+        model: any module; its train/eval mode is restored.
         images: ``(N, C, …)``.
         labels: a label of each sample, ``(N,)`` from 0 on: its domain or its class.
 

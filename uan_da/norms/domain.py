@@ -1,8 +1,8 @@
-"""Which domain each sample comes from, told to the layers that need to know.
+"""The context that tells domain-aware norms the domain of each sample.
 
 Domains are numbered: 0 … S−1 are the sources, S is the target (but see
-:func:`uan_da.data.task.target_index`). A number that a layer has no branch for is a
-domain that the model never saw, and is routed as target.
+:func:`uan_da.data.task.target_index`). A number without a branch in a layer is a domain that the model never saw;
+its samples use the target's branch.
 """
 
 from collections.abc import Callable, Iterator
@@ -22,10 +22,10 @@ DomainIndex = int | Tensor
 
 @dataclass(frozen=True)
 class Route:
-    """The samples of a batch by branch, worked out once for all layers.
+    """The samples of a batch by branch, computed once for all layers.
 
-    ``order`` sorts the samples by branch and ``restore`` puts them back; both are None where they are sorted
-    already. ``size`` is the number of samples, None where one branch takes a batch of any size.
+    ``order`` sorts the samples by branch and ``restore`` undoes this; both are None if they are sorted already.
+    ``size`` is the number of samples, or None if one branch takes a batch of any size.
     """
 
     branches: tuple[int, ...]
@@ -35,7 +35,7 @@ class Route:
     restore: Tensor | None = None
 
     def split(self, x: Tensor) -> list[tuple[int, Tensor]]:
-        """Each branch that the batch has samples of, with those samples."""
+        """Each branch that has samples in the batch, with these samples."""
         if self.size is None:
             return [(self.branches[0], x)]
         if len(x) != self.size:
@@ -44,19 +44,19 @@ class Route:
         return list(zip(self.branches, torch.split(x, list(self.sizes)), strict=True))
 
     def join(self, parts: list[Tensor]) -> Tensor:
-        """The batch, in its own order, from what :meth:`split` cut."""
+        """The batch in its original order, from the parts of :meth:`split`."""
         joined = parts[0] if len(parts) == 1 else torch.cat(parts)
         return joined if self.restore is None else joined[self.restore]
 
 
 class DomainNorm(nn.Module):
-    """A norm that treats each sample by its domain, and so works within a :func:`domain_context` only.
+    """A norm that depends on the domain of each sample, and so needs a :func:`domain_context`.
 
     Args:
-        branches: one module per kind of domain, the target's last.
-        num_domains: sources and target together; where there are fewer branches, later sources share the last
-            source's.
-        shared: the γ and β of this norm are copied, for all domains; None means no γ and β.
+        branches: one module per domain, the target's last.
+        num_domains: number of sources and targets; if there are fewer branches, later sources share the branch of the
+            last source.
+        shared: a norm whose γ and β are copied and shared by all domains; None: no γ and β.
     """
 
     evaluates_by_target: ClassVar[bool] = False
@@ -107,10 +107,10 @@ def evaluates_by_target(norm: Callable[..., nn.Module]) -> bool:
 
 @contextmanager
 def domain_context(model: nn.Module, index: DomainIndex) -> Iterator[None]:
-    """Tell the domain-aware norms of ``model`` the domain of the samples that go through it inside the block.
+    """Tell the domain-aware norms of ``model`` the domain of the samples, inside the ``with`` block.
 
     Args:
-        model: any module; nothing happens where it has no domain-aware norm.
+        model: any module; without a domain-aware norm, nothing happens.
         index: the domain of all samples, or an integer tensor ``(N,)`` with the domain of each.
 
     Raises:

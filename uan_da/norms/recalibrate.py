@@ -1,4 +1,4 @@
-"""Running statistics: left alone during a forward, or estimated anew on other images."""
+"""Running statistics: frozen during a forward, or estimated again on other images."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -17,7 +17,7 @@ Tracked = BatchNorm | InstanceNorm | MixtureLayer
 
 @contextmanager
 def frozen_statistics(model: nn.Module) -> Iterator[None]:
-    """Training forwards inside the block normalise as ever, but change no running statistic, no cluster.
+    """Training forwards inside the ``with`` block normalise as usual, but change no running statistic and no cluster.
 
     Example:
         >>> norm = nn.BatchNorm2d(3)
@@ -46,18 +46,18 @@ def recalibrate(
     *,
     only: type[nn.Module] = nn.Module,
 ) -> int:
-    """Estimate the running statistics anew, as the plain average over the batches of ``loader``.
+    """Estimate the running statistics again, as the plain average over the batches of ``loader``.
 
     With target images this is AdaBN (Li et al., arXiv:1603.04779). Parameters, clusters and the model's mode
-    stay as they are; everything but the norms runs in evaluation mode. Empty batches are left out, and later
-    batches of one image. After an error the statistics are what they were.
+    do not change; all modules except the norms run in evaluation mode. Empty batches are skipped, and so are batches
+    of one image after the first batch. After an error the statistics are unchanged.
 
     Args:
         model: any module.
         loader: batches of images ``(N, C, …)``, or sequences that start with such a batch; moved to the
             model's device.
-        domain: whose statistics are estimated, for the norms that keep a set per domain; others have one set.
-        only: the norms that are recalibrated; others keep their statistics, and normalise by them.
+        domain: the domain whose statistics are estimated, for norms with statistics per domain.
+        only: the norms to recalibrate; the others keep their statistics, and normalise by them.
 
     Returns:
         The number of norms recalibrated: 0 for a model whose norms keep no running statistics.

@@ -1,4 +1,4 @@
-"""What a recipe says of the network beside its backbone: input, bottleneck, head."""
+"""The keys of a recipe for the network besides its backbone: input, bottleneck, head."""
 
 from typing import Annotated, Literal, Self
 
@@ -19,10 +19,10 @@ class Input(Strict):
     size: Side = 32
     """Side in pixels; images of another size are resized (bilinear, antialiased)."""
     resize: Literal["square", "short"] = "square"
-    """What becomes of an image that is not square: ``square`` stretches it; ``short`` resizes its short side to
-    ``size`` and keeps the centre."""
+    """How an image that is not square is resized: ``square`` stretches it; ``short`` resizes its short side to
+    ``size`` and crops the centre."""
     crop: Side | None = None
-    """The network sees the centre of that side, where an augmentation has not cropped the image already."""
+    """Side of the centre crop that the network sees, unless an augmentation has cropped the image already."""
     channels: Literal[1, 3] = 3
     """Grey images are repeated over three channels, colour images become luminance for one."""
     mean: float | tuple[float, float, float] = 0.5
@@ -31,7 +31,7 @@ class Input(Strict):
 
     @property
     def side(self) -> int:
-        """Side of what the network sees."""
+        """Side of the network's input."""
         return self.crop or self.size
 
     @model_validator(mode="after")
@@ -56,18 +56,18 @@ class Bottleneck(Strict):
 
     features: Width = 256
     norm: bool = True
-    """BatchNorm, which stays one: the recipe's ``norm`` is the backbone's."""
+    """BatchNorm; the recipe's ``norm`` does not replace it."""
     activation: Literal["relu", "none"] = "relu"
     dropout: Probability = 0.0
     dropout_keeps: Literal["mean", "norm"] = "mean"
-    """What dropout keeps on average: each feature, the kept ones times 1/(1 − p), or the squared length of the feature
-    vector, times 1/√(1 − p)."""
+    """What dropout preserves on average: ``mean``, each feature (kept features times 1/(1 − p)), or ``norm``, the
+    squared length of the feature vector (kept features times 1/√(1 − p), as AFN does)."""
     init_std: PositiveFloat | None = None
     """Initial weights from N(0, std²), biases 0.  [default: PyTorch's]"""
 
 
 class Head(Strict):
-    """The classifier on the features: a linear layer, behind hidden ones (linear, BatchNorm, ReLU)."""
+    """The classifier on the features: hidden layers (linear, BatchNorm, ReLU), then a linear layer."""
 
     hidden: tuple[Width, ...] = ()
     """Widths of the hidden layers."""
@@ -76,7 +76,7 @@ class Head(Strict):
     logits_norm: bool = False
     """BatchNorm on the logits."""
     dropout: Probability | tuple[Probability, ...] = 0.0
-    """In front of each linear layer, first to last; one number: in front of all but the first."""
+    """One probability before each linear layer, first to last; one number: before all but the first."""
     init_std: PositiveFloat | None = None
     """Initial weights from N(0, std²), biases 0.  [default: PyTorch's]"""
     cosine: PositiveFloat | None = None
@@ -84,7 +84,7 @@ class Head(Strict):
 
     @property
     def dropouts(self) -> tuple[float, ...]:
-        """One for each linear layer."""
+        """The dropout before each linear layer."""
         return self.dropout if isinstance(self.dropout, tuple) else (0.0, *(self.dropout for _ in self.hidden))
 
     @model_validator(mode="after")

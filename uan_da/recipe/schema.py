@@ -1,4 +1,4 @@
-"""What a recipe may say."""
+"""The keys of a recipe."""
 
 import os
 from pathlib import Path
@@ -48,45 +48,45 @@ class Batch(Strict):
     """Images per step; a domain smaller than its batch wraps around."""
 
     source: BatchSize = 64
-    """Of each source domain."""
+    """Images of each source domain."""
     target: BatchSize = 64
     balance: Literal["none", "class"] = "none"
     """``class``: each class of a source is equally frequent in its batches."""
     sources: Literal["balanced", "proportional"] = "balanced"
-    """``proportional``: several sources share the same total by their sizes."""
+    """``proportional``: several sources share the same total in proportion to their sizes."""
 
 
 Precision = Literal["fp32", "bf16", "fp16"]
 
 
 class Train(Strict):
-    """How long and how."""
+    """Length, batch, optimizer and schedule of the training."""
 
     epochs: PositiveInt | None = None
     steps: PositiveInt | None = None
-    """Batches, in place of epochs; those of a pre-training come on top. A method of several phases (MCD, SWD, ADDA)
-    makes several optimizer steps with each."""
+    """Number of batches, in place of epochs, without those of pre-training. A method of several phases (MCD, SWD, ADDA)
+    takes several optimizer steps on each batch."""
     steps_per_epoch: PositiveInt | None = None
     """Default: one pass over the source."""
     batch: Batch = Batch()
     optimizer: OptimizerBlock = Field(default_factory=OptimizerBlock.default)
     schedule: ScheduleBlock = Field(default_factory=ScheduleBlock.default)
     warm_up: NonNegativeInt = 0
-    """Steps over which the learning rate rises to what the schedule says, in a straight line."""
+    """Steps over which the learning rate rises linearly to that of the schedule."""
     ema: Annotated[float, Field(gt=0, lt=1)] | None = None
-    """Evaluate and keep the exponential moving average of the weights with this decay, in place of the last ones."""
+    """Evaluate and keep the exponential moving average of the weights, with this decay, instead of the weights."""
     precision: Precision = "fp32"
-    """``bf16``, ``fp16``: the network's forward runs in half precision where that is safe (autocast); norm statistics,
-    losses, weights and all evaluation stay float32."""
+    """``bf16``, ``fp16``: the network's forward runs in half precision under autocast; norm statistics, losses, weights
+    and evaluation stay in float32."""
     accumulate: PositiveInt = 1
-    """Parts that each batch goes through the network in, so that memory holds one part: their gradients are averaged
-    before the optimizer moves. Norms take their statistics of a part."""
+    """Number of equal parts of each batch. They go through the network one after the other, so that memory holds one
+    part, and their gradients are averaged before the optimizer's step. Norms take the statistics of a part."""
     clip: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
-    """The gradient of an optimizer step, over all that it moves, is at most this long."""
+    """The maximum norm of the gradient of an optimizer step, over all parameters that it trains."""
     compile: bool = False
-    """``torch.compile`` the backbone: its first step takes minutes, the others less."""
+    """``torch.compile`` the backbone; the first step then takes minutes."""
     checkpoint_minutes: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 10
-    """A checkpoint is written as often, beside those at each epoch's end. It may be a fraction."""
+    """Minutes between checkpoints, besides those at the end of each epoch; may be a fraction."""
 
     @model_validator(mode="after")
     def _one_length(self) -> Self:
@@ -96,19 +96,19 @@ class Train(Strict):
 
 
 class Selection(Strict):
-    """Which checkpoint, beside the last, is kept: the best by a score that needs no target label."""
+    """The checkpoint to keep besides the last: the best by a score that needs no target label."""
 
     validator: ValidatorBlock = Field(default_factory=ValidatorBlock.default)
     holdout: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    """Part of each source's training images, class by class, that is not trained on but kept for the validators that
-    read labelled source images; at 0 those read the training images themselves, and are too hopeful."""
+    """Fraction of each class of each source that is held out from training, for the validators that read labelled
+    source images; at 0 these read the training images, and are too optimistic."""
     oracle: bool = False
-    """Also keep the checkpoint with the best accuracy on the target's test images: an upper bound that reads target
-    labels, and no way to select."""
+    """Also keep the checkpoint with the best accuracy on the target's test images. It reads target labels: an upper
+    bound, not a way to select."""
 
 
 class Evaluation(Strict):
-    """What happens before the test images are seen."""
+    """What happens before an evaluation."""
 
     recalibrate: Literal["none", "target"] = "none"
     """``target``: the target's accuracy is measured with running statistics re-estimated on its unlabelled training
@@ -135,14 +135,14 @@ def _own_code(dataset: str, info: ValidationInfo) -> str:
 
 
 class Recipe(Strict):
-    """One training, complete: task, backbone, norm, method, schedule, seed."""
+    """One complete training: task, backbone, norm, method, schedule, seed."""
 
     version: Literal[1] = Field(default=1, alias="schema")
     description: str = ""
     dataset: Annotated[str, AfterValidator(_own_code)]
     task: Task
     classes: Classes | None = None
-    """Which classes source and target share, where they have not the same."""
+    """Which classes source and target share, if they do not have the same."""
     input: Input = Input()
     backbone: BackboneBlock
     bottleneck: Bottleneck | None = None
@@ -154,10 +154,10 @@ class Recipe(Strict):
     selection: Selection = Field(default_factory=Selection)
     evaluation: Evaluation = Evaluation()
     init: str | None = None
-    """A run folder: start from the weights that it ended with."""
+    """A run folder: start from its final weights."""
     seed: Annotated[int, Field(ge=0)] = 0
     published: Annotated[tuple[Published, ...] | None, BeforeValidator(published_rows)] = None
-    """Figures of others on these tasks; no training reads them."""
+    """Published figures on these tasks; no training reads them."""
     _trust: Trust = NOTHING
 
     @model_validator(mode="before")
@@ -223,21 +223,21 @@ class Recipe(Strict):
 
     @property
     def setting(self) -> Setting:
-        """Which domains have classes of their own."""
+        """Which domains have private classes."""
         return "closed_set" if self.classes is None else self.classes.setting
 
     @property
     def rejects(self) -> bool:
-        """Whether ``unknown`` is an answer."""
+        """Whether the network can predict ``unknown``."""
         return self.setting in ("open_set", "universal")
 
     def to_dict(self) -> dict[str, Any]:
-        """The recipe as YAML holds it, every default spelled out."""
+        """The recipe as plain values for YAML, with every default."""
         return self.model_dump(mode="json", by_alias=True, exclude_none=True)
 
     @property
     def meaning(self) -> dict[str, Any]:
-        """The recipe without the keys that change no number."""
+        """The recipe without the keys that do not affect any number."""
         kept = {key: value for key, value in self.to_dict().items() if key not in ("description", "published")}
         return kept | {"train": {key: v for key, v in kept["train"].items() if key != "checkpoint_minutes"}}
 
@@ -254,6 +254,6 @@ class Recipe(Strict):
         return isinstance(other, Recipe) and self.to_dict() == other.to_dict()
 
     def source_only(self) -> "Recipe":
-        """The baseline of this recipe: ``source_only`` in the method's place, from no other run's weights."""
+        """The baseline of this recipe: ``source_only`` instead of the method, and no ``init``."""
         plain = {**self.to_dict(), "method": "source_only", "init": None}
         return Recipe.model_validate(plain, context=self.trust.naming([plain]))

@@ -101,7 +101,7 @@ def _differences(table: Table) -> Sheet:
     ]
     notes = [
         "paired over seeds; Student's t, two-sided; Holm's correction over the rows of a selection",
-        "the spread is that of seeds: all runs are measured on the same test images",
+        "± is the deviation over seeds: all runs are measured on the same test images",
     ]
     return Sheet(
         f"target {table.measure} minus that of {table.reference}, points", head, rows, 1 + len(_head(table)), notes
