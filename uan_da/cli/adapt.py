@@ -31,7 +31,7 @@ def adapt(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the run in --out.")] = False,
     online: Annotated[
         bool,
-        typer.Option("--online", help="Answer in file order while adapting, by a stream method: uan, tent."),
+        typer.Option("--online", help="Predict in file order while adapting, with a stream method: uan, tent."),
     ] = False,
     batch: Annotated[int, typer.Option(min=1, help="Batch size of --online.")] = 64,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps")] = "auto",

@@ -26,7 +26,7 @@ def norms(
     ] = None,
     clusters: Annotated[list[int] | None, typer.Option(min=1, help="K; may be repeated.  [default: 2 3]")] = None,
     dtype: Annotated[str, typer.Option(help="float32, bfloat16, float16")] = "float32",
-    backend: Annotated[str, typer.Option(help="UAN's: auto, reference, or fused.")] = "auto",
+    backend: Annotated[str, typer.Option(help="UAN's backend: auto, reference or fused.")] = "auto",
     device: Device = "auto",
     channels_last: ChannelsLast = False,
     rounds: Rounds = 20,
@@ -68,7 +68,7 @@ def train(
     threads: Threads = None,
     json: Json = False,
 ) -> None:
-    """One training step of whole networks, with BatchNorm and with other norms in every place of it."""
+    """One training step of whole networks, with BatchNorm and with other norms instead."""
     from uan_da.benchmarks.train import NETWORKS, measure_training
     from uan_da.names import NORMS
 
@@ -90,7 +90,7 @@ def recipe(
     name: Annotated[str, typer.Argument(metavar="RECIPE", help="A shipped recipe's name, or a YAML file.")],
     overrides: Annotated[list[str] | None, typer.Argument(help="Changes: norm=bn train.batch.source=32")] = None,
     bare_loop: Annotated[
-        bool, typer.Option("--bare-loop", help="Against a plain loop with the same losses, on batches in memory.")
+        bool, typer.Option("--bare-loop", help="Compare with a plain loop with the same losses, on batches in memory.")
     ] = False,
     device: Device = "auto",
     rounds: Rounds = 10,
@@ -98,7 +98,7 @@ def recipe(
     data_root: DataRoot = None,
     json: Json = False,
 ) -> None:
-    """A whole training step, against the bare network's forward and backward of the same images."""
+    """Time of a training step, compared with the bare network's forward and backward on the same images."""
     import dataclasses
     from json import dumps
 
@@ -127,14 +127,16 @@ def recipe(
 
 @app.command()
 def data(
-    images: Annotated[int, typer.Option(min=512, help="Images of 32×32; an eighth of it JPEG files.")] = 8192,
-    batch: Annotated[int, typer.Option(min=1, help="32×32 images of a domain in a step; 32 of the files.")] = 256,
+    images: Annotated[int, typer.Option(min=512, help="Number of 32×32 images; an eighth as many JPEG files.")] = 8192,
+    batch: Annotated[
+        int, typer.Option(min=1, help="Number of 32×32 images per domain and step; 32 for the files.")
+    ] = 256,
     photos: Annotated[int, typer.Option(min=1, help="JPEG files of 12 megapixels; most are copies.")] = 100,
     rounds: Rounds = 5,
-    threads: Annotated[int, typer.Option(min=1, help="Threads; the ordinary pipeline has two workers.")] = 2,
+    threads: Annotated[int, typer.Option(min=1, help="Threads; torchvision's pipeline has two workers.")] = 2,
     json: Json = False,
 ) -> None:
-    """Images a second: augmentation of whole batches, cached files, and large photos, against the ordinary ways."""
+    """Images per second: augmented batches, cached files and large photos, compared with torchvision and Pillow."""
     import dataclasses
     import os
     from json import dumps

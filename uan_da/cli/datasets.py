@@ -23,7 +23,7 @@ Dataset = Annotated[str, typer.Argument(help="A name, a card (./plates.yaml), a 
 
 @app.command()
 def show(dataset: Dataset, trust: Trusted = False, data_root: DataRoot = None) -> None:
-    """Domains, classes, counts and licences, and where the data is found or how to get it."""
+    """Domains, classes, counts and licences, and where the data are or how to get them."""
     from uan_da.data.card_dataset import CardDataset
     from uan_da.data.open_dataset import open_dataset
 
@@ -75,7 +75,7 @@ def check(
     trust: Trusted = False,
     data_root: DataRoot = None,
 ) -> None:
-    """Open every image and report every problem; exits with 2 if training would refuse the data."""
+    """Open every image and report every problem; exit code 2 if training would refuse the data."""
     from uan_da.data.check import check_dataset
     from uan_da.data.open_dataset import open_dataset
     from uan_da.errors import UserError

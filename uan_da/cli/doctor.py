@@ -6,7 +6,7 @@ import typer
 
 
 def doctor(device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps")] = "auto") -> None:
-    """What works on this machine, and what to do where something does not; exit code 1 where there is a defect."""
+    """What works on this machine, and what to do if something does not; exit code 1 if there is a defect."""
     from uan_da.training.doctor import examine
 
     defects = 0

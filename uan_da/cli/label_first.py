@@ -15,7 +15,7 @@ def label_first(
         typer.Option(help="The list to write.  [default: label_first.csv in the folder]", show_default=False),
     ] = None,
     labels: Annotated[
-        Path | None, typer.Option(help="The list with labels filled in: says how many each run has right.")
+        Path | None, typer.Option(help="The list with labels filled in: counts how many each run classifies correctly.")
     ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the list if it exists.")] = False,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps")] = "auto",

@@ -29,7 +29,7 @@ DataRoot = Annotated[
     ),
 ]
 Trusted = Annotated[
-    bool, typer.Option("--trust", help="Run code that the run, recipe or card names: you trust its author.")
+    bool, typer.Option("--trust", help="Run code that the run, recipe or card names, because you trust its author.")
 ]
 
 

@@ -29,10 +29,12 @@ def predict(
     ],
     checkpoint: Annotated[Checkpoint, typer.Option(help="The checkpoint to predict with.")] = Checkpoint.last,
     out: Annotated[Path | None, typer.Option(help="A file.  [default: standard output]")] = None,
-    format: Annotated[AnswerFormat, typer.Option(help="CSV, or an object of JSON a line.")] = AnswerFormat.csv,
-    top: Annotated[int, typer.Option(min=1, help="The most probable classes.")] = 1,
-    features: Annotated[bool, typer.Option("--features", help="Also what the head sees of each image.")] = False,
-    clusters: Annotated[bool, typer.Option("--clusters", help="Also the cluster in each UAN layer.")] = False,
+    format: Annotated[AnswerFormat, typer.Option(help="CSV, or one JSON object per line.")] = AnswerFormat.csv,
+    top: Annotated[int, typer.Option(min=1, help="Number of the most probable classes.")] = 1,
+    features: Annotated[bool, typer.Option("--features", help="Also the features of each image.")] = False,
+    clusters: Annotated[
+        bool, typer.Option("--clusters", help="Also the cluster of each image in every UAN layer.")
+    ] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace --out if it exists.")] = False,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps")] = "auto",
     trust: Trusted = False,

@@ -17,11 +17,11 @@ SHOWN = 12
 def start(
     folder: Annotated[Path, typer.Argument(help="Images: <domain>/<class>/*, or with a CSV table of labels.")],
     overrides: Annotated[
-        list[str] | None, typer.Argument(help="What the recipe shall say: task=a:b backbone=resnet50")
+        list[str] | None, typer.Argument(help="Changes to the recipe: task=a:b backbone=resnet50")
     ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the card and the recipe.")] = False,
 ) -> None:
-    """Look at a folder of your own images, and write a card and a recipe for it, here."""
+    """Look at a folder of your own images, and write a card and a recipe for it into this directory."""
     import shlex
 
     from uan_da.cli.terminal import print_sheet, rich_console

@@ -41,13 +41,13 @@ def stream(
         float | None,
         typer.Option(min=1e-6, help="Correlated: classes in Dirichlet(γ) proportions.  [default: sorted]"),
     ] = None,
-    dataset: Annotated[str | None, typer.Option(help="Of the domains.  [default: the run's]")] = None,
+    dataset: Annotated[str | None, typer.Option(help="The data set of the domains.  [default: the run's]")] = None,
     split: Annotated[str, typer.Option(help="test or train")] = "test",
     checkpoint: Annotated[Checkpoint, typer.Option(help="The checkpoint to predict with.")] = Checkpoint.last,
     weights: Annotated[
         str | None, typer.Option(help="A published network, head included, in place of a run: a file, or IMAGENET1K_V1")
     ] = None,
-    out: Annotated[Path | None, typer.Option(help="Where results go.  [default: RUN/stream]")] = None,
+    out: Annotated[Path | None, typer.Option(help="The folder for the results.  [default: RUN/stream]")] = None,
     jobs: Jobs = None,
     threads: Threads = None,
     device: Devices = "auto",
