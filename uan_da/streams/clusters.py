@@ -81,16 +81,16 @@ class Assignment(nn.Module):
         self.step: Step | None = None
 
     def begin(self) -> None:
-        """A batch comes: the first layer that it meets assigns it."""
+        """Start a batch; the first layer that it meets assigns it."""
         self.step = None
 
     def end(self) -> None:
-        """The batch is over, and counts."""
+        """End a batch: its images now count for the clusters."""
         if self.step is not None:
             self.count = self.step.count_k
 
     def of(self, layer: "ClusterNorm", moments_nd: Tensor) -> Step:
-        """The step of the batch, decided by the first ``layer`` that asks."""
+        """The EM step of the batch, computed by the first ``layer`` that asks."""
         if self.step is None:
             self.step = self._decide(layer, moments_nd)
         return self.step
@@ -153,7 +153,7 @@ class ClusterNorm(StreamNorm):
         self.register_buffer("clusters", source.repeat(1 + len(assignment.count), 1))
 
     def moments(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Each image's ``(N, C)``; the clusters have followed the batch."""
+        """The moments of each image, ``(N, C)``, after the clusters were updated by the batch."""
         mean_nc, var_nc = image_moments(x, self.source_mean)
         own_nd = torch.cat([mean_nc, torch.addcmul(var_nc, mean_nc, mean_nc)], 1)
         step = self.assignment.of(self, own_nd.detach())

@@ -26,5 +26,5 @@ class BatchMoments(StreamNorm):
     """Normalises by the batch."""
 
     def moments(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Those of ``x``."""
+        """The moments of ``x``."""
         return batch_moments(x)

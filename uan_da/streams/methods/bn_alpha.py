@@ -43,7 +43,7 @@ class PriorMoments(StreamNorm):
         self.prior = prior
 
     def moments(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Those of ``x`` and the source."""
+        """The moments of ``x`` and the source together."""
         mean, var = batch_moments(x)
         values = x.numel() // x.shape[1]
         weight = len(x) / (self.prior + len(x))

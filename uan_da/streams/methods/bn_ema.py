@@ -35,7 +35,7 @@ class BNEMA(StreamMethod):
             norm.momentum = momentum
 
     def answer(self, pixels: Tensor) -> Tensor:
-        """The batch moves the statistics, and is answered by them."""
+        """Update the statistics by the batch, then predict it."""
         images = self.surroundings.seen(pixels)
         if images.numel() > images.shape[1]:
             self._follow(images)

@@ -49,7 +49,7 @@ class CoTTA(StreamMethod):
         self.batches = 0
 
     def answer(self, pixels: Tensor) -> Tensor:
-        """The teacher answers; student and teacher learn."""
+        """The teacher predicts; then student and teacher learn."""
         images = self.surroundings.seen(pixels)
         with batch_statistics(self.teacher), batch_statistics(self.anchor):
             sure = self.forward_model(images, self.anchor).logits.softmax(1).amax(1).mean() >= self.threshold
@@ -78,5 +78,5 @@ class CoTTA(StreamMethod):
             own.copy_(torch.where(torch.rand_like(own) < self.restore, first, own))
 
     def kept(self) -> Iterable[Tensor]:
-        """The optimizer's."""
+        """The optimizer's tensors."""
         return [v for state in self.optimizer.state.values() for v in state.values() if isinstance(v, Tensor)]

@@ -47,7 +47,7 @@ class DELTA(StreamMethod):
         self.register_buffer("average", torch.full((num_classes,), 1 / num_classes, device=surroundings.device))
 
     def answer(self, pixels: Tensor) -> Tensor:
-        """The batch is answered, then minimises its weighted entropy."""
+        """Predict the batch, then minimise its weighted entropy."""
         with self.affine.gradients(self.surroundings.seen(pixels)) as images:
             logits = self.forward_model(images).logits
             h, p = entropy(logits), logits.detach().softmax(1)
@@ -60,5 +60,5 @@ class DELTA(StreamMethod):
         return logits.detach()
 
     def kept(self) -> Iterable[Tensor]:
-        """The optimizer's."""
+        """The optimizer's tensors."""
         return self.affine.kept()

@@ -51,7 +51,7 @@ class DeYO(StreamMethod):
         self.random = generator(surroundings.seed, "deyo")
 
     def answer(self, pixels: Tensor) -> Tensor:
-        """The batch is answered, then what depends on shape in it minimises its entropy."""
+        """Predict the batch, then minimise the entropy of the images whose prediction depends on shape."""
         with self.affine.gradients(self.surroundings.seen(pixels)) as images:
             logits = self.forward_model(images).logits
             (sure,) = (entropy(logits.detach()) < self.sure).nonzero(as_tuple=True)
@@ -72,7 +72,7 @@ class DeYO(StreamMethod):
         return (p.gather(1, label) - shuffled.gather(1, label))[:, 0]
 
     def kept(self) -> Iterable[Tensor]:
-        """The optimizer's."""
+        """The optimizer's tensors."""
         return self.affine.kept()
 
 

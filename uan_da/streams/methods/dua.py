@@ -36,7 +36,7 @@ class DUA(BNEMA):
         self.momentum, self.decay, self.least = momentum, decay, least
 
     def answer(self, pixels: Tensor) -> Tensor:
-        """The batch moves the statistics at the momentum of its turn, and is answered by them."""
+        """Update the statistics with the current momentum, then predict the batch."""
         self.momentum *= self.decay
         for norm in self.norms:
             norm.momentum = min(self.momentum + self.least, 1.0)

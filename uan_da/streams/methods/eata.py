@@ -45,13 +45,13 @@ class EATA(ETA):
         self.fisher = self._estimate(needs_source(surroundings, "eata")(samples))
 
     def penalty(self) -> Tensor | float:
-        """The anchor to the source's γ and β."""
+        """The term that keeps γ and β near the source's."""
         terms = zip(self.fisher, self.affine.parameters.values(), self.start, strict=True)
         total: Tensor | float = sum((omega * (theta - before).square()).sum() for omega, theta, before in terms)
         return self.fisher_weight * total
 
     def kept(self) -> Iterable[Tensor]:
-        """The optimizer's, the Fisher information and the anchor."""
+        """The optimizer's tensors, the Fisher information and the anchor."""
         return [*super().kept(), *self.fisher, *self.start]
 
     def _estimate(self, pixels: Tensor) -> list[Tensor]:

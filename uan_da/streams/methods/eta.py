@@ -49,7 +49,7 @@ class ETA(StreamMethod):
         self.register_buffer("average", None)
 
     def answer(self, pixels: Tensor) -> Tensor:
-        """The batch is answered, then what is sure and new in it minimises its entropy."""
+        """Predict the batch, then minimise the entropy of its sure and new images."""
         with self.affine.gradients(self.surroundings.seen(pixels)) as images:
             logits = self.forward_model(images).logits
             chosen = self.chosen(logits.detach())
@@ -59,7 +59,7 @@ class ETA(StreamMethod):
         return logits.detach()
 
     def chosen(self, logits: Tensor) -> Tensor:
-        """Which answers ``(B,)`` are sure and new; they enter the average."""
+        """Which predictions ``(B,)`` are sure and new; they enter the average."""
         chosen, p = entropy(logits) < self.margin, logits.softmax(1)
         if self.average is not None:
             chosen = chosen & (F.cosine_similarity(self.average[None], p, dim=1).abs() < self.redundancy)
@@ -69,9 +69,9 @@ class ETA(StreamMethod):
         return chosen
 
     def penalty(self) -> Tensor | float:
-        """What is added to the loss: nothing."""
+        """The term to add to the loss: 0."""
         return 0.0
 
     def kept(self) -> Iterable[Tensor]:
-        """The optimizer's."""
+        """The optimizer's tensors."""
         return self.affine.kept()

@@ -44,7 +44,7 @@ class InstanceAwareNorm(StreamNorm):
         self.k = k
 
     def moments(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Each image's, ``(N, C)``."""
+        """The moments of each image, ``(N, C)``."""
         return self.corrected(x, self.mean, self.var)
 
     def corrected(self, x: Tensor, mean: Tensor, var: Tensor) -> tuple[Tensor, Tensor]:

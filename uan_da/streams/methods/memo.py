@@ -44,7 +44,7 @@ class MEMO(StreamMethod):
         self.lr, self.views, self.images = lr, views, 0
 
     def answer(self, pixels: Tensor) -> Tensor:
-        """The images one by one."""
+        """Train on each image's views, then predict it."""
         return torch.cat([self._one(image[None]) for image in pixels])
 
     def _one(self, pixels: Tensor) -> Tensor:
@@ -63,13 +63,13 @@ class MEMO(StreamMethod):
 
 
 def marginal_entropy(logits: Tensor) -> Tensor:
-    """The entropy of the mean of the answers ``(V, classes)``."""
+    """The entropy of the mean prediction over views; ``(V, classes)``."""
     mean = logits.log_softmax(1).logsumexp(0) - math.log(len(logits))
     return -(mean.exp() * mean).sum()
 
 
 class SharedMoments(StreamNorm):
-    """A share of the batch's moments in the source's."""
+    """Normalises by a mix of the source's moments and the batch's."""
 
     def __init__(self, bn: BatchNorm, share: float) -> None:
         super().__init__(bn)

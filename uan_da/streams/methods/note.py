@@ -47,7 +47,7 @@ class NOTE(StreamMethod):
         self.memory, self.seen = ReservoirMemory(capacity, surroundings.seed), 0
 
     def answer(self, pixels: Tensor) -> Tensor:
-        """The images are answered and enter the memory one by one; now and then the network learns from it."""
+        """Predict the batch, add its images to the memory, and learn after every ``capacity`` images."""
         logits = super().answer(pixels)
         for image, label in zip(pixels, logits.argmax(1).tolist(), strict=True):
             self.memory.add(Kept(image, label))
@@ -61,7 +61,7 @@ class NOTE(StreamMethod):
             self.affine.step(entropy(self.forward_model(images).logits).mean() / self.num_classes)
 
     def kept(self) -> Iterable[Tensor]:
-        """The optimizer's, and the memory."""
+        """The optimizer's tensors, and the memory."""
         return [*self.affine.kept(), *(kept.pixels for kept in self.memory.kept)]
 
 
@@ -73,7 +73,7 @@ class FollowingNorm(InstanceAwareNorm):
         self.momentum = momentum
 
     def moments(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Each image's, ``(N, C)``."""
+        """The moments of each image, ``(N, C)``."""
         if not self.learns:
             return super().moments(x)
         mean, var = batch_moments(x)

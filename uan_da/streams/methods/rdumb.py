@@ -34,7 +34,7 @@ class RDumb(ETA):
         self.start = self.affine.snapshot()
 
     def answer(self, pixels: Tensor) -> Tensor:
-        """As ETA; anew where the period is over."""
+        """As ETA, after a reset at the end of each period."""
         if self.batches and self.batches % self.period == 0:
             self.affine.restore(self.start)
             self.average = None
@@ -42,5 +42,5 @@ class RDumb(ETA):
         return super().answer(pixels)
 
     def kept(self) -> list[Tensor]:
-        """The optimizer's, and the source's γ and β."""
+        """The optimizer's tensors, and the source's γ and β."""
         return [*super().kept(), *self.start]

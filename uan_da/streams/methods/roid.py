@@ -53,7 +53,7 @@ class ROID(StreamMethod):
         self.register_buffer("average", torch.full((num_classes,), 1 / num_classes, device=surroundings.device))
 
     def answer(self, pixels: Tensor) -> Tensor:
-        """The batch is answered and learned from."""
+        """Predict the batch, then learn from it."""
         views = jittered_views(pixels.shape[1], blur=False)
         with self.affine.gradients(self.surroundings.seen(pixels)) as images:
             logits = self.forward_model(images).logits
@@ -79,7 +79,7 @@ class ROID(StreamMethod):
         return (diversity * certainty / self.temperature).exp(), diversity >= diversity.mean()
 
     def kept(self) -> Iterable[Tensor]:
-        """The optimizer's, and the source's γ and β."""
+        """The optimizer's tensors, and the source's γ and β."""
         return [*self.affine.kept(), *self.start]
 
 
@@ -95,7 +95,7 @@ def symmetric_cross_entropy(a: Tensor, b: Tensor) -> Tensor:
 
 
 def smoothed_prior(logits: Tensor) -> Tensor:
-    """How often each class is answered in the batch, smoothed the more the fewer images or classes there are."""
+    """The frequency of each predicted class in the batch, smoothed more for fewer images or classes."""
     prior, (images, classes) = logits.softmax(1).mean(0), logits.shape
     smooth = max(1 / images, 1 / classes) / prior.max()
     smoothed: Tensor = (prior + smooth) / (1 + smooth * classes)

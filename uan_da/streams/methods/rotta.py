@@ -52,7 +52,7 @@ class RoTTA(StreamMethod):
         self.nu, self.memory, self.seen = nu, TimelyMemory(capacity, num_classes), 0
 
     def answer(self, pixels: Tensor) -> Tensor:
-        """The teacher answers; the images enter the memory one by one, and now and then the networks learn from it."""
+        """The teacher predicts; the images enter the memory; after every ``capacity`` images the networks learn."""
         logits = self.forward_model(self.surroundings.seen(pixels), self.teacher).logits
         labels, entropies = logits.argmax(1).tolist(), entropy(logits).tolist()
         for image, label, h in zip(pixels, labels, entropies, strict=True):
@@ -76,7 +76,7 @@ class RoTTA(StreamMethod):
                 mean.lerp_(own, self.nu)
 
     def kept(self) -> Iterable[Tensor]:
-        """The optimizer's, and the memory."""
+        """The optimizer's tensors, and the memory."""
         return [*self.affine.kept(), *(kept.pixels for kept in self.memory.kept)]
 
 

@@ -49,7 +49,7 @@ class SAR(StreamMethod):
         self.start, self.average = self.affine.snapshot(), math.nan
 
     def answer(self, pixels: Tensor) -> Tensor:
-        """The batch is answered, then γ and β move."""
+        """Predict the batch, then train γ and β."""
         with self.affine.gradients(self.surroundings.seen(pixels)) as images:
             logits = self.forward_model(images).logits
             h = entropy(logits)
@@ -80,7 +80,7 @@ class SAR(StreamMethod):
         self.affine.optimizer.zero_grad(set_to_none=True)
 
     def kept(self) -> Iterable[Tensor]:
-        """The optimizer's, and the source's γ and β."""
+        """The optimizer's tensors, and the source's γ and β."""
         return [*self.affine.kept(), *self.start]
 
 

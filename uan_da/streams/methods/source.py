@@ -1,4 +1,4 @@
-"""Nothing adapts: the bound below."""
+"""The network without adaptation: the lower bound."""
 
 from typing import ClassVar
 

@@ -45,7 +45,7 @@ class T3A(StreamMethod):
         self.register_buffer("entropies", entropy(logits))
 
     def answer(self, pixels: Tensor) -> Tensor:
-        """The batch joins the support sets, and is answered by them."""
+        """Add the batch to the support sets, then predict it."""
         features, logits = self.forward_model(self.surroundings.seen(pixels))
         self.supports = torch.cat([self.supports, features])
         self.labels = torch.cat([self.labels, logits.argmax(1)])

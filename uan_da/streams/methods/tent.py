@@ -36,12 +36,12 @@ class Tent(StreamMethod):
         self.affine = AffineSteps(model, surroundings.domain, "tent", lr=lr)
 
     def answer(self, pixels: Tensor) -> Tensor:
-        """The batch is answered, then minimises its entropy."""
+        """Predict the batch, then minimise its entropy."""
         with self.affine.gradients(self.surroundings.seen(pixels)) as images:
             logits = self.forward_model(images).logits
             self.affine.step(entropy(logits).mean())
         return logits.detach()
 
     def kept(self) -> Iterable[Tensor]:
-        """The optimizer's."""
+        """The optimizer's tensors."""
         return self.affine.kept()

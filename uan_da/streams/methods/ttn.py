@@ -42,5 +42,5 @@ class MixedMoments(StreamNorm):
         self.alpha = alpha
 
     def moments(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Those of the source and ``x`` together."""
+        """The moments of the source and ``x`` together."""
         return mixed(self.source_mean, self.source_var, *batch_moments(x), self.alpha)

@@ -65,7 +65,7 @@ class UANOnline(StreamMethod):
         put_clusters(model, self.assignment)
 
     def answer(self, pixels: Tensor) -> Tensor:
-        """The clusters follow the batch, and it is answered by them."""
+        """Update the clusters by the batch, then predict it."""
         self.assignment.begin()
         logits = super().answer(pixels)
         self.assignment.end()
@@ -85,7 +85,7 @@ class UANOnline(StreamMethod):
 
 
 def put_clusters(model: Classifier, assignment: Assignment) -> None:
-    """Clusters in the place of every BatchNorm of images."""
+    """Replace every BatchNorm of images by clusters."""
 
     def follow(bn: BatchNorm) -> nn.Module:
         return bn if isinstance(bn, nn.BatchNorm1d) else ClusterNorm(bn, assignment)

@@ -36,7 +36,7 @@ class UANETA(ETA):
         self.assignment, self.label_shift, self._source_bytes = assignment, LabelShift(num_classes), source_bytes
 
     def answer(self, pixels: Tensor) -> Tensor:
-        """The clusters follow the batch; it is answered, and learned from."""
+        """Update the clusters by the batch, predict it, and learn from it."""
         self.assignment.begin()
         logits = super().answer(pixels)
         self.assignment.end()

@@ -67,7 +67,7 @@ class UnMixNorm(StreamNorm):
         self.register_buffer("vars", (1 - share) * self.source_var.repeat(components, 1))
 
     def moments(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Each image's ``(N, C)``; the components follow the batch."""
+        """The moments of each image, ``(N, C)``; updates the components by the batch."""
         if x.dim() == 2:
             return self.source_mean, self.source_var
         mean_nc, var_nc = image_moments(x)
