@@ -14,6 +14,7 @@ from uan_da.errors import UserError
 from uan_da.recipe import load_recipe
 from uan_da.recipe.keys import full_key
 from uan_da.recipe.task_name import parse_task
+from uan_da.training.adapt import source_free_method
 
 
 @pytest.mark.parametrize(
@@ -43,6 +44,11 @@ def test_whole_keys_of_the_recipe() -> None:
     ]  # fmt: skip
     for key in ("train.optimizer.lr=1e-3", "norm.num_clusters=2", "backbone.weights=none"):
         load_recipe("digits", [key])
+
+
+def test_adapt_names_the_methods_that_can_adapt() -> None:
+    with pytest.raises(UserError, match=r"'foo' \(available: aad, adabn, lame, nrc, shot, tent, uan\)"):
+        source_free_method("foo")
 
 
 def test_an_arrow_of_ascii() -> None:

@@ -50,14 +50,20 @@ class SourceFreeBlock(Block[SourceFreeMethod]):
 
     @classmethod
     def load(cls, name: str) -> Any:
-        """The class of that name; ValueError where it needs a source."""
+        """The class of that name; ValueError if it needs a source, or does not exist."""
+        if ":" not in name and name not in METHODS.targets:
+            raise ValueError(unknown("source-free method", name, _source_free_names()))
         target = super().load(name)
         if not issubclass(target, SourceFreeMethod):
-            able = [each for each in METHODS.targets if issubclass(METHODS.load(each), SourceFreeMethod)]
+            able = ", ".join(_source_free_names())
             raise ValueError(
-                f"method {name!r} needs labelled source images: train with it. Source-free methods: {', '.join(able)}"
+                f"method {name!r} needs labelled source images: train with it. Source-free methods: {able}"
             )
         return target
+
+
+def _source_free_names() -> list[str]:
+    return [name for name in METHODS.targets if issubclass(METHODS.load(name), SourceFreeMethod)]
 
 
 class _Options(Strict):

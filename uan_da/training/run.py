@@ -242,7 +242,7 @@ class Run:
             return
         if not overwrite:
             raise UserError(
-                f"{self.folder}: is not empty. Go on with the run in it: --resume; replace it: --overwrite; or write "
+                f"{self.folder}: is not empty. Continue the run in it: --resume; replace it: --overwrite; or write "
                 f"elsewhere: --out DIR"
             )
         self.check_replaceable()
