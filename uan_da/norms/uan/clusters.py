@@ -103,7 +103,7 @@ def is_known_to_be(initialized: Tensor) -> bool:
     if torch.compiler.is_compiling():
         return False
     known = type(initialized) is Tensor and not torch._C._functorch.is_functorch_wrapped_tensor(initialized)
-    return known and initialized.device.type == "cpu" and bool(initialized)
+    return known and initialized.is_cpu and bool(initialized)
 
 
 def is_frozen(parameter: Tensor) -> bool:

@@ -50,7 +50,7 @@ def _pointer(typing, address):
     return types.voidptr(types.int64), build
 
 
-@part
+@njit(inline="always")
 def array(address, shape, dtype):
     """The numbers in memory from ``address`` on."""
     return carray(_pointer(address), shape, dtype)

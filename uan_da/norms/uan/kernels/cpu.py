@@ -16,7 +16,7 @@ from uan_da.norms.uan.kernels.layout import channels_last
 from uan_da.norms.uan.kernels.parallel import threads
 
 _NUMBERS: dict[torch.dtype, type] = {torch.float32: np.float32, torch.float64: np.float64}
-_Nine, _Ten = ctypes.c_int64 * 9, ctypes.c_int64 * 10
+_Addresses = ctypes.c_int64 * 10
 
 
 def moments(x: Tensor, shift: Tensor) -> tuple[Tensor, Tensor]:
@@ -43,14 +43,17 @@ def train(
     are dense and of the type of x. ``maths`` are eps, balance, sharpness, without which elements are assigned,
     momentum and η. ``into`` are tensors that get the new state, in the same order, and the count of batches.
     """
-    (n, c), k = x.shape[:2], len(state[0])
-    before, after = _Nine(*[tensor.data_ptr() for tensor in state]), _Ten(*[_address(tensor) for tensor in into])
-    weight, bias = affine
-    forward, _ = _kernels(x, maths[2], k)
+    (n, c), k = x.shape[:2], state[0].shape[0]
+    eps, balance, sharpness, momentum, em_rate = maths
+    before = _Addresses(*[tensor.data_ptr() for tensor in state])
+    after = _Addresses(*[0 if tensor is None else tensor.data_ptr() for tensor in into])
+    weight, bias = [0 if tensor is None else tensor.data_ptr() for tensor in affine]
+    forward, _ = _kernels(x, sharpness, k)
     forward(
-        x.data_ptr(), _address(weight), _address(bias), ctypes.addressof(before), ctypes.addressof(after),
+        x.data_ptr(), weight, bias, ctypes.addressof(before), ctypes.addressof(after),
         *[tensor.data_ptr() for tensor in outputs],
-        n, c, x.numel() // (n * c), k, state[6].shape[1], takes_step, threads(), *map(_number, maths),
+        n, c, x.numel() // (n * c), k, state[6].shape[1], takes_step, threads(),
+        eps, balance, sharpness or 0.0, -1.0 if momentum is None else momentum, em_rate,
     )  # fmt: skip
 
 
@@ -60,11 +63,11 @@ def train_gradient(
 ) -> None:  # fmt: skip
     """Fill the gradients of x, μ, log σ², λ's logits, γ and β. ``kept`` are the new state and what was kept beside it;
     ``maths`` are eps, balance and sharpness."""
-    (n, c), k = x.shape[:2], len(gradients[1])
-    _, backward = _kernels(x, maths[2], k)
-    memory = [tensor.data_ptr() for tensor in (*kept, *gradients)]
-    sizes = n, c, x.numel() // (n * c), k, threads()
-    backward(g.data_ptr(), x.data_ptr(), _address(weight), *memory, *sizes, *map(_number, maths))
+    (n, c), k = x.shape[:2], gradients[1].shape[0]
+    eps, balance, sharpness = maths
+    memory = [0 if tensor is None else tensor.data_ptr() for tensor in (g, x, weight, *kept, *gradients)]
+    _, backward = _kernels(x, sharpness, k)
+    backward(*memory, n, c, x.numel() // (n * c), k, threads(), eps, balance, sharpness or 0.0)
 
 
 def try_out(dtype: torch.dtype, last: bool, assignment: str | None, clusters: int) -> None:
@@ -81,11 +84,3 @@ def _kernels(x: Tensor, sharpness: float | None, clusters: int) -> tuple[Any, An
     each = sharpness is None
     found: tuple[Any, Any] = element_cpu.kernels(number, last, clusters) if each else sample_cpu.kernels(number, last)
     return found
-
-
-def _address(tensor: Tensor | None) -> int:
-    return 0 if tensor is None else tensor.data_ptr()
-
-
-def _number(value: float | None) -> float:
-    return -1.0 if value is None else value

@@ -34,23 +34,23 @@ from uan_da.norms.uan.kernels.compiler import array, compiled, part
 from uan_da.norms.uan.kernels.mixture_cpu import (
     GAIN,
     LOG_PRIOR,
+    MEAN,
     VAR,
     differentiate,
+    exchange,
     mixture_of,
     moved,
     priors_of,
-    read,
     state_at,
     update,
     vector_at,
-    write,
 )
 from uan_da.norms.uan.kernels.parallel import on_threads, take
 from uan_da.norms.uan.kernels.vectors import LIMIT, padded, sweep
 from uan_da.norms.uan.mixture import MIN_MASS
 
-MEAN, RSTD, BIAS, SLOPE, OFFSET, MASS, FIRST, SECOND = range(8)
-"""After the shift, rows of K each: μ, r, log_2(λ r) less that of the first cluster, α, δ, ∂S_0, ∂S_1, ∂S_2."""
+START, RSTD, BIAS, SLOPE, OFFSET, MASS, FIRST, SECOND = range(8)
+"""After the shift, rows of K each: −μ r, r, log_2(λ r) less that of the first cluster, α, δ, ∂S_0, ∂S_1, ∂S_2."""
 LOG2_E = 1 / math.log(2)
 
 
@@ -63,16 +63,18 @@ def _clusters(x, row, clusters):
 
     Weights are relative to the first cluster's, 1, but where another's is above 2^LIMIT, that is 2^LIMIT."""
     x = x - row(0)
-    z = [(x - _of(row, MEAN, k, clusters)) * _of(row, RSTD, k, clusters) for k in range(clusters)]
+    z = [x * _of(row, RSTD, k, clusters) + _of(row, START, k, clusters) for k in range(clusters)]
     square = z[0] * z[0]
     logits = [(square - z[k] * z[k]) * (LOG2_E / 2) + _of(row, BIAS, k, clusters) for k in range(1, clusters)]
-    if clusters > 2:
+    if clusters == 2:
+        logits = [logits[0].minimum(LIMIT)]
+    elif clusters > 2:
         best = logits[0]
         for logit in logits[1:]:
             best = logit.maximum(best)
         excess = (best - LIMIT).maximum(0.0)
         logits = [logit - excess for logit in logits]
-    weights = [logit.minimum(LIMIT).maximum(-LIMIT).exp2() for logit in logits]
+    weights = [logit.maximum(-LIMIT).exp2() for logit in logits]
     first = sum(weights, start=x.splat(1.0)).reciprocal()
     return [first, *(weight * first for weight in weights)], z
 
@@ -104,9 +106,9 @@ def _differentiate(x, g, row, clusters):
     u, straight = [], []
     for k in range(clusters):
         slope, offset, mass, first, second = (_of(row, r, k, clusters) for r in (SLOPE, OFFSET, MASS, FIRST, SECOND))
-        twice = z[k] * second
-        u.append(g * (z[k] * slope + offset) + ((twice + first) * z[k] + mass))
-        straight.append(g * slope + (twice + twice + first))
+        inner = z[k] * second + first
+        u.append(g * (z[k] * slope + offset) + (inner * z[k] + mass))
+        straight.append(g * slope + (z[k] * second + inner))
     if clusters == 2:
         d_first = tau[0] * tau[1] * (u[0] - u[1])
         d_bias = [d_first, d_first * -1.0]
@@ -125,19 +127,20 @@ def _average(weights, values):
     return total
 
 
-def _over_samples(kernel):
+def _over_samples(kernel, backwards):
     """``run(x, g, y, last, rows, each, threads, sums)``: ``kernel`` over all values, with ``rows`` padded; the sums
-    are ``(Q, K, C)``."""
+    are ``(Q, K, C)``. A second pass goes ``backwards``: the last samples are in the caches yet."""
 
     one = sweep(kernel)
 
     @part
     def on_one(counter, x, g, y, last, channels, rows, each, out):
         positions = x.shape[1] // channels
-        n = take(counter)
-        while n < len(x):
+        taken = take(counter)
+        while taken < len(x):
+            n = len(x) - 1 - taken if backwards else taken
             one(each, x[n], g[n], y[n], last, channels, positions, rows, out[n])
-            n = take(counter)
+            taken = take(counter)
 
     start = on_threads(on_one)
 
@@ -175,7 +178,7 @@ def _rows(shift, mixture, prior, bias, eps, sums, values, rows, trace):
             ratio = (np.float64(mixture[VAR, 0, c]) + eps) * precision
             slope = mixture[GAIN, k, c] / root
             of = 1 + k
-            rows[of + MEAN * clusters, c] = mixture[MEAN, k, c]
+            rows[of + START * clusters, c] = -mixture[MEAN, k, c] * math.sqrt(precision)
             rows[of + RSTD * clusters, c] = math.sqrt(precision)
             rows[of + BIAS * clusters, c] = LOG2_E * (prior[LOG_PRIOR, k] - prior[LOG_PRIOR, 0] + 0.5 * math.log(ratio))
             rows[of + SLOPE * clusters, c] = slope
@@ -184,8 +187,8 @@ def _rows(shift, mixture, prior, bias, eps, sums, values, rows, trace):
             trace[3, k, c], trace[4, k, c] = precision, root
 
 
-_sum_all, _mix_all = _over_samples(_sum), _over_samples(_mix)
-_sum_gradients_all, _differentiate_all = _over_samples(_sum_gradients), _over_samples(_differentiate)
+_sum_all, _mix_all = _over_samples(_sum, False), _over_samples(_mix, True)
+_sum_gradients_all, _differentiate_all = _over_samples(_sum_gradients, False), _over_samples(_differentiate, True)
 
 
 @functools.cache
@@ -204,14 +207,16 @@ def kernels(dtype, last, clusters):
         gamma, beta = vector_at(weight, channels, 1.0, dtype), vector_at(bias, channels, 0.0, dtype)
         state, priors = np.empty((7, clusters, channels), dtype), np.empty((2, clusters), dtype)
         new_state, new_priors = state_at(new, clusters, channels, dtype)
-        read(array(before, 9, np.int64), mass_columns, state, priors)
+        exchange(array(before, 10, np.int64), mass_columns, state, priors, True)
         moved(state, priors, takes_step, new_state, new_priors)
         prior = priors_of(new_priors, balance)
         shift, mixture = mixture_of(new_state, prior, gamma)
         rows, trace = np.zeros((1 + 8 * clusters, padded(channels, images)), dtype), np.empty((5, clusters, channels))
         moments, mass = np.empty((2, clusters, channels)), np.empty((clusters, channels))
         sums = array(kept, (3, clusters, channels), np.float64)
-        sums[:] = 0
+        for k in range(clusters):
+            for c in range(channels):
+                sums[0, k, c] = sums[1, k, c] = sums[2, k, c] = 0
         _rows(shift, mixture, prior, beta, eps, sums, values, rows, trace)
         _sum_all(images, images, output, last, rows, each, threads, sums)
         _rows(shift, mixture, prior, beta, eps, sums, values, rows, trace)
@@ -224,7 +229,7 @@ def kernels(dtype, last, clusters):
                 moments[1, k, c] = spread if inverse > 0 else mixture[VAR, k, c]
                 mass[k, c] = sums[0, k, c] / values
         update(state, prior, shift, mixture, moments, mass, values, momentum, em_rate, new_state, new_priors)
-        write(new_state, new_priors, mass_columns, array(after, 10, np.int64))
+        exchange(array(after, 10, np.int64), mass_columns, new_state, new_priors, False)
 
     @compiled
     def backward(
@@ -241,7 +246,8 @@ def kernels(dtype, last, clusters):
         of_map, found = np.empty((2, clusters, channels)), np.empty((3, clusters, channels))
         d_mixture, d_root, d_log_prior = np.empty((3, clusters, channels)), np.empty(of_cluster), np.zeros(clusters)
         sums, d_beta = array(kept, (3, clusters, channels), np.float64), array(d_bias, channels, dtype)
-        d_beta[:] = 0
+        for c in range(channels):
+            d_beta[c] = 0
         _rows(shift, mixture, prior, d_beta, eps, sums, samples * positions, rows, trace)  # β cancels out
         _sum_gradients_all(images, gradient, d_images, last, rows, each, threads, of_map)
         for k in range(clusters):

@@ -32,41 +32,38 @@ def state_at(address, clusters, channels, dtype):
 @part
 def vector_at(address, channels, value, dtype):
     """A number per channel; ``value`` where there is none, at the address 0."""
-    vector = np.full(channels, value, dtype)
-    if address != 0:
-        vector[:] = array(address, channels, dtype)
+    vector, given = np.empty(channels, dtype), array(address, channels, dtype)
+    for c in range(channels):
+        vector[c] = value if address == 0 else given[c]
     return vector
 
 
 @part
-def read(addresses, mass_columns, state, priors):
-    """Gather a layer's state from ``addresses`` of its tensors, in the order of state and priors. The running mass has
-    one column where all channels share it."""
+def exchange(addresses, mass_columns, state, priors, reads):
+    """Gather a layer's state from its tensors, or set those whose address is not 0.
+
+    ``addresses`` are in the order of state and priors, then comes that of the count of batches, one more where state is
+    set. The running mass has one column where all channels share it."""
     rows, clusters, channels = state.shape
     for row in range(rows):
+        if addresses[row] == 0:
+            continue
         columns = mass_columns if row == RUNNING_MASS else channels
         tensor = array(addresses[row], (clusters, columns), state.dtype)
         for k in range(clusters):
             for c in range(channels):
-                state[row, k, c] = tensor[k, min(c, columns - 1)]
+                if reads:
+                    state[row, k, c] = tensor[k, min(c, columns - 1)]
+                elif c < columns:
+                    tensor[k, c] = state[row, k, c]
     for row in range(len(priors)):
-        priors[row] = array(addresses[rows + row], clusters, priors.dtype)
-
-
-@part
-def write(state, priors, mass_columns, addresses):
-    """The reverse, where an address is not 0; at the last one, batches are counted."""
-    rows, clusters, channels = state.shape
-    for row in range(rows):
-        columns = mass_columns if row == RUNNING_MASS else channels
-        if addresses[row] != 0:
-            tensor = array(addresses[row], (clusters, columns), state.dtype)
-            for k in range(clusters):
-                tensor[k] = state[row, k, :columns]
-    for row in range(len(priors)):
-        if addresses[rows + row] != 0:
-            array(addresses[rows + row], clusters, priors.dtype)[:] = priors[row]
-    if addresses[-1] != 0:
+        tensor = array(addresses[rows + row], (1, clusters), priors.dtype)
+        for k in range(clusters):
+            if reads:
+                priors[row, k] = tensor[0, k]
+            elif addresses[rows + row] != 0:
+                tensor[0, k] = priors[row, k]
+    if not reads and addresses[-1] != 0:
         array(addresses[-1], 1, np.int64)[0] += 1
 
 

@@ -85,8 +85,8 @@ def _is_in_onnx_export() -> bool:
 def reads(tensors: Iterable[Tensor | None]) -> bool:
     """Whether the kernels can read and write a layer's parameters and buffers where they are."""
     present = [tensor for tensor in tensors if tensor is not None]
-    types = {tensor.dtype for tensor in present} - {torch.int64}
-    return len(types) == 1 and all(tensor.is_cpu and tensor.is_contiguous() for tensor in present)
+    kinds = {(tensor.dtype, tensor.is_cpu and tensor.is_contiguous()) for tensor in present}
+    return len(kinds) == 2 and all(dense for _, dense in kinds)  # numbers and counts
 
 
 def _is_last(x: Tensor) -> bool:
@@ -144,7 +144,7 @@ def train(
     ``affine`` is γ and β. The clusters take ``step``, and are left the next one, where ``moves``; ``running`` are what
     is to follow the batch. The kernel writes all this itself; where somebody looks on, nothing may be changed here.
     """
-    frozen = [is_frozen(parameter) for parameter in clusters]
+    frozen = [not parameter.requires_grad and is_frozen(parameter) for parameter in clusters]
     taken = [torch.zeros_like(part) if still else part for part, still in zip(step, frozen, strict=True)]
     sharpness = options.sharpness if options.assignment == "sample" else None
     tensors = x, *clusters, *affine, taken, list(running or ())[:3], moves
@@ -204,7 +204,7 @@ def _train(
     kernels = cpu_kernels()
     assert kernels is not None
     wide = _dense(x, x)
-    y, new, kept = outputs = _outputs(wide, mean, sharpness)
+    y, new, kept = outputs = _outputs(torch.empty_like(wide), mean, sharpness)
     state = mean, log_var, step[0], step[1], *(running or (mean, mean, mean)), logits, step[2]
     maths = eps, balance, sharpness, momentum, em_rate
     takes_step = takes_step and not in_backward()
@@ -228,7 +228,7 @@ def _train_gradient(
     kernels = cpu_kernels()
     assert kernels is not None
     wide = _dense(x, x)
-    d_x, *rest = gradients = _gradients(wide, state)
+    d_x, *rest = gradients = _gradients(torch.empty_like(wide), state)
     weight = None if weight is None else weight.contiguous()
     kernels.train_gradient(_dense(g, x), wide, weight, (state, kept), (eps, balance, sharpness), gradients)
     return d_x.to(x.dtype), *rest
@@ -238,21 +238,21 @@ def _dense(x: Tensor, like: Tensor) -> Tensor:
     return widened(x).contiguous(memory_format=dense_format(like))
 
 
-def _outputs(x: Tensor, mean: Tensor, sharpness: float | None) -> tuple[Tensor, Tensor, Tensor]:
-    """Memory for y, for the new state, and for what the backward needs beside both."""
-    (n, c), k = x.shape[:2], len(mean)
+def _outputs(y: Tensor, mean: Tensor, sharpness: float | None) -> tuple[Tensor, Tensor, Tensor]:
+    """y, and memory for the new state, and for what the backward needs beside it."""
+    (n, c), k = y.shape[:2], mean.shape[0]
     if sharpness is None:
         kept = mean.new_empty(3 * k * c, dtype=torch.float64)
     else:
         kept = mean.new_empty(2 * n * c + n * k + 2 * k * c + k)
-    return _like(x), mean.new_empty(7 * k * c + 2 * k), kept
+    return y, mean.new_empty(7 * k * c + 2 * k), kept
 
 
-def _gradients(x: Tensor, state: Tensor) -> tuple[Tensor, ...]:
-    """Memory for those of x, μ, log σ², λ's logits, γ and β."""
-    c, new = x.shape[1], state.new_empty
-    k = len(state) // (7 * c + 2)
-    return _like(x), new(k, c), new(k, c), new(k), new(c), new(c)
+def _gradients(d_x: Tensor, state: Tensor) -> tuple[Tensor, ...]:
+    """That of x, and memory for those of μ, log σ², λ's logits, γ and β."""
+    c, new = d_x.shape[1], state.new_empty
+    k = state.shape[0] // (7 * c + 2)
+    return d_x, new(k, c), new(k, c), new(k), new(c), new(c)
 
 
 def _like(x: Tensor) -> Tensor:
@@ -290,10 +290,9 @@ class _Train(torch.autograd.Function):
             gradients = run(g, x, weight, state, kept, *ctx.maths)
         if of_state is not None:
             gradients = _with(gradients, *_clusters(of_state, x.shape[1]))
-        given = (
-            gradient if needed else None for gradient, needed in zip(gradients, ctx.needs_input_grad, strict=False)
-        )
-        return *given, *(None,) * (len(ctx.needs_input_grad) - 6)
+        needed = ctx.needs_input_grad
+        given = [gradient if wanted else None for gradient, wanted in zip(gradients, needed, strict=False)]
+        return *given, *(None,) * (len(needed) - 6)
 
 
 def _clusters(state: Tensor, channels: int) -> tuple[Tensor, ...]:
@@ -359,7 +358,7 @@ for _name, _shapes in (
     ("moves", lambda initialized: torch.empty_like(initialized, dtype=torch.bool)),
     ("start", lambda x, *rest: _fake_like(*rest[:4])),
     ("move", lambda *rest: _fake_like(*rest[:3])),
-    ("train", lambda x, mean, *rest: _outputs(x, mean, rest[9])),
-    ("train_gradient", lambda g, x, weight, state, *_: _gradients(x, state)),
+    ("train", lambda x, mean, *rest: _outputs(_like(x), mean, rest[9])),
+    ("train_gradient", lambda g, x, weight, state, *_: _gradients(_like(x), state)),
 ):
     torch.library.register_fake(f"uan_da::{_name}", _shapes, lib=_library)

@@ -36,14 +36,13 @@ from uan_da.norms.uan.kernels.mixture_cpu import (
     MEAN,
     VAR,
     differentiate,
+    exchange,
     mixture_of,
     moved,
     priors_of,
-    read,
     state_at,
     update,
     vector_at,
-    write,
 )
 from uan_da.norms.uan.kernels.parallel import on_threads, take
 from uan_da.norms.uan.kernels.vectors import padded, sweep
@@ -188,13 +187,13 @@ def _scale(moments, mixture, eps):
 
 @part
 def _apply(counter, x, last, shift, tau, moments, scale, bias, y):
-    """y of each sample."""
+    """y of each sample; the last ones, which are in the caches yet, come first."""
     clusters, channels = scale.shape
     none, rows = np.empty((0, 0)), np.zeros((3, padded(channels, x)), x.dtype)
     for c in range(channels):
         rows[0, c] = shift[c]
-    n = take(counter)
-    while n < len(x):
+    n = len(x) - 1 - take(counter)
+    while n >= 0:
         for c in range(channels):
             rows[1, c], rows[2, c] = 0, bias[c]
         for k in range(clusters):
@@ -203,7 +202,7 @@ def _apply(counter, x, last, shift, tau, moments, scale, bias, y):
                 rows[1, c] += slope
                 rows[2, c] -= slope * moments[0, k, c]
         _map(EACH, x[n], x[n], y[n], last, channels, x.shape[1] // channels, rows, none)
-        n = take(counter)
+        n = len(x) - 1 - take(counter)
 
 
 @part
@@ -254,7 +253,7 @@ def _gradient(
     counter, g, x, last, shift, stats, tau, mixture, moments, inverse, scale, d_moments, sums, d_logits,
     eps, sharpness, d_x
 ):  # fmt: skip
-    """∂ℓ, and the gradient of x, of each sample."""
+    """∂ℓ, and the gradient of x, of each sample, from the last one on."""
     clusters, channels = scale.shape
     positions, none = x.shape[1] // channels, np.empty((0, 0))
     zero, h = tau.dtype.type(0), tau.dtype.type(-0.5 * sharpness / channels)
@@ -265,8 +264,8 @@ def _gradient(
     for k in range(clusters):
         for c in range(channels):
             r[k, c] = 1 / (mixture[VAR, k, c] + eps)
-    n = take(counter)
-    while n < len(x):
+    n = len(x) - 1 - take(counter)
+    while n >= 0:
         average = zero
         for k in range(clusters):
             straight = through = zero
@@ -292,7 +291,7 @@ def _gradient(
             rows[2, c] *= two
             rows[3, c] = rows[3, c] * rest - rows[2, c] * stats[0, n, c]
         _map_gradient(EACH, x[n], g[n], d_x[n], last, channels, positions, rows, none)
-        n = take(counter)
+        n = len(x) - 1 - take(counter)
 
 
 @part
@@ -365,7 +364,7 @@ def kernels(dtype, last):
         state, priors = np.empty((7, clusters, channels), dtype), np.empty((2, clusters), dtype)
         new_state, new_priors = state_at(new, clusters, channels, dtype)
         stats, tau, moments, mass = _kept_at(kept, samples, channels, clusters, dtype)
-        read(array(before, 9, np.int64), mass_columns, state, priors)
+        exchange(array(before, 10, np.int64), mass_columns, state, priors, True)
         moved(state, priors, takes_step, new_state, new_priors)
         prior = priors_of(new_priors, balance)
         shift, mixture = mixture_of(new_state, prior, gamma)
@@ -376,10 +375,11 @@ def kernels(dtype, last):
         _apply_all((counter, images, last, shift, tau, moments, scale, beta, output), threads)
         shares = np.empty((clusters, channels))
         for k in range(clusters):
-            shares[k] = mass[k] / samples
+            for c in range(channels):
+                shares[k, c] = mass[k] / samples
         values = samples * positions
         update(state, prior, shift, mixture, moments, shares, values, momentum, em_rate, new_state, new_priors)
-        write(new_state, new_priors, mass_columns, array(after, 10, np.int64))
+        exchange(array(after, 10, np.int64), mass_columns, new_state, new_priors, False)
 
     @compiled
     def backward(
