@@ -1,5 +1,6 @@
 """``uan-da adapt``."""
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -65,7 +66,7 @@ def adapt(
         for line in changes(report):
             console.say(line)
         console.say(f"written: {folder / 'predictions.csv'}")
-        console.say(f"run: {folder}   next: uan-da predict {folder} IMAGES")
+        console.say(f"run: {folder}   next: uan-da predict {shlex.quote(str(folder))} IMAGES")
 
 
 def before_after_sheet(report: dict[str, Any], title: str) -> "Sheet":

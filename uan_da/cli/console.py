@@ -1,5 +1,6 @@
 """What the commands print: a header, progress, a row an epoch, and the tables at the end."""
 
+import shlex
 import sys
 import time
 from types import TracebackType
@@ -126,10 +127,9 @@ class Console:
         for line in open_set_lines(last["domains"]):
             self.say(line)
         target = run.recipe.task.target
-        self.say(
-            f"selected by {selected['validator']} (no target label): epoch {selected['epoch']}, "
-            f"{target} {percent(selected['domains'][target]['accuracy'])}"
-        )
+        accuracy = selected["domains"][target]["accuracy"]
+        reached = f"{target} has no labels" if accuracy is None else f"{target} {percent(accuracy)}"
+        self.say(f"selected by {selected['validator']} (no target label): epoch {selected['epoch']}, {reached}")
         if oracle := results["selections"]["oracle"]:
             accuracy = percent(oracle["domains"][target]["accuracy"])
             self.say(f"oracle (reads target labels, selects nothing): epoch {oracle['epoch']}, {target} {accuracy}")
@@ -137,7 +137,7 @@ class Console:
             for line in [verdict(results, target), *source_cost(results)]:
                 self.say(line)
         self.say(f"report: {run.folder / 'report.html'}")
-        self.say(f"run: {run.folder}   next: uan-da evaluate {run.folder}")
+        self.say(f"run: {run.folder}   next: uan-da evaluate {shlex.quote(str(run.folder))}")
 
 
 def domains_sheet(domains: dict[str, dict[str, Any]], title: str) -> Sheet:

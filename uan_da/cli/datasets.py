@@ -1,5 +1,6 @@
 """``uan-da datasets show | check | fetch | init | preview``."""
 
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -134,7 +135,7 @@ def fetch(dataset: Dataset, trust: Trusted = False, data_root: DataRoot = None) 
         typer.echo(str(path))
     if not fetched:
         typer.echo(f"all of it is here: {adapter.folder}")
-    typer.echo(f"next: uan-da datasets check {dataset}")
+    typer.echo(f"next: uan-da datasets check {shlex.quote(dataset)}")
 
 
 @app.command()
@@ -155,7 +156,8 @@ def init(
     if path.exists() and not overwrite:
         raise UserError(f"{path}: exists already. Replace it: --overwrite")
     write_card(folder, path)
-    typer.echo(f"{path}   next: uan-da datasets check ./{path}" if not path.is_absolute() else str(path))
+    named = path if path.is_absolute() else f"./{path}"
+    typer.echo(f"{path}   next: uan-da datasets check {shlex.quote(str(named))}")
 
 
 @app.command()

@@ -1,5 +1,6 @@
 """``uan-da label-first``."""
 
+import shlex
 from pathlib import Path
 from typing import Annotated
 
@@ -51,4 +52,5 @@ def label_first(
     for run, which in ((first, "1"), (second, "2")):
         console.print(f"{which}: {run.recipe.method.name} {run.recipe.norm.name}   {run.folder}", soft_wrap=True)
     console.print(f"{differ} of {len(listed)} images get another class: {path}", soft_wrap=True)
-    console.print(f"next: fill in its column 'label', then uan-da label-first {sweep} --labels {path}", soft_wrap=True)
+    command = shlex.join(["uan-da", "label-first", str(sweep), "--labels", str(path)])
+    console.print(f"next: fill in its column 'label', then {command}", soft_wrap=True)

@@ -1,5 +1,6 @@
 """``uan-da recipe show | copy | check``."""
 
+import shlex
 from pathlib import Path
 from typing import Annotated
 
@@ -39,7 +40,7 @@ def copy(
         file.write_text(text, encoding="utf-8")
     except OSError as error:
         raise UserError(f"{file}: cannot be written: {error.strerror}") from error
-    typer.echo(f"{file}   next: uan-da train {file}")
+    typer.echo(f"{file}   next: uan-da train {shlex.quote(str(file))}")
 
 
 @app.command()

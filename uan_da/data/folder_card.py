@@ -1,5 +1,6 @@
 """The card of a folder of images that has none."""
 
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -104,6 +105,9 @@ def write_card(folder: Path, path: Path) -> None:
     card = card_of_folder(folder)
     found = card.model_dump(mode="json", by_alias=True, exclude_defaults=True)
     content: dict[str, Any] = {"schema": 1, "folder": str(folder.resolve())} | found
+    for adapter in (content["adapter"], *(domain.get("adapter", {}) for domain in content["domains"].values())):
+        for key in [key for key, value in adapter.items() if value is None]:
+            del adapter[key]
     for name, domain in content["domains"].items():
         content["domains"][name] = {"description": "", "licence": "unknown", "source": "unknown"} | domain
-    path.write_text(f"# uan-da datasets show ./{path.name}\n{dump_yaml(content)}", encoding="utf-8")
+    path.write_text(f"# uan-da datasets show {shlex.quote(f'./{path.name}')}\n{dump_yaml(content)}", encoding="utf-8")

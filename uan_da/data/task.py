@@ -1,5 +1,6 @@
 """A task: the domains of a recipe, ready to give batches to a method and test images to the evaluator."""
 
+import shlex
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -210,7 +211,10 @@ def _store(
     try:
         return store(parts, recipe.input, device, progress=progress)
     except DamagedImage as error:
-        raise UserError(f"{error}\nall that is wrong with the data: uan-da datasets check {recipe.dataset}") from None
+        check = f"uan-da datasets check {shlex.quote(recipe.dataset)}"
+        raise UserError(
+            f"{error}\nrepair it, or take it out of the data. All that is wrong with the data: {check}"
+        ) from None
 
 
 def _load(adapter: Adapter, name: str, split: Split) -> Examples:

@@ -1,6 +1,7 @@
 """Files of a data set that nothing reads, by the reason."""
 
 import os
+import shlex
 import warnings
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -62,7 +63,7 @@ def warn_of_unused(dataset: CardDataset, used: Iterable[Path], domains: Iterable
     """A :class:`DataWarning` for images that a training leaves out."""
     for unused in unused_files(dataset, used, domains):
         if unused.images:
-            text = f"{unused}\nall that is left out: uan-da datasets check {dataset.name}"
+            text = f"{unused}\nall that is left out: uan-da datasets check {shlex.quote(dataset.name)}"
             warnings.warn(text, DataWarning, stacklevel=2)
 
 

@@ -1,8 +1,10 @@
 """Figures of a user's own names."""
 
+import re
 import warnings
 
 import numpy as np
+import pytest
 
 from uan_da.evaluation.report import figures
 
@@ -34,3 +36,17 @@ def test_long_names_are_numbers_with_a_key() -> None:
 def test_an_unknown_label_is_no_class() -> None:
     assert figures.class_marks(["cat", "?", "dog", "cat"]) == {"?": "?", "cat": "0", "dog": "1"}
     assert figures.class_marks(["1", "?", "0"]) == {"?": "?", "0": "0", "1": "1"}
+
+
+def test_intervals_are_lines_that_end_at_100_percent() -> None:
+    """60 to 100 is half as long as 10 to 90, and begins above it."""
+
+    def ends(*halves: float | None) -> list[tuple[float, float]]:
+        svg = figures.bars("x", "described", ["a", "b"], {"last": [0.9, 0.5]}, "%", {"last": list(halves)})
+        line = r'<path d="M ([\d.]+) ([\d.]+) \nL \1 ([\d.]+) \n" [^>]*stroke-width: 1\.2'
+        return [(float(low), float(high)) for _, low, high in re.findall(line, svg)]
+
+    assert ends(None, None) == []
+    (low, high), (whole_low, whole_high) = ends(0.3, 0.4)
+    assert (low - high) / (whole_low - whole_high) == pytest.approx(0.5)
+    assert high < whole_high < low < whole_low  # SVG counts downwards

@@ -164,7 +164,10 @@ def test_a_sweep_has_means_over_seeds_and_says_what_hurts(sweep: Path) -> None:
     assert "adamatch with uan on optdigits:optdigits_m is 17.0 points below source_only" in text
     assert "task-0" in page.ids
     assert "rank correlation" in text
-    assert all(address.startswith(("#", "data:")) for address in page.addresses)
+    assert "95 % interval over seeds" in text
+    links = [address for address in page.addresses if not address.startswith(("#", "data:"))]
+    assert links == [f"runs/{name}{seed}/report.html" for name in ("source_only", "adamatch") for seed in (1, 0)]
+    assert all((sweep / link).is_file() for link in links)
 
 
 def test_runs_of_several_recipes_are_not_seeds_of_one(reported_run: Path, tmp_path: Path) -> None:

@@ -27,7 +27,10 @@ def accuracy_by_epoch(series: Mapping[str, Sequence[float | None]], marks: Mappi
     with drawing("accuracy", f"Accuracy by epoch of {', '.join(series)}") as made:
         (ax,) = made.axes()
         for i, (name, values) in enumerate(series.items()):
-            _line(ax, i, name, [None if v is None else 100 * v for v in values])
+            if any(v is not None for v in values):  # a domain without labels has no line
+                _line(ax, i, name, [None if v is None else 100 * v for v in values])
+        low, high = ax.get_ylim()
+        ax.set_ylim(max(low, -1.0), min(high, 101.0))
         heights = dict[int, list[str]]()
         for name, epoch in marks.items():
             heights.setdefault(epoch, []).append(name)
@@ -182,11 +185,17 @@ def _bare(ax: Axes) -> None:
 
 
 def bars(
-    name: str, description: str, groups: Sequence[str], series: Mapping[str, Sequence[float | None]], label: str
+    name: str,
+    description: str,
+    groups: Sequence[str],
+    series: Mapping[str, Sequence[float | None]],
+    label: str,
+    intervals: Mapping[str, Sequence[float | None]] | None = None,
 ) -> str:
     """Grouped bars in percent: one group for each of ``groups``, one bar in it for each of ``series``.
 
-    Names that are too long to stand side by side stand one below the other, the first on top.
+    ``intervals`` are half the widths of lines at the ends of the bars, cut at 0 and 100 %. Names that are too long to
+    stand side by side stand one below the other, the first on top.
     """
     lying = max(map(len, groups), default=0) * len(groups) > 60
     names = [textwrap.fill(group, 40) for group in groups]
@@ -201,6 +210,7 @@ def bars(
             lengths = [0.0 if v is None else 100 * v for v in values]
             draw = ax.barh if lying else ax.bar
             draw(at, lengths, share * 0.92, edgecolor=INK, linewidth=0.4, **style)
+            _intervals(ax, at, lengths, (intervals or {}).get(key, []), lying=lying)
         (ax.set_yticks if lying else ax.set_xticks)(positions, names)
         (ax.set_xlabel if lying else ax.set_ylabel)(label)
         ax.grid(False, axis="y" if lying else "x")
@@ -209,3 +219,14 @@ def bars(
             ax.margins(y=0.01)
         ax.figure.legend(loc="outside lower center", ncols=3)
     return made.svg
+
+
+def _intervals(
+    ax: Axes, at: NDArray[Any], lengths: Sequence[float], half: Sequence[float | None], *, lying: bool
+) -> None:
+    """Lines in percent; an unknown one is left out."""
+    known = [(place, value, 100 * w) for place, value, w in zip(at, lengths, half, strict=False) if w is not None]
+    for place, value, width in known:
+        ends = [max(0.0, value - width), min(100.0, value + width)]
+        both = (ends, [place, place]) if lying else ([place, place], ends)
+        ax.plot(*both, color=INK, linewidth=1.2, marker="|" if lying else "_", markersize=5)

@@ -1,5 +1,6 @@
 """The report of one run."""
 
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,7 @@ def run_report(folder: Path, metrics_of: MetricsOf) -> Path:
     files = RunFiles(folder, metrics_of)
     content = {
         "files": files,
+        "recipe_path": shlex.quote(str(folder / "recipe.yaml")),
         "results": files.results,
         "selections": {name: files.results["selections"].get(name) for name in SELECTIONS},
         "meaning": SELECTIONS,

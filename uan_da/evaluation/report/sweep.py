@@ -1,11 +1,15 @@
 """The report of a folder of runs."""
 
 import json
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
+from urllib.parse import quote
+
+from scipy.stats import t as student
 
 from uan_da.errors import UserError
 from uan_da.evaluation.open_set import headline
@@ -74,6 +78,7 @@ def sweep_report(folder: Path, runs: Sequence[Path], metrics_of: MetricsOf) -> P
         "unfinished": (len(table["runs"]) if table else len(runs)) - len(finished),
         "hurt": _worse_than_source_only(groups),
         "figures": _figures_of_table(table) if table else _figures(groups),
+        "runs": _run_rows(folder, finished),
         "ranks": rank_validators(_scored(finished)),
     }
     return write_page(folder / "report.html", "sweep.html", **content)
@@ -146,8 +151,8 @@ def _figures(groups: Sequence[Group]) -> list[dict[str, str]]:
     found = []
     for i, task in enumerate(tasks):
         own = [group for group in groups if group.task == task]
-        series = {"last": [g.average() for g in own]}
-        series |= {s: [g.average(s) for g in own] for s in ("selected", "oracle") if any(g.accuracies[s] for g in own)}
+        shown = ["last", *(s for s in ("selected", "oracle") if any(g.accuracies[s] for g in own))]
+        series = {s: [_summary(list(g.accuracies[s].values())) for g in own] for s in shown}
         names = [f"{g.method} {g.norm}" + (f" ({row})" if g.settings else "") for row, g in enumerate(own, 1)]
         found.append(_figure(i, task, names, series, " or ".join(dict.fromkeys(group.measure for group in own))))
     return found
@@ -161,21 +166,54 @@ def _figures_of_table(table: Mapping[str, Any]) -> list[dict[str, str]]:
     names = list(next(iter(rows.values())))
     found = []
     for i, task in enumerate(table["tasks"]):
-        means = {s: [(own.get(name, {}).get(task) or {}).get("mean") for name in names] for s, own in rows.items()}
-        if any(value is not None for values in means.values() for value in values):
-            found.append(_figure(i, task, names, means, table.get("measure", "accuracy")))
+        series = {s: [own.get(name, {}).get(task) or {} for name in names] for s, own in rows.items()}
+        if any(values for summaries in series.values() for values in summaries):
+            found.append(_figure(i, task, names, series, table.get("measure", "accuracy")))
     return found
 
 
 def _name(row: Mapping[str, Any]) -> str:
-    return " ".join(value for _, value in row["variant"])
+    return " ".join(value if key in ("method", "norm") else f"{key}={value}" for key, value in row["variant"])
 
 
 def _figure(
-    i: int, task: str, names: Sequence[str], series: Mapping[str, Sequence[float | None]], measure: str
+    i: int, task: str, names: Sequence[str], series: Mapping[str, Sequence[Mapping[str, Any]]], measure: str
 ) -> dict[str, str]:
-    svg = figures.bars(f"task-{i}", f"Target {measure} on {task}", names, series, f"target {measure}, %")
-    return {"svg": svg, "caption": f"{task}: mean {measure} on the target's test images."}
+    """Bars of means, and lines of Student's intervals; each number of ``series`` has ``mean``, ``std`` and ``n``."""
+    means = {selection: [each.get("mean") for each in own] for selection, own in series.items()}
+    intervals = {selection: [_half_width(each) for each in own] for selection, own in series.items()}
+    svg = figures.bars(f"task-{i}", f"Target {measure} on {task}", names, means, f"target {measure}, %", intervals)
+    caption = f"{task}: mean {measure} on the target's test images"
+    lines = "; lines: the mean's 95 % interval over seeds (Student's t)"
+    several = any(width is not None for widths in intervals.values() for width in widths)
+    return {"svg": svg, "caption": f"{caption}{lines if several else ''}."}
+
+
+def _summary(values: Sequence[float]) -> dict[str, Any]:
+    if not values:
+        return {}
+    return {"mean": mean(values), "std": stdev(values) if len(values) > 1 else None, "n": len(values)}
+
+
+def _half_width(summary: Mapping[str, Any]) -> float | None:
+    """Of the 95 % interval of a mean: t₀.₉₇₅(n − 1) · s/√n; None of one number."""
+    if summary.get("std") is None:
+        return None
+    n = summary["n"]
+    return float(student.ppf(0.975, n - 1) * summary["std"] / n**0.5)
+
+
+def _run_rows(folder: Path, runs: Sequence[RunFiles]) -> list[dict[str, Any]]:
+    """Each run, where it is, and what it reached at its last epoch; the best first."""
+    rows = []
+    for run in runs:
+        page = run.folder / "report.html"
+        link = page if page.is_file() else run.folder
+        accuracy = run.results["selections"]["last"]["domains"].get(run.target, {}).get("accuracy")
+        place = quote(os.path.relpath(link, folder))
+        names = {key: run.results[key] for key in (*KEYS, "seed")}
+        rows.append({**names, "name": run.folder.name, "link": place, "accuracy": accuracy})
+    return sorted(rows, key=lambda row: (row["task"], -(row["accuracy"] or 0.0), row["seed"]))
 
 
 def _scored(runs: Sequence[RunFiles]) -> dict[str, list[Scored]]:
