@@ -30,7 +30,7 @@ def run_report(folder: Path, metrics_of: MetricsOf) -> Path:
     files = RunFiles(folder, metrics_of)
     content = {
         "files": files,
-        "recipe_path": shlex.quote(str(folder / "recipe.yaml")),
+        "recipe_path": _recipe_path(folder),
         "results": files.results,
         "selections": {name: files.results["selections"].get(name) for name in SELECTIONS},
         "meaning": SELECTIONS,
@@ -45,6 +45,12 @@ def run_report(folder: Path, metrics_of: MetricsOf) -> Path:
         "mistakes": _mistakes(files),
     }
     return write_page(folder / "report.html", "run.html", **content)
+
+
+def _recipe_path(folder: Path) -> str:
+    """As the command that wrote the report named it; of an absolute path, the end: a page says nothing of a machine."""
+    known = Path(folder.name) if folder.is_absolute() else folder
+    return shlex.quote(str(known / "recipe.yaml"))
 
 
 def _verdict(files: RunFiles) -> dict[str, Any]:
