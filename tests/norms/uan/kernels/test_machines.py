@@ -12,11 +12,14 @@ from uan_da.norms import UAN2d
 from uan_da.norms.uan.kernels import compiler, ops, sample_cpu
 
 
-def step(assignment: str, backend: str = "auto") -> torch.Tensor:
+def step(assignment: str, backend: str = "auto", compiles: bool = False) -> torch.Tensor:
     """The gradient of x in one step of training."""
     torch.manual_seed(0)
     x = torch.randn(4, 3, 5, 5, requires_grad=True)
-    UAN2d(3, assignment=assignment, backend=backend)(x).square().sum().backward()  # type: ignore[arg-type]
+    layer: torch.nn.Module = UAN2d(3, assignment=assignment, backend=backend)  # type: ignore[arg-type]
+    if compiles:
+        layer = torch.compile(layer, backend="eager", fullgraph=True)  # type: ignore[assignment]
+    layer(x).square().sum().backward()
     assert x.grad is not None
     return x.grad
 
@@ -78,7 +81,7 @@ def test_where_a_kernel_does_not_compile_one_warning_says_so_and_the_reference_s
         cached.cache_clear()
     try:
         with pytest.warns(RuntimeWarning, match=r"is slower \(no such instruction\)$") as caught:
-            found = [step("sample") for _ in range(2)]
+            found = [step("sample", compiles=compiles) for compiles in (False, False, True)]
         assert len(caught) == 1
         assert all(torch.equal(gradient, expected) for gradient in found)
     finally:

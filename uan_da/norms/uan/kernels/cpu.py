@@ -70,17 +70,20 @@ def train_gradient(
     backward(*memory, n, c, x.numel() // (n * c), k, threads(), eps, balance, sharpness or 0.0)
 
 
-def try_out(dtype: torch.dtype, last: bool, assignment: str | None, clusters: int) -> None:
-    """Compile :func:`train` and its gradient, or without an assignment :func:`moments`; raise whatever Numba raises."""
-    small = torch.zeros((2, 2, 1) if last else (2, 1, 2), dtype=dtype)
+def compile_kernels(dtype: torch.dtype, last: bool, assignment: str | None, clusters: int) -> None:
+    """Compile what :func:`train` and its gradient need, or without an assignment :func:`moments`; raise whatever Numba
+    raises."""
     if assignment is None:
-        moments(small, small[0, :, 0])
+        sample_cpu.moments(_NUMBERS[dtype], last or None)
     else:
-        _kernels(small, 1.0 if assignment == "sample" else None, clusters)
+        _kernels_of(dtype, last or None, assignment == "element", clusters)
 
 
 def _kernels(x: Tensor, sharpness: float | None, clusters: int) -> tuple[Any, Any]:
-    number, last = _NUMBERS[x.dtype], channels_last(x)
-    each = sharpness is None
+    return _kernels_of(x.dtype, channels_last(x), sharpness is None, clusters)
+
+
+def _kernels_of(dtype: torch.dtype, last: bool | None, each: bool, clusters: int) -> tuple[Any, Any]:
+    number = _NUMBERS[dtype]
     found: tuple[Any, Any] = element_cpu.kernels(number, last, clusters) if each else sample_cpu.kernels(number, last)
     return found

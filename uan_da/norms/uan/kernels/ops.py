@@ -59,22 +59,23 @@ def move(clusters: Clusters, step: Step) -> Clusters:
     return Clusters(*torch.ops.uan_da.move(*clusters, list(step)))
 
 
+_WIDENED = {torch.float16: torch.float32, torch.bfloat16: torch.float32}
+_WIDENED |= {dtype: dtype for dtype in (torch.float32, torch.float64)}
+"""The type in which a kernel computes."""
+
+
 def serves(x: Tensor, dtype: torch.dtype, assignment: str | None = None, clusters: int = 1) -> bool:
     """Whether there are kernels for ``x`` ``(N, C, …)`` and parameters of this type, and whoever looks on need not see
     plain operations. Without an assignment, those for the moments of samples."""
-    if x.dim() < 3 or x.numel() == 0 or x.device.type != "cpu" or not x.is_floating_point():
+    if x.dim() < 3 or not x.is_cpu or _WIDENED.get(x.dtype) is not dtype or x.numel() == 0:
         return False
-    if torch.promote_types(x.dtype, torch.float32) != dtype:
-        return False
-    if torch.compiler.is_compiling():
-        return True
-    plain = (
+    plain = not torch.compiler.is_compiling() and (
         x.layout != torch.strided
         or torch._C._get_tracing_state() is not None
-        or _is_in_onnx_export()
         or torch._C._are_functorch_transforms_active()
+        or _is_in_onnx_export()
     )
-    return not plain and _compiled(dtype, _is_last(x), assignment, clusters)
+    return not plain and _work(dtype, _is_last(x), assignment, clusters)
 
 
 def _is_in_onnx_export() -> bool:
@@ -93,14 +94,21 @@ def _is_last(x: Tensor) -> bool:
     return dense_format(x) != torch.contiguous_format or x.shape[0] * x.shape[1] == x.numel()
 
 
+def _work(*kernels: Any) -> bool:
+    """Whether Numba can compile them, before anything depends on them."""
+    return _compiled(*kernels)
+
+
+_work._dynamo_marked_constant = True  # type: ignore[attr-defined]  # torch.compiler.assume_constant_result, not imported
+
+
 @functools.cache
 def _compiled(dtype: torch.dtype, last: bool, assignment: str | None, clusters: int) -> bool:
-    """Whether Numba can compile these kernels, before anything depends on them."""
     kernels = cpu_kernels()
     if kernels is None:
         return False
     try:
-        kernels.try_out(dtype, last, assignment, clusters)
+        kernels.compile_kernels(dtype, last, assignment, clusters)
     except Exception as error:  # whatever a compiler, or a cache that cannot be written, may raise
         _warn(str(error).partition("\n")[0])
         return False
@@ -209,7 +217,7 @@ def _train(
     maths = eps, balance, sharpness, momentum, em_rate
     takes_step = takes_step and not in_backward()
     kernels.train(wide, state, (weight, bias), takes_step, maths, outputs, into)
-    return y.to(x.dtype), new, kept
+    return y if wide is x else y.to(x.dtype), new, kept
 
 
 def _train_dense(*inputs: Any) -> tuple[Tensor, Tensor, Tensor]:
@@ -231,7 +239,7 @@ def _train_gradient(
     d_x, *rest = gradients = _gradients(torch.empty_like(wide), state)
     weight = None if weight is None else weight.contiguous()
     kernels.train_gradient(_dense(g, x), wide, weight, (state, kept), (eps, balance, sharpness), gradients)
-    return d_x.to(x.dtype), *rest
+    return d_x if wide is x else d_x.to(x.dtype), *rest
 
 
 def _dense(x: Tensor, like: Tensor) -> Tensor:

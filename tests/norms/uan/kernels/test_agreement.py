@@ -1,0 +1,108 @@
+"""Eager, compiled and reference agree: outputs, gradients and state, whatever the options, layout and shape."""
+
+import copy
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from uan_da.norms import UAN
+
+
+def cases(element_clusters: tuple[int, ...]) -> dict[str, st.SearchStrategy[Any]]:
+    """Arguments of :func:`check`; each number of clusters of elements has kernels of its own, which take seconds to
+    compile."""
+    assignments = st.one_of(
+        st.tuples(st.just("sample"), st.integers(1, 4)),
+        st.tuples(st.just("element"), st.sampled_from(element_clusters)),
+    )
+    rest = {
+        "scale": st.sampled_from(["none", "prior", "unit"]),
+        "affine": st.booleans(),
+        "bias": st.booleans(),
+        "momentum": st.sampled_from([0.1, None]),
+        "em_rate": st.sampled_from([0.0, 0.1, 1.0]),
+        "sharpness": st.sampled_from([1.0, 20.0]),
+        "track_running_stats": st.booleans(),
+    }
+    return {
+        "assignment": assignments,
+        "options": st.fixed_dictionaries(rest),
+        "shape": st.tuples(st.integers(2, 5), st.integers(1, 20), st.lists(st.integers(1, 7), min_size=1, max_size=3)),
+        "channels_last": st.booleans(),
+        "offset": st.sampled_from([0.0, 1e3]),
+        "frozen": st.booleans(),
+        "seed": st.integers(0, 99),
+    }
+
+
+def outcome(layer: UAN, x: Tensor, g: Tensor, how: str) -> dict[str, Tensor]:
+    """Output, gradients and state of one step of training."""
+    layer, x = copy.deepcopy(layer), x.detach().requires_grad_()
+    layer.options = replace(layer.options, backend="reference" if how == "reference" else "auto")
+    run: Any = torch.compile(layer, backend="aot_eager", fullgraph=True) if how == "compiled" else layer
+    y = run(x)
+    y.backward(g)
+    assert x.grad is not None
+    gradients = {f"d {name}": p.grad for name, p in layer.named_parameters() if p.grad is not None}
+    return {"y": y.detach(), "d x": x.grad, **gradients, **layer.state_dict()}
+
+
+def check(
+    other: str,
+    assignment: tuple[Any, int],
+    options: dict[str, Any],
+    shape: tuple[int, int, list[int]],
+    channels_last: bool,
+    offset: float,
+    frozen: bool,
+    seed: int,
+) -> None:
+    """Three steps in double precision, each from the reference's state before it."""
+    torch.manual_seed(seed)
+    samples, channels, positions = shape
+    kind, clusters = assignment
+    layer = UAN(channels, eps=1e-3, dtype=torch.float64, assignment=kind, num_clusters=clusters, **options)
+    layer.log_var.requires_grad_(not frozen)
+    last = {2: torch.channels_last, 3: torch.channels_last_3d}.get(len(positions)) if channels_last else None
+    for _ in range(3):
+        x, g = torch.randn(2, samples, channels, *positions, dtype=torch.float64)
+        x = (x * 2 + offset).contiguous(memory_format=last or torch.contiguous_format)
+        expected, found = (outcome(layer, x, g, how) for how in ("reference", other))
+        assert expected.keys() == found.keys()
+        for name, value in expected.items():
+            tolerance = 1e-10 * value.abs().max().clamp_min(1.0).item() * max(1.0, offset / 10)
+            torch.testing.assert_close(found[name], value, rtol=0, atol=tolerance, msg=f"{name}: {other}")
+        layer.load_state_dict({name: expected[name] for name in layer.state_dict()})
+
+
+@settings(max_examples=25, deadline=None, derandomize=True)
+@given(**cases((3,)))
+def test_eager(**case: Any) -> None:
+    check("eager", **case)
+
+
+@settings(max_examples=2, deadline=None, derandomize=True)
+@given(**cases((3,)))
+def test_compiled(**case: Any) -> None:
+    torch.compiler.reset()
+    check("compiled", **case)
+
+
+@pytest.mark.slow
+@settings(max_examples=400, deadline=None)
+@given(**cases((1, 2, 3, 4)))
+def test_eager_at_length(**case: Any) -> None:
+    check("eager", **case)
+
+
+@pytest.mark.slow
+@settings(max_examples=40, deadline=None)
+@given(**cases((1, 2, 3, 4)))
+def test_compiled_at_length(**case: Any) -> None:
+    torch.compiler.reset()
+    check("compiled", **case)
