@@ -29,7 +29,7 @@ def target(count: int = 24) -> Target:
     return Target(images, Input(size=8), 1, [], 0, torch.device("cpu"))
 
 
-def naive_pseudo_labels(features: np.ndarray, p: np.ndarray) -> list[int]:
+def naive_pseudo_labels(features: np.ndarray, p: np.ndarray, fewest: int = 0) -> list[int]:
     n, classes = p.shape
     unit = []
     for f in features:
@@ -40,7 +40,7 @@ def naive_pseudo_labels(features: np.ndarray, p: np.ndarray) -> list[int]:
     weights = [[float(v) for v in row] for row in p]
     for _ in range(2):
         centroids = {}
-        for k in sorted(set(labels)):
+        for k in sorted(k for k in set(labels) if labels.count(k) > fewest):
             total = sum(weights[i][k] for i in range(n))
             centroids[k] = [sum(weights[i][k] * unit[i][d] for i in range(n)) / total for d in range(len(unit[0]))]
         labels = [min(centroids, key=lambda k: cosine(unit[i], centroids[k])) for i in range(n)]
@@ -56,6 +56,25 @@ def test_pseudo_labels_against_loops(seed: int) -> None:
     if seed % 2:
         p[:, 2] = 0  # a class that nobody answers
     assert pseudo_labels(features, p).tolist() == naive_pseudo_labels(features.numpy(), p.numpy())
+
+
+@pytest.mark.parametrize("fewest", [2, 6])
+def test_classes_of_few_images_are_nobodys_label_in_a_partial_set(fewest: int) -> None:
+    random = torch.Generator().manual_seed(fewest)
+    features = torch.randn(40, 6, dtype=torch.float64, generator=random)
+    p = (3 * torch.randn(40, 8, dtype=torch.float64, generator=random)).softmax(1)
+    found = pseudo_labels(features, p, fewest).tolist()
+    assert found == naive_pseudo_labels(features.numpy(), p.numpy(), fewest)
+    assert found != pseudo_labels(features, p).tolist()
+    assert pseudo_labels(features, p, 40).tolist() == pseudo_labels(features, p).tolist()  # one class must be left
+
+
+def test_without_diversity_a_target_may_be_of_one_class() -> None:
+    logits = torch.tensor([[9.0, 0.0, 0.0]] * 4, dtype=torch.float64)
+    labels, method = torch.zeros(4, dtype=torch.long), SHOT(network(), 4, diversity=False)
+    expected = torch.distributions.Categorical(logits=logits).entropy().mean()
+    torch.testing.assert_close(method.loss(logits, labels, 0.0), expected)
+    assert float(SHOT(network(), 4).loss(logits, labels, 0.0)) == pytest.approx(0)  # what diversity would undo
 
 
 def test_pseudo_labels_of_one_class_and_of_one_image() -> None:
