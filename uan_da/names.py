@@ -130,6 +130,7 @@ METHODS = Names(
     {
         "source_only": "uan_da.methods.bounds:SourceOnly",
         "joint": "uan_da.methods.bounds:Joint",
+        "source_and_target": "uan_da.methods.bounds:SourceAndTarget",
         "target_oracle": "uan_da.methods.bounds:TargetOracle",
         "dan": "uan_da.methods.discrepancy.dan:DAN",
         "jan": "uan_da.methods.discrepancy.jan:JAN",
@@ -147,6 +148,7 @@ METHODS = Names(
         "pada": "uan_da.methods.adversarial.pada:PADA",
         "ovanet": "uan_da.methods.open_set.ovanet:OVANet",
         "dance": "uan_da.methods.open_set.dance:DANCE",
+        "mme": "uan_da.methods.semi_supervised.mme:MME",
         "afn": "uan_da.methods.self_training.afn:AFN",
         "mcc": "uan_da.methods.self_training.mcc:MCC",
         "bnm": "uan_da.methods.self_training.bnm:BNM",

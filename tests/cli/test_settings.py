@@ -7,6 +7,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from uan_da.data.adapter import labels_of
+from uan_da.data.open_dataset import open_dataset
 from uan_da.names import METHODS
 from uan_da.recipe.classes import SETTINGS
 
@@ -54,6 +56,14 @@ def test_a_run_reports_what_papers_report_and_what_knows_no_unknown_refuses_it(u
     code, _, error = uan_da(*stream)
     assert code == 2
     assert "serve closed_set, and the run is of universal adaptation" in error
+
+
+def test_a_run_lists_the_labelled_images_of_its_target(uan_da: Command, tmp_path: Path) -> None:
+    code, _, error = uan_da("train", "digits-semi", *FEW, "--device", "cpu", "--out", tmp_path / "run")
+    assert (code, error) == (0, "")
+    listed = json.loads((tmp_path / "run" / "results.json").read_text())["labelled"]
+    labels = labels_of(open_dataset("digits").load("optdigits_m", "train"))[listed]
+    assert sorted(labels.tolist()) == sorted([*range(10)] * 3)
 
 
 def test_a_table_ranks_by_the_h_score(uan_da: Command, tmp_path: Path) -> None:

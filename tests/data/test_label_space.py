@@ -109,5 +109,5 @@ def test_a_class_of_the_recipe_without_an_image_is_told(tmp_path: Path) -> None:
 
 
 def test_images_that_are_given_have_the_classes_of_their_labels() -> None:
-    with pytest.raises(UserError, match="classes: images that are given"):
+    with pytest.raises(UserError, match="classes: images that are given have the labels"):
         task_of(load_recipe("digits-open"), ["a"], [], CPU)

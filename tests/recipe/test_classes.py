@@ -56,10 +56,17 @@ def test_unknown_is_no_class_of_the_source() -> None:
         (["classes.target=0", "classes.threshold=0.5"], "'threshold' rejects images of classes that are private"),
         (["classes.threshold=1"], "classes.threshold: "),
         (["task=optdigits"], "one domain, which shares all of its classes with itself"),
+        (["target.labelled=3"], "labels are given in closed sets alone, and 'classes' makes this one universal"),
+        (["classes=null", "target.labelled=0"], "target.labelled: "),
+        (
+            ["classes=null", "target.labelled=3", "method=dann"],
+            "'dann' serves closed_set, and this recipe is semi_superv",
+        ),
+        (["classes=null", "target.labelled=3", "method=source_only", "task=optdigits"], "no target beside its source"),
         (["classes.privte=2"], "did you mean 'private'|unknown key 'privte'"),
         (
             ["method=dann"],
-            "'dann' serves closed_set, and the classes of this recipe make it universal: .*--setting universal",
+            "'dann' serves closed_set, and this recipe is universal: .*--setting universal",
         ),
         (["method=mcc", "classes.target=0", "method.then=[bnm]"], "'bnm' serves closed_set"),
     ],

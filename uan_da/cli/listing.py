@@ -31,6 +31,7 @@ class Setting(StrEnum):
     partial = "partial"
     open_set = "open_set"
     universal = "universal"
+    semi_supervised = "semi_supervised"
 
 
 def list_names(

@@ -47,10 +47,12 @@ class DomainImages:
 
 @dataclass(frozen=True)
 class DomainBatch:
-    """Labelled source and unlabelled target: all of the target's labels are −1."""
+    """Labelled source and unlabelled target: all of the target's labels are −1. ``labelled`` are the images of the
+    target whose labels are given, in semi-supervised adaptation."""
 
     source: DomainImages
     target: DomainImages
+    labelled: DomainImages | None = None
 
     def parts(self, count: int) -> "list[DomainBatch]":
         """The batch in ``count`` equal parts; each has its share of every domain, whose images divide by ``count``."""
@@ -61,4 +63,5 @@ class DomainBatch:
         if count == 1:
             return self
         indices = slice(number, None, count)
-        return DomainBatch(self.source[indices], self.target[indices])
+        labelled = None if self.labelled is None else self.labelled[indices]
+        return DomainBatch(self.source[indices], self.target[indices], labelled)

@@ -1,4 +1,4 @@
-"""A validation part, held out of a domain's training images."""
+"""Parts of a domain's training images: for validation, and with labels that are given."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -56,3 +56,23 @@ def hold_out(images: ImageSet, part: float, name: str) -> tuple[Part, Part]:
     if not held.any() or held.all():
         raise UserError(f"domain {name!r}: selection.holdout {part} of {len(images)} images leaves one part empty")
     return Part(images, (~held).nonzero().flatten()), Part(images, held.nonzero().flatten())
+
+
+def draw_labelled(images: ImageSet, count: int, seed: int, name: str) -> tuple[Part, Part]:
+    """Split ``images`` of the domain ``name`` into the rest and ``count`` of each class, drawn by ``seed``; both keep
+    their order.
+
+    Raises:
+        UserError: a class has fewer, or no image would be left.
+    """
+    labels = images.labels.cpu()
+    order = torch.randperm(len(images), generator=generator(seed, "labelled", name))
+    drawn = torch.zeros_like(labels, dtype=torch.bool)
+    for label in torch.unique(labels[labels >= 0]):
+        of_class = order[labels[order] == label]
+        if len(of_class) < count:
+            raise UserError(f"target.labelled={count}: domain {name!r} has {len(of_class)} images of a class")
+        drawn[of_class[:count]] = True
+    if not drawn.any() or drawn.all():
+        raise UserError(f"target.labelled={count} of {len(images)} images of domain {name!r} leaves one part empty")
+    return Part(images, (~drawn).nonzero().flatten()), Part(images, drawn.nonzero().flatten())

@@ -14,7 +14,7 @@ from uan_da.data.card_dataset import CardDataset
 from uan_da.data.classes import check_classes
 from uan_da.data.domain_batch import DomainBatch, DomainImages, View
 from uan_da.data.domain_loader import DomainLoader
-from uan_da.data.holdout import hold_out
+from uan_da.data.holdout import Part, draw_labelled, hold_out
 from uan_da.data.image_files import DamagedImage, ImageFiles
 from uan_da.data.images import ImageSet
 from uan_da.data.label_space import LabelSpace, dataset_of
@@ -51,6 +51,8 @@ class Domain:
     test: ImageSet
     validation: ImageSet | None = None
     """A source's images that were held out of ``train``, where the recipe's ``selection.holdout`` asks for it."""
+    labelled: Part | None = None
+    """A target's training images whose labels are given, which ``train`` then lacks."""
 
 
 @dataclass(frozen=True)
@@ -67,6 +69,8 @@ class Task:
     seed: int
     shared: int | None = None
     """Classes that a target shares which has others too: the first ones. The last one is ``unknown``."""
+    labelled: DomainLoader | None = None
+    """Of the target's images whose labels are given."""
 
     @property
     def target(self) -> Domain:
@@ -94,11 +98,20 @@ class Task:
             with_target: without it the target's side is empty, and costs nothing.
             target_labels: for upper bounds that ask for them by name.
         """
-        loaders = self.loaders if with_target else self.loaders[: len(self.sources)]
-        images = self._images(loaders, step, views, target_labels)
-        sources = sum(loader.batch_size for loader in self.loaders[: len(self.sources)])
-        source, target = images[:sources], images[-self.loaders[-1].batch_size :] if with_target else images[:0]
-        return DomainBatch(source, target if target_labels else target.masked())
+        known, targets = list(self.loaders[: len(self.sources)]), list(self.loaders[len(self.sources) :])
+        sources = sum(loader.batch_size for loader in known)
+        if not with_target:
+            images = self._images(known, [], step, views)
+            return DomainBatch(images, images[:0])
+        known += [self.labelled] if self.labelled else []
+        shown = sum(loader.batch_size for loader in known)
+        images = self._images(known, targets, step, views, target_labels)
+        target = images[-self.loaders[-1].batch_size :]
+        return DomainBatch(
+            images[:sources],
+            target if target_labels else target.masked(),
+            images[sources:shown] if self.labelled else None,
+        )
 
     def unlabelled(self, domain: Domain) -> ImageSet:
         """The training images of a domain, without their labels."""
@@ -109,13 +122,18 @@ class Task:
         return (standardize(images.pixels, self.input) for images in domain.train.batches(size))
 
     def _images(
-        self, loaders: Sequence[DomainLoader], step: int, views: Sequence[View], target_labels: bool
+        self,
+        known: Sequence[DomainLoader],
+        masked: Sequence[DomainLoader],
+        step: int,
+        views: Sequence[View],
+        target_labels: bool = False,
     ) -> DomainImages:
         """All domains as one batch, which costs hardly more operations than one of them; the target's labels are not
         even in the memory that the source's are in."""
-        parts = [loader.batch(step) for loader in loaders]
-        if not target_labels:
-            parts = [*parts[: len(self.sources)], *(part.unlabelled() for part in parts[len(self.sources) :])]
+        loaders, parts = [*known, *masked], [loader.batch(step) for loader in known]
+        targets = [loader.batch(step) for loader in masked]
+        parts += targets if target_labels else [part.unlabelled() for part in targets]
         pixels, labels = (torch.cat([getattr(part, name) for part in parts]) for name in ("pixels", "labels"))
         domains = [torch.full_like(part.labels, loader.index) for part, loader in zip(parts, loaders, strict=True)]
         random = generator(self.seed, "augment", step)
@@ -153,9 +171,9 @@ def build_task(recipe: Recipe, device: torch.device, progress: Progress = silent
         not_in_source=(NO_CLASS,) if recipe.rejects else (),
         not_in_target=space.names.source if space else (),
     )
-    loaders = _loaders(domains, recipe, device)
+    loaders, labelled = _loaders(domains, recipe, device), _labelled_loader(target, recipe, device)
     shared = len(space.names.shared) if space and recipe.rejects else None
-    return Task(domains, tuple(adapter.classes), recipe.input, augmentations, loaders, recipe.seed, shared)
+    return Task(domains, tuple(adapter.classes), recipe.input, augmentations, loaders, recipe.seed, shared, labelled)
 
 
 def task_of(recipe: Recipe, classes: Sequence[str], parts: Sequence[ImageSet], device: torch.device) -> Task:
@@ -166,8 +184,9 @@ def task_of(recipe: Recipe, classes: Sequence[str], parts: Sequence[ImageSet], d
         UserError: a label of a source is missing, a view that the method reads has another size than the input, or the
             recipe gives the domains classes of their own.
     """
-    if recipe.classes is not None:
-        raise UserError("classes: images that are given have the classes of their labels; leave it out")
+    for key, given in (("classes", recipe.classes), ("target", recipe.target)):
+        if given is not None:
+            raise UserError(f"{key}: images that are given have the labels that they have; leave it out")
     domains = [
         _domain(name, min(place, target_index(recipe)), part, part, recipe)
         for place, (name, part) in enumerate(zip(recipe.task.domains, parts, strict=True))
@@ -230,6 +249,9 @@ def _domain(name: str, index: int, train: ImageSet, test: ImageSet, recipe: Reci
     role: Role = "source" if name in recipe.task.sources else "target"
     if role == "source" and bool((train.labels == UNKNOWN).any()):
         raise UserError(f"domain {name!r}: a source needs a label for every training image")
+    if role == "target" and recipe.target is not None:
+        rest, labelled = draw_labelled(train, recipe.target.labelled, recipe.seed, name)
+        return Domain(name, role, index, rest, test, labelled=labelled)
     if role == "target" or not recipe.selection.holdout:
         return Domain(name, role, index, train, test)
     train, validation = hold_out(train, recipe.selection.holdout, name)
@@ -248,6 +270,14 @@ def _loaders(domains: Sequence[Domain], recipe: Recipe, device: torch.device) ->
         DomainLoader(domain.name, domain.index, domain.train, batch.target, seed, device=device)
         for domain in domains[len(sources) :]
     ]
+
+
+def _labelled_loader(target: Domain, recipe: Recipe, device: torch.device) -> DomainLoader | None:
+    """As many of the target's labelled images as of a source, in an order of their own."""
+    if target.labelled is None:
+        return None
+    size = recipe.train.batch.source
+    return DomainLoader(f"{target.name}, labelled", target.index, target.labelled, size, recipe.seed, device=device)
 
 
 def batch_sizes(images: Sequence[int], batch: Batch) -> list[int]:

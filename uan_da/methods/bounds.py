@@ -2,6 +2,7 @@
 
 from typing import ClassVar
 
+import torch
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -48,6 +49,36 @@ class Joint(TransferMethod):
     def transfer(self, source: Output, target: Output, labels: Tensor, progress: Progress) -> Loss:
         """No term of its own."""
         return Loss({})
+
+
+class SourceAndTarget(Method):
+    r"""Cross-entropy on labelled source images and the labelled images of the target, which share the forward; the
+    baseline of semi-supervised adaptation, S+T, of no paper.
+
+    .. math:: L = CE(f(x), y) \text{ over both, as one batch}
+
+    The unlabelled target is never seen.
+    """
+
+    settings = ("semi_supervised",)
+    needs: ClassVar[str] = "some labelled target images"
+    parallel = True
+
+    def __init__(self, model: Classifier, num_classes: int) -> None:
+        super().__init__()
+
+    def loss(self, model: Classifier, batch: DomainBatch, progress: Progress) -> Loss:
+        """CE on the weak views."""
+        return Loss({"labelled": labelled_loss(model, batch)})
+
+
+def labelled_loss(model: Classifier, batch: DomainBatch) -> Tensor:
+    """The mean cross-entropy of the source and of the labelled target, in one forward of their weak views."""
+    assert batch.labelled is not None, "the recipe's setting"
+    sides = [batch.source, batch.labelled]
+    outputs = forward(model, [side.weak for side in sides], [side.domain for side in sides], "joint")
+    logits, labels = torch.cat([output.logits for output in outputs]), torch.cat([side.labels for side in sides])
+    return F.cross_entropy(logits, labels)
 
 
 class TargetOracle(Method):

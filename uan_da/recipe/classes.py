@@ -8,11 +8,11 @@ from pydantic import Field, NonNegativeInt, PositiveInt, model_validator
 from uan_da.names import unknown
 from uan_da.recipe.strict import Strict
 
-Setting = Literal["closed_set", "partial", "open_set", "universal"]
+Setting = Literal["closed_set", "partial", "open_set", "universal", "semi_supervised"]
 """``closed_set``: source and target have the same classes. Classes are private to the source in ``partial``, to the
-target in ``open_set``, and to either in ``universal``."""
+target in ``open_set``, and to either in ``universal``. In ``semi_supervised`` some images of the target have labels."""
 
-SETTINGS: tuple[Setting, ...] = ("closed_set", "partial", "open_set", "universal")
+SETTINGS: tuple[Setting, ...] = ("closed_set", "partial", "open_set", "universal", "semi_supervised")
 NO_CLASS = "unknown"
 """The answer for an image of no class that the source has."""
 

@@ -34,6 +34,13 @@ from uan_da.recipe.task_name import Task
 from uan_da.trust import NOTHING, Trust, trust_in
 
 
+class Target(Strict):
+    """What is known of the target."""
+
+    labelled: PositiveInt
+    """Training images of each class whose labels are given; the run's seed draws them."""
+
+
 class Augment(Strict):
     """The views of a training image; each list is applied in order, to whole batches, with one draw per image."""
 
@@ -120,8 +127,15 @@ WHY: dict[Setting, str] = {
     "partial": "the target lacks some of the source's classes, and what it matches to them is wrong",
     "open_set": "the target has classes that the source lacks, and what it matches to the source's is wrong",
     "universal": "source and target both have classes that the other lacks",
+    "semi_supervised": "some images of the target have labels, which it would not use",
 }
 """What a method must cope with in a setting."""
+
+
+def _setting(classes: Classes | None, target: Target | None) -> Setting:
+    if target is not None:
+        return "semi_supervised"
+    return "closed_set" if classes is None else classes.setting
 
 
 def _own_code(dataset: str, info: ValidationInfo) -> str:
@@ -143,6 +157,8 @@ class Recipe(Strict):
     task: Task
     classes: Classes | None = None
     """Which classes source and target share, if they do not have the same."""
+    target: Target | None = None
+    """Labels of the target that are given, in semi-supervised adaptation."""
     input: Input = Input()
     backbone: BackboneBlock
     bottleneck: Bottleneck | None = None
@@ -180,12 +196,11 @@ class Recipe(Strict):
     @field_validator("method")
     @classmethod
     def _serves_the_setting(cls, method: MethodBlock, info: ValidationInfo) -> MethodBlock:
-        classes = info.data.get("classes")
-        setting: Setting = "closed_set" if classes is None else classes.setting
+        setting = _setting(info.data.get("classes"), info.data.get("target"))
         for name, target in [(each.name, each.target) for each in (method, *method.then)]:
             if setting not in target.settings:
                 raise ValueError(
-                    f"{name!r} serves {', '.join(target.settings)}, and the classes of this recipe make it {setting}: "
+                    f"{name!r} serves {', '.join(target.settings)}, and this recipe is {setting}: "
                     f"{WHY[setting]}. Methods that serve it: uan-da list methods --setting {setting}"
                 )
         return method
@@ -197,6 +212,16 @@ class Recipe(Strict):
         if task and task.alone and classes and classes.setting != "closed_set":
             raise ValueError(f"the task {task} is one domain, which shares all of its classes with itself")
         return classes
+
+    @field_validator("target")
+    @classmethod
+    def _is_a_closed_set(cls, target: Target | None, info: ValidationInfo) -> Target | None:
+        task, classes = info.data.get("task"), info.data.get("classes")
+        if task and task.alone:
+            raise ValueError(f"the task {task} has no target beside its source, whose labels are all given")
+        if classes and classes.setting != "closed_set":
+            raise ValueError(f"labels are given in closed sets alone, and 'classes' makes this one {classes.setting}")
+        return target
 
     @model_validator(mode="after")
     def _batches_have_statistics(self) -> Self:
@@ -223,8 +248,8 @@ class Recipe(Strict):
 
     @property
     def setting(self) -> Setting:
-        """Which domains have private classes."""
-        return "closed_set" if self.classes is None else self.classes.setting
+        """Which domains have private classes, or that labels of the target are given."""
+        return _setting(self.classes, self.target)
 
     @property
     def rejects(self) -> bool:

@@ -54,7 +54,9 @@ def selections(training: Training, run: Run, measured: Measured) -> dict[str, An
         found[name] = {"epoch": epoch, "domains": domains, "harmonic_mean": domains_harmonic_mean(domains)}
     found["selected"]["validator"] = recipe.selection.validator.name
     parts = {"method": recipe.method.name, "norm": recipe.norm.name, "backbone": recipe.backbone.name}
-    return {"task": str(recipe.task), **parts, "seed": recipe.seed, "selections": found}
+    found_by = {"task": str(recipe.task), **parts, "seed": recipe.seed, "selections": found}
+    labelled = training.task.target.labelled
+    return found_by if labelled is None else found_by | {"labelled": labelled.indices.tolist()}
 
 
 def gains(adapted: dict[str, Predictions], plain: dict[str, Predictions], target: str) -> dict[str, Any]:

@@ -13,7 +13,6 @@ from uan_da.methods.entropy import entropy
 from uan_da.methods.method import Loss, Method, Progress
 from uan_da.methods.routing import Routing, forward
 from uan_da.models.classifier import Classifier
-from uan_da.recipe.classes import SETTINGS
 
 
 class DANCE(Method):
@@ -32,7 +31,7 @@ class DANCE(Method):
     starts at zero, as theirs. Their logarithms have + 1e-5.
     """
 
-    settings = SETTINGS
+    settings = ("closed_set", "partial", "open_set", "universal")
 
     memory: Tensor
 

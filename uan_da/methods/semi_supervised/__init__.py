@@ -1,0 +1,1 @@
+"""Methods for targets of which some images have labels."""
