@@ -217,6 +217,8 @@ class Recipe(Strict):
     @classmethod
     def _is_a_closed_set(cls, target: Target | None, info: ValidationInfo) -> Target | None:
         task, classes = info.data.get("task"), info.data.get("classes")
+        if target is None:
+            return None
         if task and task.alone:
             raise ValueError(f"the task {task} has no target beside its source, whose labels are all given")
         if classes and classes.setting != "closed_set":
