@@ -74,7 +74,7 @@ def test_files_stay_files_and_other_examples_keep_their_order(tmp_path: Path) ->
     ],
 )
 def test_a_task_of_each_setting(changes: list[str], classes: int, target: set[int], shared: int | None) -> None:
-    recipe = load_recipe("digits-open", changes)
+    recipe = load_recipe("digits-open", ["method=source_only", *changes])
     with warnings.catch_warnings():
         warnings.simplefilter("error", DataWarning)  # the target lacks no class but those that the recipe says
         task = build_task(recipe, CPU)
@@ -99,7 +99,7 @@ def test_a_class_of_the_recipe_without_an_image_is_told(tmp_path: Path) -> None:
             (tmp_path / domain / name).mkdir(parents=True)
             for number in range(10):
                 Image.new("L", (4, 4), number).save(tmp_path / domain / name / f"{number}.png")
-    common = [f"dataset={tmp_path}", "task=one:two"]
+    common = [f"dataset={tmp_path}", "task=one:two", "method=source_only"]
     with pytest.warns(DataWarning, match="target has no image of the class 'unknown'"):
         build_task(load_recipe("digits-open", [*common, "classes={shared: [a], target: [b]}"]), CPU)
     with pytest.raises(UserError, match="classes: unknown class 'c'"):
