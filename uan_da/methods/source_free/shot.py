@@ -94,7 +94,7 @@ def pseudo_labels(features: Tensor, probabilities: Tensor, fewest: int = 0) -> T
     unit = F.normalize(torch.cat([features, torch.ones_like(features[:, :1])], 1), dim=1)
     labels, weights = probabilities.argmax(1), probabilities
     for _ in range(2):
-        found, count = labels.unique(return_counts=True)
+        found, count = torch.unique(labels, return_counts=True)
         present = found[count > fewest] if bool((count > fewest).any()) else found
         centroids = F.normalize(weights[:, present].T @ unit, dim=1)  # a cosine does not need the mean's denominator
         labels = present[(unit @ centroids.T).argmax(1)]
