@@ -78,8 +78,8 @@ def _bilinear(x, g, row, clusters):
     return g * row(1) + ((x - row(0)) * row(2) + row(3)), []
 
 
-_sum_mean, _sum_squares, _map = sweep(_mean), sweep(_squares), sweep(_affine)
-_sum_products, _map_gradient = sweep(_products), sweep(_bilinear)
+_sum_mean, _sum_squares, _map = sweep(_mean), sweep(_squares, 2), sweep(_affine, 2)
+_sum_products, _map_gradient = sweep(_products, 2), sweep(_bilinear, 2)
 EACH = (0,)
 """A sample's sums are of no cluster."""
 
