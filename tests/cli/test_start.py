@@ -75,6 +75,35 @@ def test_what_it_finds_and_writes(uan_da: Callable[..., Any], tmp_path: Path) ->
     assert check_dataset(dataset, recipe.task).defects == 0
 
 
+def test_a_table_names_the_images(uan_da: Callable[..., Any], tmp_path: Path) -> None:
+    """Relative to itself; what it does not name does not count."""
+    put(tmp_path / "shots", "1.jpg", "2.jpg", "deep/3.jpg", "4.jpg", "5.jpg", "other/x/6.jpg")
+    rows = ["file;class;site", "1.jpg;猫;desk", "2.jpg;tea;desk", "deep/3.jpg;tea;desk", "4.jpg;;phone", "5.jpg;;phone"]
+    (tmp_path / "shots" / "my labels.csv").write_text("\n".join(rows), encoding="utf-8")
+    done = uan_da("start", "shots/my labels.csv", cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "my labels.csv: 2 classes: tea, 猫" in done.stdout
+    recipe = load_recipe("my labels-recipe.yaml")
+    dataset = open_dataset(recipe.dataset)
+    assert (str(recipe.task), tuple(dataset.classes)) == ("desk:phone", ("tea", "猫"))
+    assert sum(map(len, check_dataset(dataset, recipe.task).images.values())) == 5
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("name,label\na,b", "no column has image files; expected a head with one of image, file"),
+        ("image,label\n1.jpg,", "no image has a label"),
+        ("image,label\n1.jpg,a", "tells no domains"),
+    ],
+)
+def test_a_table_that_cannot_be_used(uan_da: Callable[..., Any], tmp_path: Path, text: str, message: str) -> None:
+    put(tmp_path, "1.jpg")
+    (tmp_path / "t.csv").write_text(text)
+    done = uan_da("start", "t.csv", cwd=tmp_path)
+    assert (done.returncode, message in done.stderr) == (2, True), done.stderr
+
+
 def test_it_replaces_nothing_unasked(uan_da: Callable[..., Any], tmp_path: Path) -> None:
     put(tmp_path / "shop", "a/x/1.jpg", "a/y/1.jpg", "b/x/1.jpg", "b/y/1.jpg")
     (tmp_path / "shop-recipe.yaml").write_text("mine")

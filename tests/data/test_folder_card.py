@@ -38,7 +38,7 @@ def test_folders_without_labelled_domains(tmp_path: Path, names: tuple[str, ...]
 
 def test_the_written_card_serves_the_same(tmp_path: Path) -> None:
     put(tmp_path / "data", "plain/ant/1.jpg", "plain/bee/1.jpg", "wild/1.jpg", *(f"wild/{i}.jpg" for i in range(9)))
-    write_card(tmp_path / "data", tmp_path / "mine.yaml")
+    write_card(card_of_folder(tmp_path / "data"), tmp_path / "data", tmp_path / "mine.yaml")
     assert "licence: unknown" in (tmp_path / "mine.yaml").read_text()
     found, written = open_dataset(str(tmp_path / "data")), open_dataset(str(tmp_path / "mine.yaml"))
     for domain in ("plain", "wild"):
@@ -138,7 +138,7 @@ def test_a_table_in_each_domain(tmp_path: Path) -> None:
         "studio": [("0.jpg", 1), ("1.jpg", 0)],
         "wild": [("3.jpg", -1)],
     }
-    write_card(tmp_path, tmp_path / "mine.yaml")
+    write_card(card_of_folder(tmp_path), tmp_path, tmp_path / "mine.yaml")
     assert serves(tmp_path / "mine.yaml") == serves(tmp_path)
 
 

@@ -147,7 +147,7 @@ def init(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the card if it exists.")] = False,
 ) -> None:
     """Write a card for a folder of images."""
-    from uan_da.data.folder_card import write_card
+    from uan_da.data.folder_card import card_of_folder, write_card
     from uan_da.errors import UserError
 
     if not folder.is_dir():
@@ -155,7 +155,7 @@ def init(
     path = card or Path(f"{folder.resolve().name}.yaml")
     if path.exists() and not overwrite:
         raise UserError(f"{path}: exists already. Replace it: --overwrite")
-    write_card(folder, path)
+    write_card(card_of_folder(folder), folder, path)
     named = path if path.is_absolute() else f"./{path}"
     typer.echo(f"{path}   next: uan-da datasets check {shlex.quote(str(named))}")
 

@@ -9,7 +9,7 @@ from uan_da.data.card import Card
 from uan_da.data.folder_layout import Layout, as_text, folders, layout_of
 from uan_da.data.listing import list_images
 from uan_da.data.split import usual_splits
-from uan_da.data.table_layout import Table, base_of, tables_in
+from uan_da.data.table_layout import COLUMNS, Table, base_of, read_images_table, tables_in
 from uan_da.errors import UserError
 from uan_da.recipe.source import dump_yaml
 
@@ -42,6 +42,22 @@ def card_of_folder(folder: Path) -> Card:
         first = next(iter(found))
         raise UserError(f"{folder}: no domain has labels; {EXPECTED}, but found {list_images(found[first])[0]}")
     return _card(folder, layouts, classes)
+
+
+def card_of_table(path: Path) -> Card:
+    """The card of the images that one CSV table names, relative to its folder, and of no others.
+
+    Raises:
+        UserError: it is no such table, has no labels, or tells no domains.
+    """
+    table = read_images_table(path)
+    if table is None:
+        names = ", ".join(COLUMNS["image"])
+        raise UserError(f"{path}: no column has image files; expected a head with one of {names}, and label, domain")
+    if not table.classes:
+        raise UserError(f"{path}: no image has a label: it needs a column 'label'")
+    layouts = _of_one_table(path.parent, table, {})
+    return _card(path.parent, layouts, sorted(table.classes, key=_number_or_text))
 
 
 def _of_tables(folder: Path, found: Mapping[str, Layout]) -> Mapping[str, Layout]:
@@ -100,9 +116,8 @@ def _number_or_text(name: str) -> tuple[int, str]:
     return (int(name), "") if name.isdecimal() else (-1, name)
 
 
-def write_card(folder: Path, path: Path) -> None:
-    """Write the card of ``folder`` to ``path``, for its owner to fill in what cannot be found by looking."""
-    card = card_of_folder(folder)
+def write_card(card: Card, folder: Path, path: Path) -> None:
+    """Write the ``card`` of ``folder`` to ``path``, for its owner to fill in what cannot be found by looking."""
     found = card.model_dump(mode="json", by_alias=True, exclude_defaults=True)
     content: dict[str, Any] = {"schema": 1, "folder": str(folder.resolve())} | found
     for adapter in (content["adapter"], *(domain.get("adapter", {}) for domain in content["domains"].values())):

@@ -87,7 +87,7 @@ def survey(dataset: CardDataset) -> Survey:
     """
     looks = [_look(dataset, name) for name in dataset.domains]
     used = [path for look in looks for path in look.paths]
-    return Survey(looks, unused_files(dataset, used, dataset.domains))
+    return Survey(looks, unused_files(dataset, used, dataset.domains) if dataset.found_by_looking else [])
 
 
 def _look(dataset: CardDataset, name: str) -> Look:

@@ -50,10 +50,15 @@ def tables_in(folder: Path) -> list[Table]:
         UserError: one cannot be read.
     """
     paths = sorted(path for path in folder.iterdir() if path.suffix.lower() == ".csv" and path.is_file())
-    return [table for path in paths if (table := _table(path)) is not None]
+    return [table for path in paths if (table := read_images_table(path)) is not None]
 
 
-def _table(path: Path) -> Table | None:
+def read_images_table(path: Path) -> Table | None:
+    """The table in a CSV file; None where no column has image files.
+
+    Raises:
+        UserError: it cannot be read.
+    """
     rows = list(read_table(path).values())
     head = {name.lower(): name for name in (rows[0] if rows else ())}
     columns = {
