@@ -42,7 +42,9 @@ PLAIN = [*STEPS, "method=source_only", "norm=bn", "train.checkpoint_minutes=1e-9
 KILLS = 14
 """SIGKILLs of each of 15 runs: 210 in all."""
 LIMIT = 10
-"""Seconds of work, or of waiting, after which a command counts as hanging."""
+"""Seconds of work after which a command counts as hanging."""
+PATIENCE = 6
+"""As many times that it may wait without doing anything: on a busy machine it may get no time at all."""
 
 
 class Hang(BaseException):
@@ -100,13 +102,14 @@ def changed(kind: str, content: bytes, rng: random.Random) -> bytes:
 def command(*words: str) -> tuple[int, str, str]:
     """Exit code, standard output and error of ``uan-da``; -1 for a traceback, -2 for a hang."""
 
-    used = time.process_time()
+    used, idle = time.process_time(), 0
 
     def hang(number: int, _: object) -> None:
-        nonlocal used
-        if number == signal.SIGPROF or time.process_time() - used < LIMIT / 100:
+        nonlocal used, idle
+        idle = idle + 1 if time.process_time() - used < LIMIT / 100 else 0
+        used = time.process_time()
+        if number == signal.SIGPROF or idle == PATIENCE:
             raise Hang
-        used = time.process_time()  # it works, on a busy machine
 
     out, err = io.TextIOWrapper(io.BytesIO()), io.StringIO()
     argv, before = sys.argv, {number: signal.signal(number, hang) for number in (signal.SIGALRM, signal.SIGPROF)}

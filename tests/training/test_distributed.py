@@ -11,24 +11,29 @@ import pytest
 import torch
 
 from uan_da.training.run import Run
-from uan_da.training.training import Training
 
-SCRIPT = Path(__file__).with_name("two_processes.py")
+SCRIPT = Path(__file__).with_name("processes.py")
 sys.path.insert(0, str(SCRIPT.parent))
-from two_processes import STEPS, build, losses  # noqa: E402
+from processes import STEPS, answered, build, losses  # noqa: E402
 
 METHODS = ("source_only", "dann", "mcd", "adamatch")
 NORMS = ("bn", "dsbn", "uan")
 CASES = [f"method={method} norm={norm} norm.sync=true" for method, norm in itertools.product(METHODS, NORMS)]
+RESUMED = "method=mcd norm=uan norm.sync=true"
+OWN_STATISTICS = "method=source_only norm=bn"
+ANSWERED = (RESUMED, "method=dann norm=dsbn norm.sync=true", OWN_STATISTICS)
 
 
-@pytest.fixture(scope="module")
-def of_two(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("two")
+def run_processes(count: int, folder: Path, cases: list[str], steps: int = STEPS) -> Path:
+    """``folder``, with what each process found."""
+    folder.mkdir()
     command = [sys.executable, str(SCRIPT)]
     processes = [
-        subprocess.Popen([*command, str(rank), str(folder / "meet"), str(folder), *CASES], stderr=subprocess.PIPE)
-        for rank in range(2)
+        subprocess.Popen(
+            [*command, str(rank), str(count), str(folder / "meet"), str(folder), str(steps), *cases],
+            stderr=subprocess.PIPE,
+        )
+        for rank in range(count)
     ]
     for process in processes:
         _, error = process.communicate()
@@ -36,12 +41,33 @@ def of_two(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture(scope="module")
+def of_one(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The state of one process after half of the steps."""
+    training, path = build(RESUMED), tmp_path_factory.mktemp("one") / "half.pt"
+    losses(training, STEPS // 2)
+    torch.save(training.state_dict(), path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def of_two(tmp_path_factory: pytest.TempPathFactory, of_one: Path) -> Path:
+    cases = [f"{case} answered" if case in ANSWERED else case for case in (*CASES, OWN_STATISTICS)]
+    cases.append(f"{RESUMED} state={of_one}")
+    return run_processes(2, tmp_path_factory.mktemp("two") / "processes", cases)
+
+
+def found_by(folder: Path, rank: int, number: int) -> list[dict[str, float]]:
+    found: list[dict[str, float]] = json.loads((folder / f"{rank}.json").read_text())[number]
+    return found
+
+
 @pytest.mark.parametrize("case", CASES)
 def test_two_processes_come_to_what_one_comes_to(case: str, of_two: Path) -> None:
     """Losses, of which float32 is logged, and all that a training has after ten steps: the two to the bit, and the one
     but for float64's rounding."""
     number, training = CASES.index(case), build(case)
-    first, second = (json.loads((of_two / f"{rank}.json").read_text())[number] for rank in range(2))
+    first, second = (found_by(of_two, rank, number) for rank in range(2))
     assert first == second
     for step, (mine, theirs) in enumerate(zip(losses(training, STEPS), first, strict=True)):
         assert theirs == pytest.approx(mine, rel=1e-6), step
@@ -55,13 +81,58 @@ def test_two_processes_come_to_what_one_comes_to(case: str, of_two: Path) -> Non
             )
 
 
-def test_one_process_goes_on_from_the_state_of_two(of_two: Path) -> None:
-    number = CASES.index("method=mcd norm=uan norm.sync=true")
-    training: Training = build(CASES[number])
-    training.load_state_dict(torch.load(of_two / f"{number}-half-0.pt", weights_only=True))
-    rest = json.loads((of_two / "0.json").read_text())[number][STEPS // 2 :]
-    for mine, theirs in zip(losses(training, len(rest)), rest, strict=True):
+@pytest.mark.slow
+def test_a_hundred_steps_of_two_processes_are_those_of_one(tmp_path: Path) -> None:
+    folder, worst = run_processes(2, tmp_path / "two", CASES, steps=100), dict[str, float]()
+    for number, case in enumerate(CASES):
+        pairs = zip(losses(build(case), 100), found_by(folder, 0, number), strict=True)
+        apart = [abs(mine[name] - theirs[name]) / max(abs(mine[name]), 1e-6) for mine, theirs in pairs for name in mine]
+        worst[case] = max(apart)
+        print(f"{case}: {worst[case]:.1e}")
+    assert max(worst.values()) < 1e-3
+
+
+@pytest.mark.parametrize("case", ANSWERED)
+def test_two_processes_share_an_evaluation_and_answer_as_one(case: str, of_two: Path) -> None:
+    """To the bit, with three batches for two processes; also where each has statistics of its own."""
+    number, training = [*CASES, OWN_STATISTICS].index(case), build(case)
+    training.load_state_dict(torch.load(of_two / f"{number}-end-0.pt", weights_only=True))
+    shared = [torch.load(of_two / f"{number}-answers-{rank}.pt", weights_only=True) for rank in range(2)]
+    mine = answered(training)
+    assert len(mine["target labels"]) == 538
+    assert mine.keys() == shared[0].keys()
+    for name, value in mine.items():
+        assert torch.equal(value, shared[0][name]), name
+        assert torch.equal(value, shared[1][name]), name
+
+
+@pytest.fixture(scope="module")
+def undisturbed() -> list[dict[str, float]]:
+    """The losses of one process from half of the steps on."""
+    return losses(build(RESUMED), STEPS + STEPS // 2)[STEPS // 2 :]
+
+
+def assert_goes_on(found: list[dict[str, float]], undisturbed: list[dict[str, float]]) -> None:
+    assert len(found) >= STEPS // 2
+    for mine, theirs in zip(undisturbed, found, strict=False):
         assert theirs == pytest.approx(mine, rel=1e-6)
+
+
+def test_one_process_goes_on_from_the_state_of_two(of_two: Path, undisturbed: list[dict[str, float]]) -> None:
+    state = of_two / f"{CASES.index(RESUMED)}-half-0.pt"
+    assert_goes_on(losses(build(f"{RESUMED} state={state}"), STEPS // 2), undisturbed)
+
+
+def test_two_processes_go_on_from_the_state_of_one(of_two: Path, undisturbed: list[dict[str, float]]) -> None:
+    assert_goes_on(found_by(of_two, 1, len(CASES) + 1), undisturbed)
+
+
+def test_three_processes_go_on_from_the_state_of_two(
+    of_two: Path, undisturbed: list[dict[str, float]], tmp_path: Path
+) -> None:
+    state = of_two / f"{CASES.index(RESUMED)}-half-0.pt"
+    folder = run_processes(3, tmp_path / "three", [f"{RESUMED} state={state}"], steps=STEPS // 2)
+    assert_goes_on(found_by(folder, 2, 0), undisturbed)
 
 
 def uan_da(out: Path, *arguments: str) -> "subprocess.Popen[str]":

@@ -12,7 +12,9 @@ it tells of no order, and the sums of train and test add up: an image that moved
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import BaseModel, Field
 
 from uan_da.data.adapter import UNKNOWN, Adapter, Examples, labels_of
 from uan_da.data.digest import SPLITS, digest, image_digests
@@ -25,9 +27,34 @@ from uan_da.recipe.network import Input
 
 Fingerprint = Mapping[str, Any]
 """The record, as :mod:`json` reads it."""
+Hexadecimal = Annotated[str, Field(pattern="^[0-9a-f]+$")]
+Written = tuple[Annotated[int, Field(ge=0)], Hexadecimal]
 MODULUS = 256**SIZE
 Count = tuple[int, int]
 """Images, and the sum of their digests."""
+
+
+class SplitRecord(BaseModel):
+    """What :func:`differences` reads of a split."""
+
+    digest: Hexadecimal
+    classes: dict[str, Written]
+    unlabelled: Written
+
+
+class DomainRecord(BaseModel):
+    """What it reads of a domain."""
+
+    train: SplitRecord
+    test: SplitRecord
+
+
+class DataRecord(BaseModel):
+    """What it reads of a record; refuses what is none."""
+
+    input: dict[str, Any]
+    classes: list[str]
+    domains: dict[str, DomainRecord]
 
 
 def fingerprint(recipe: Recipe) -> dict[str, Any]:

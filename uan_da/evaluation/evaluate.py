@@ -12,6 +12,7 @@ from uan_da.evaluation.open_set import open_set_metrics
 from uan_da.evaluation.predict import BATCH, NonFiniteAnswers, Predictions, predict
 from uan_da.models.classifier import Classifier
 from uan_da.norms import recalibrate
+from uan_da.norms.distributed import alone
 from uan_da.recipe.schema import Evaluation
 
 
@@ -40,7 +41,8 @@ def prepared(model: Classifier, task: Task, domain: Domain, options: Evaluation)
     if domain.role == "source" or options.recalibrate == "none":
         return model
     model = copy.deepcopy(model)
-    recalibrate(model, task.unlabelled_batches(domain, BATCH), domain=domain.index)
+    with alone():  # each of several processes comes to the same
+        recalibrate(model, task.unlabelled_batches(domain, BATCH), domain=domain.index)
     return model
 
 

@@ -4,7 +4,7 @@ import inspect
 import math
 from collections.abc import Callable
 from functools import cached_property
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Tensor
@@ -59,6 +59,13 @@ class Evidence:
     def importance(self) -> Tensor:
         """p_target/p_source at the source's validation images, float64 ``(N,)``."""
         return importance_weights(self.source_train.features, self.target.features, self.source_validation.features)
+
+    def answered(self) -> Self:
+        """With all answers there: several processes share the images, so that each must ask at the same time."""
+        assert self.target is not None
+        assert self.source_train is not None
+        assert self.source_validation is not None
+        return self
 
     def score(self, validator: Callable[..., Any], **options: Any) -> float | None:
         """What ``validator`` says of the model; None where that is not a finite number."""

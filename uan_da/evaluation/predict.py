@@ -1,6 +1,6 @@
 """A model's answers on a set of images."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Self
@@ -8,11 +8,12 @@ from typing import Self
 import torch
 from torch import Tensor
 
-from uan_da.data.images import ImageSet
+from uan_da.data.images import Images, ImageSet
 from uan_da.data.views import standardize
 from uan_da.errors import Failure
 from uan_da.models.classifier import Classifier
 from uan_da.norms import domain_context
+from uan_da.norms.distributed import gathered, process_count, process_number
 from uan_da.recipe.network import Input
 
 BATCH = 256
@@ -77,15 +78,28 @@ class Predictions:
 
 @torch.no_grad()
 def predict(model: Classifier, images: ImageSet, input: Input, domain: int) -> Predictions:
-    """Run ``model`` in evaluation mode over ``images`` of the domain with that index; its mode is restored."""
+    """Run ``model`` in evaluation mode over ``images`` of the domain with that index; its mode is restored.
+
+    Several processes, all of which call this, take turns at the batches, and each has all answers: to the bit those of
+    one process.
+    """
     training, device = model.training, next(model.parameters()).device
     model.eval()
-    features, logits = [], []
+    features, logits = list[Tensor](), list[Tensor]()
     with domain_context(model, domain):
-        for batch in images.batches(BATCH):
+        for batch, lengths in _own_batches(images):
             x = standardize(batch.pixels.to(device), input).contiguous(memory_format=torch.channels_last)
             output = model(x)
-            features.append(output.features.float().cpu())
-            logits.append(output.logits.float().cpu())
+            features += gathered(output.features.float(), lengths)
+            logits += gathered(output.logits.float(), lengths)
     model.train(training)
     return Predictions(torch.cat(features), torch.cat(logits), images.labels.cpu())
+
+
+def _own_batches(images: ImageSet) -> Iterator[tuple[Images, list[int]]]:
+    """This process's batches, one a round, each with the lengths of all batches of its round. Whoever has none left in
+    the last round repeats the round's last one, which is not gathered again."""
+    batches, count = torch.split(torch.arange(len(images)), BATCH), process_count()
+    rounds = [batches[start : start + count] for start in range(0, len(batches), count)]
+    own = [each[min(process_number(), len(each) - 1)] for each in rounds]
+    return zip(images.stream(own), [[len(batch) for batch in each] for each in rounds], strict=True)

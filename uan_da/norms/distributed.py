@@ -1,4 +1,4 @@
-"""Sums over the processes of ``torch.distributed``; with one process, nothing."""
+"""Sums and means over the processes of ``torch.distributed``; with one process, nothing."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -81,6 +81,18 @@ def average_over_processes_(tensors: Sequence[Tensor]) -> None:
         means = torch.split(flat / process_count(), [tensor.numel() for tensor in same])
         for tensor, mean in zip(same, means, strict=True):
             tensor.copy_(mean.view(tensor.shape))
+
+
+@torch.no_grad()
+def gathered(x: Tensor, lengths: Sequence[int]) -> list[Tensor]:
+    """What each process has, ``(N, …)``, cut to its length, and on the CPU: the first process's first."""
+    if not is_distributed():
+        return [x.cpu()]
+    padded = x.new_zeros(max(lengths), *x.shape[1:])
+    padded[: len(x)] = x
+    found = [torch.empty_like(padded) for _ in range(process_count())]
+    distributed.all_gather(found, padded)
+    return [own[:length].cpu() for own, length in zip(found, lengths, strict=False)]
 
 
 def averaged_over_processes(*named: dict[str, Tensor]) -> list[dict[str, Tensor]]:

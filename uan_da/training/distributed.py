@@ -1,19 +1,23 @@
 """Several processes that share each batch: how they start, and what they tell each other, gradients apart.
 
 Every process draws the whole batch, as one process would, and takes its share of it; gradients and losses are averaged
-over the processes, and so the weights are equal on all. The first one evaluates, and is the only one that writes.
+over the processes, and so the weights are equal on all. They share the images of an evaluation too, batch by batch. The
+first one scores the answers, and is the only one that writes.
 """
 
+import copy
 import io
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
+from typing import Any
 
 import torch
 from torch import distributed
 
 from uan_da.errors import UserError
+from uan_da.models.classifier import Classifier
 from uan_da.norms.distributed import is_distributed
 from uan_da.training.training import Training
 
@@ -59,16 +63,36 @@ def own_device(name: str) -> str:
 
 def share_state(training: Training) -> None:
     """The state of the first process's training to all."""
+    state = _of_the_first(training.state_dict, training.device)
+    if state is not None:
+        training.load_state_dict(state)
+
+
+def share_evaluated(training: Training) -> Classifier:
+    """The network that the first process evaluates, on all: where norms are not synchronised (``norm.sync``), each
+    process has statistics of its own, which are left as they are."""
+    state = _of_the_first(training.evaluated.state_dict, training.device)
+    if state is None:
+        return training.evaluated
+    model = copy.deepcopy(training.evaluated)
+    model.load_state_dict(state)
+    return model
+
+
+def _of_the_first(state_dict: Callable[[], dict[str, Any]], device: torch.device) -> dict[str, Any] | None:
+    """What ``state_dict`` gives in the first process; None in that process itself."""
     if not is_distributed():
-        return
+        return None
     content: list[bytes | None] = [None]
     if process() == 0:
         buffer = io.BytesIO()
-        torch.save(training.state_dict(), buffer)
+        torch.save(state_dict(), buffer)
         content = [buffer.getvalue()]
     distributed.broadcast_object_list(content)
-    if process() > 0 and content[0] is not None:
-        training.load_state_dict(torch.load(io.BytesIO(content[0]), map_location=training.device, weights_only=True))
+    if process() == 0 or content[0] is None:
+        return None
+    found: dict[str, Any] = torch.load(io.BytesIO(content[0]), map_location=device, weights_only=True)
+    return found
 
 
 def agreed(signal_number: int | None) -> int | None:

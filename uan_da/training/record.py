@@ -9,7 +9,7 @@ from typing import Any, Self
 
 from pydantic import ValidationError
 
-from uan_da.data.fingerprint import differences, fingerprint
+from uan_da.data.fingerprint import DataRecord, differences, fingerprint
 from uan_da.errors import DataWarning, UserError
 from uan_da.files import read_json
 from uan_da.recipe import Recipe
@@ -50,6 +50,7 @@ class Record:
 
     @classmethod
     def _parse(cls, content: Mapping[str, Any]) -> Self:
+        DataRecord.model_validate(content)
         return cls(content, tuple(content["classes"]), Input.model_validate(content["input"]))
 
     @property

@@ -7,8 +7,6 @@ from uan_da.errors import UserError
 from uan_da.evaluation.evaluate import domains_harmonic_mean, predictions_on_test, summarize
 from uan_da.evaluation.metrics import correct_answers, paired_gain
 from uan_da.evaluation.predict import Predictions
-from uan_da.models.classifier import Classifier
-from uan_da.recipe.schema import Evaluation
 from uan_da.training.run import Run
 from uan_da.training.training import Training
 
@@ -22,9 +20,8 @@ class Measured:
         self.last: dict[str, Predictions] = {}
         """The predictions after the latest of those steps."""
 
-    def measure(self, model: Classifier, task: Task, options: Evaluation, step: int) -> dict[str, Any]:
-        """The numbers on every domain by ``model``, which is that of ``step``."""
-        predictions = predictions_on_test(model, task, options)
+    def measure(self, predictions: dict[str, Predictions], task: Task, step: int) -> dict[str, Any]:
+        """The numbers on every domain by its predictions, those of the model of ``step``."""
         if step >= max(self.domains, default=0):
             self.last = predictions
         self.domains[step] = summarize(predictions, task.domains, shared=task.shared)
@@ -45,7 +42,8 @@ def selections(training: Training, run: Run, measured: Measured) -> dict[str, An
     for name in dict.fromkeys([*missing, "last"] if missing else []):  # the model ends as the last
         step = run.fill(model, run.checkpoints.load(manifest.files[name], training.device))
         if step not in measured.domains:
-            measured.measure(model, training.task, recipe.evaluation, step)
+            predictions = predictions_on_test(model, training.task, recipe.evaluation)
+            measured.measure(predictions, training.task, step)
     found: dict[str, Any] = {"last": {}, "selected": {}, "oracle": {}}
     for name in names:
         step = manifest.files[name].step

@@ -7,6 +7,7 @@ import torch
 
 from uan_da.data.progress import Progress, silent
 from uan_da.errors import UserError
+from uan_da.evaluation.evaluate import predictions_on_test
 from uan_da.evaluation.evidence import Evidence, all_scores, check_validator
 from uan_da.evaluation.predict import NonFiniteAnswers, Predictions
 from uan_da.files import write_json
@@ -14,7 +15,7 @@ from uan_da.norms.distributed import alone, process_number
 from uan_da.recipe import Recipe, load_recipe
 from uan_da.training.checkpoint import Manifest
 from uan_da.training.device import choose_device
-from uan_da.training.distributed import agreed, joined, own_device, share_state
+from uan_da.training.distributed import agreed, joined, own_device, share_evaluated, share_state
 from uan_da.training.failure import kept, told
 from uan_da.training.finite import NonFiniteLoss
 from uan_da.training.interrupt import Interrupted, noticing_signals
@@ -76,7 +77,8 @@ def train(
 
 
 def _follow(recipe: Recipe, device: str, with_baseline: bool | Recipe) -> None:
-    """What the processes beside the first do: the same steps, on their share of each batch. They write nothing."""
+    """What the processes beside the first do: the same steps and predictions, on their share of the images. They write
+    nothing."""
     with torch.random.fork_rng():
         training = Training.build(recipe, choose_device(device), fresh=False)
         share_state(training)
@@ -84,6 +86,7 @@ def _follow(recipe: Recipe, device: str, with_baseline: bool | Recipe) -> None:
             while training.step < training.total_steps:
                 training.advance()
                 if training.at_epoch_end:
+                    answers(training)
                     training.take_averages()
                 number = agreed(stop.number)
                 if number is not None:
@@ -167,8 +170,7 @@ def _fit(training: Training, run: Run, saver: Saver, measured: Measured, monitor
                 training.advance()
                 monitor.step(training)
                 if training.at_epoch_end:
-                    with alone():
-                        monitor.epoch(_finish_epoch(training, run, saver, measured))
+                    monitor.epoch(_finish_epoch(training, run, saver, measured))
                 number = agreed(stop.number)
                 if not training.at_epoch_end and (number is not None or saver.seconds_since >= seconds):
                     saver.save(training.step, training.state_dict())
@@ -190,14 +192,14 @@ def _stop_where_asked(training: Training, run: Run, saver: Saver, number: int | 
 
 def _finish_epoch(training: Training, run: Run, saver: Saver, measured: Measured) -> dict[str, Any]:
     """Evaluate, score without target labels, log, and save: ``last``, and ``selected`` where the score is the best."""
-    task, recipe = training.task, training.recipe
-    scores = all_scores(Evidence(training.evaluated, task), recipe.selection.validator)
-    domains = measured.measure(training.evaluated, task, recipe.evaluation, training.step)
+    recipe, (evidence, predictions) = training.recipe, answers(training)
+    scores = all_scores(evidence, recipe.selection.validator)
+    domains = measured.measure(predictions, training.task, training.step)
     row: dict[str, Any] = {"epoch": training.epoch, "step": training.step, "train": training.take_averages()}
     row |= {"score": scores[recipe.selection.validator.name], "validators": scores}
     row["domains"] = {name: numbers["accuracy"] for name, numbers in domains.items()}
     run.log(f"epoch {row['epoch']}: loss {row['train']['loss']:.4f}, accuracy {row['domains']}, score {row['score']}")
-    names, target = [], task.target.name
+    names, target = [], training.task.target.name
     if _is_best(row["score"], [before["score"] for before in saver.metrics]):
         names.append("selected")
     best = _is_best(row["domains"][target], [before["domains"][target] for before in saver.metrics])
@@ -206,6 +208,12 @@ def _finish_epoch(training: Training, run: Run, saver: Saver, measured: Measured
     saver.metrics.append(row)
     saver.save(training.step, training.state_dict(), names)
     return row
+
+
+def answers(training: Training) -> tuple[Evidence, dict[str, Predictions]]:
+    """What the network answers at an epoch's end, on images of training and of test: several processes share them."""
+    model, task = share_evaluated(training), training.task
+    return Evidence(model, task).answered(), predictions_on_test(model, task, training.recipe.evaluation)
 
 
 def _is_best(value: float | None, earlier: list[float | None]) -> bool:

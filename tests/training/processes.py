@@ -1,0 +1,71 @@
+"""One of the processes of test_distributed.py: ``python processes.py RANK COUNT MEETING_POINT RESULTS STEPS CASES``.
+
+Each case is the overrides of a recipe, apart by blanks; ``state=FILE`` among them goes on from there. RESULTS gets the
+losses of its steps, the states after half of them and after all, and with ``answered`` among them the answers at an
+epoch's end.
+"""
+
+import json
+import sys
+from pathlib import Path
+
+import torch
+from torch import distributed
+
+from uan_da.evaluation.predict import Predictions
+from uan_da.recipe import load_recipe
+from uan_da.training.train import answers
+from uan_da.training.training import Training
+
+STEPS = 10
+COMMON = ["train.epochs=20", "train.steps_per_epoch=10", "train.batch.source=12", "train.batch.target=24"]
+
+
+def build(case: str) -> Training:
+    """In float64: sums in another order differ by so little that ten steps do not make it visible."""
+    overrides = [word for word in case.split() if word != "answered" and not word.startswith("state=")]
+    training = Training.build(load_recipe("digits", [*COMMON, *overrides]), torch.device("cpu"))
+    training.model.double().register_forward_pre_hook(lambda _, inputs: (inputs[0].double(),))
+    training.method.double()
+    for word in case.split():
+        if word.startswith("state="):
+            training.load_state_dict(torch.load(word.removeprefix("state="), weights_only=True))
+    return training
+
+
+def losses(training: Training, steps: int) -> list[dict[str, float]]:
+    """What each step adds to the sums of an epoch."""
+    found = []
+    for _ in range(steps):
+        training.sums = {}
+        training.advance()
+        found.append({name: float(value) for name, value in training.sums.items()})
+    return found
+
+
+def answered(training: Training) -> dict[str, torch.Tensor]:
+    """All that is predicted at an epoch's end."""
+    evidence, test = answers(training)
+    found: dict[str, Predictions] = {**test, "target": evidence.target, "source": evidence.source_train}
+    parts = {"features": lambda own: own.features, "logits": lambda own: own.logits, "labels": lambda own: own.labels}
+    return {f"{name} {part}": of(own) for name, own in found.items() for part, of in parts.items()}
+
+
+def main(rank: int, count: int, meeting_point: str, results: Path, steps: int, cases: list[str]) -> None:
+    distributed.init_process_group("gloo", init_method=f"file://{meeting_point}", rank=rank, world_size=count)
+    found = []
+    for number, case in enumerate(cases):
+        training = build(case)
+        first = losses(training, steps // 2)
+        torch.save(training.state_dict(), results / f"{number}-half-{rank}.pt")
+        found.append(first + losses(training, steps - steps // 2))
+        torch.save(training.state_dict(), results / f"{number}-end-{rank}.pt")
+        if "answered" in case.split():
+            torch.save(answered(training), results / f"{number}-answers-{rank}.pt")
+    (results / f"{rank}.json").write_text(json.dumps(found))
+    distributed.barrier()
+    distributed.destroy_process_group()
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]), int(sys.argv[2]), sys.argv[3], Path(sys.argv[4]), int(sys.argv[5]), sys.argv[6:])
