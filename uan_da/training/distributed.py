@@ -18,7 +18,7 @@ from torch import distributed
 
 from uan_da.errors import UserError
 from uan_da.models.classifier import Classifier
-from uan_da.norms.distributed import is_distributed
+from uan_da.norms.distributed import is_distributed, process_number
 from uan_da.training.training import Training
 
 
@@ -84,12 +84,12 @@ def _of_the_first(state_dict: Callable[[], dict[str, Any]], device: torch.device
     if not is_distributed():
         return None
     content: list[bytes | None] = [None]
-    if process() == 0:
+    if process_number() == 0:
         buffer = io.BytesIO()
         torch.save(state_dict(), buffer)
         content = [buffer.getvalue()]
     distributed.broadcast_object_list(content)
-    if process() == 0 or content[0] is None:
+    if process_number() == 0 or content[0] is None:
         return None
     found: dict[str, Any] = torch.load(io.BytesIO(content[0]), map_location=device, weights_only=True)
     return found
