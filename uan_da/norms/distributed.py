@@ -9,12 +9,13 @@ from torch import Tensor, distributed
 
 from uan_da.norms.uan.mixture import Moments
 
+_AVAILABLE = distributed.is_available()
 _alone = False
 
 
 def is_distributed() -> bool:
     """Whether there is more than one process."""
-    if _alone or not (distributed.is_available() and distributed.is_initialized()):
+    if _alone or not (_AVAILABLE and distributed.is_initialized()):
         return False
     return distributed.get_world_size() > 1
 

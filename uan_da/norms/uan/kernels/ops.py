@@ -21,7 +21,7 @@ from uan_da.norms.running import Running
 from uan_da.norms.uan.assignment import BATCHES, Affine
 from uan_da.norms.uan.clusters import Clusters, Step, is_frozen, mixture_of, moved, started
 from uan_da.norms.uan.kernels.layout import dense_format
-from uan_da.norms.uan.mixture import Mixture, Moments, along, gain_of, with_fallback
+from uan_da.norms.uan.mixture import along, gain_of, with_fallback
 from uan_da.norms.uan.options import Options
 
 _library: Any = torch.library.Library("uan_da", "DEF")  # type: ignore[no-untyped-call]
@@ -325,14 +325,14 @@ def _recorded(ctx: Any, g: Tensor, x: Tensor, weight: Tensor | None, state: Tens
     weight = None if weight is None else weight.view_as(weight)
     bias = torch.zeros_like(mean[0], requires_grad=ctx.needs_input_grad[5])
     with without_autocast(x):
-        y, _, _ = formulas(x, Clusters(mean, log_var, logits), weight, bias, *ctx.maths)
+        y = _formulas(x, Clusters(mean, log_var, logits), weight, bias, *ctx.maths)
     inputs = x, mean, log_var, logits, weight, bias
     wanted = [tensor for tensor in inputs if tensor is not None and tensor.requires_grad]
     found = iter(torch.autograd.grad(y, wanted, g, create_graph=True, allow_unused=True))
     return tuple(next(found) if tensor is not None and tensor.requires_grad else None for tensor in inputs)
 
 
-def formulas(
+def _formulas(
     x: Tensor,
     clusters: Clusters,
     weight: Tensor | None,
@@ -340,8 +340,8 @@ def formulas(
     eps: float,
     balance: float,
     sharpness: float | None,
-) -> tuple[Tensor, Moments, Mixture]:
-    """y, by plain operations; the moments that it was normalised by, and the mixture, both less the shift."""
+) -> Tensor:
+    """y, by plain operations."""
     shift, wide = clusters.mean.detach().mean(0), widened(x)
     options = Options(assignment="element") if sharpness is None else Options(sharpness=sharpness)
     batch = BATCHES[options.assignment](wide - along(wide, shift), shift, eps, options)
@@ -349,7 +349,7 @@ def formulas(
     tau = batch.assign(mixture)
     moments = with_fallback(batch.moments(tau, lambda part: part), mixture)
     affine = Affine(gain_of(mixture.log_prior, weight, balance), bias, None)
-    return batch.normalize(tau, (moments.mean, moments.var), affine).to(x.dtype), moments, mixture
+    return batch.normalize(tau, (moments.mean, moments.var), affine).to(x.dtype)
 
 
 def _fake_like(*like: Any) -> tuple[Tensor, ...]:
