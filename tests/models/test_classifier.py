@@ -214,3 +214,28 @@ def test_a_backbone_that_cannot_be_built_names_its_options(tmp_path: Path, monke
     recipe = load_recipe("digits", ["backbone=narrow_nets:net", "backbone.width=-1", "norm=bn"])
     with pytest.raises(UserError, match=r"'narrow_nets:net' cannot be built with backbone.width=-1: .*negative"):
         build_model(recipe, 10)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("def net(): ...", "is not a backbone: expected a function or class that is called with the number of input"),
+        ("def net(channels): return 'net'", "expected a torch.nn.Module .* but got str"),
+        (
+            "def net(channels): return nn.Conv2d(channels, 4, 3)",
+            r"expected features \(N, F\), but got \(1, 4, 26, 26\)",
+        ),
+        (
+            "class net(nn.Module):\n  def __init__(self, c): super().__init__()\n  def forward(self, x): ...",
+            "got NoneType",
+        ),
+    ],
+)
+def test_a_backbone_of_ones_own_that_is_none(
+    text: str, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = f"net_{abs(hash(text))}"
+    (tmp_path / f"{name}.py").write_text(f"from torch import nn\n{text}\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(UserError, match=message):
+        build_model(load_recipe("digits", [f"backbone={name}:net", "norm=bn"]), 10)

@@ -116,10 +116,16 @@ def build_model(
 
 def _build_backbone(recipe: Recipe, channels: int) -> nn.Module:
     try:
-        return recipe.backbone(channels)
+        built = recipe.backbone(channels)
     except (RuntimeError, ValueError) as error:
         options = ", ".join(f"backbone.{key}={value}" for key, value in recipe.backbone.options.items()) or "no options"
         raise UserError(f"backbone {recipe.backbone.name!r} cannot be built with {options}: {error}") from error
+    if isinstance(built, nn.Module):
+        return built
+    raise UserError(
+        f"backbone {recipe.backbone.name!r}: expected a torch.nn.Module from images (N, C, H, W) to features (N, F), but "
+        f"got {type(built).__name__}"
+    )
 
 
 def _put_norm(model: Classifier, recipe: Recipe) -> None:
@@ -165,6 +171,7 @@ def _num_features(backbone: nn.Module, recipe: Recipe, shape: tuple[int, int, in
             f"{'×'.join(map(str, shape))}: {str(error).splitlines()[0] if str(error) else type(error).__name__}"
         ) from error
     backbone.train(training)
-    if features.dim() != 2:
-        raise UserError(f"backbone {recipe.backbone.name!r}: expected features (N, F), but got {tuple(features.shape)}")
+    if not isinstance(features, Tensor) or features.dim() != 2:
+        got = tuple(features.shape) if isinstance(features, Tensor) else type(features).__name__
+        raise UserError(f"backbone {recipe.backbone.name!r}: expected features (N, F), but got {got}")
     return features.shape[1]

@@ -28,6 +28,15 @@ class BackboneBlock(Block["nn.Module"]):
     """What it starts from: ``none``; ``default``, the published weights; the name of other published ones, such as
     ``IMAGENET1K_V1``; or the path of a state dict, ``.pt``, ``.pth`` or ``.safetensors``."""
 
+    def __post_init__(self) -> None:
+        try:
+            inspect.signature(self.target).bind(3, **self.options)
+        except TypeError as error:
+            raise ValueError(
+                f"{self.name!r} is not a backbone: expected a function or class that is called with the number of "
+                f"input channels, has keyword-only parameters as options, and gives a torch.nn.Module ({error})"
+            ) from None
+
 
 @dataclass(frozen=True)
 class NormBlock(Block["nn.Module"]):
