@@ -223,7 +223,7 @@ def test_a_backbone_that_cannot_be_built_names_its_options(tmp_path: Path, monke
         ("def net(channels): return 'net'", "expected a torch.nn.Module .* but got str"),
         (
             "def net(channels): return nn.Conv2d(channels, 4, 3)",
-            r"expected features \(N, F\), but got \(1, 4, 26, 26\)",
+            r"features \(N, F\), but got \(1, 4, 26, 26\)",
         ),
         (
             "class net(nn.Module):\n  def __init__(self, c): super().__init__()\n  def forward(self, x): ...",

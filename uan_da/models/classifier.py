@@ -123,8 +123,8 @@ def _build_backbone(recipe: Recipe, channels: int) -> nn.Module:
     if isinstance(built, nn.Module):
         return built
     raise UserError(
-        f"backbone {recipe.backbone.name!r}: expected a torch.nn.Module from images (N, C, H, W) to features (N, F), but "
-        f"got {type(built).__name__}"
+        f"backbone {recipe.backbone.name!r}: expected a torch.nn.Module from images (N, C, H, W) to features "
+        f"(N, F), but got {type(built).__name__}"
     )
 
 
