@@ -18,6 +18,7 @@ from uan_da.evaluation.evaluate import predictions_on_test
 from uan_da.folders import shipped
 from uan_da.models.classifier import build_model
 from uan_da.models.resnext29 import resnext29
+from uan_da.models.wrn_28_10 import wrn_28_10
 from uan_da.norms import UAN2d
 from uan_da.recipe import Recipe, find_recipe, load_recipe
 from uan_da.recipe.overrides import methods_of
@@ -207,19 +208,34 @@ def test_office31_starts_from_a_file_in_torchvisions_format_with_either_norm(tmp
         torch.testing.assert_close(model.backbone.eval()(images), expected, rtol=1e-3, atol=1e-4)
 
 
-def test_a_published_network_meets_a_stream(uan_da: Callable[..., str], tmp_path: Path) -> None:
-    """AugMix's file has ``module.`` before its names, and its head answers."""
-    network = resnext29(3)
-    head = torch.nn.Linear(1024, 100)
-    state = {f"module.{name}": value for name, value in network.state_dict().items()}
-    state |= {"module.classifier.weight": head.weight.data, "module.classifier.bias": head.bias.data}
-    torch.save({"state_dict": state}, tmp_path / "augmix.pt")
+@pytest.mark.parametrize(
+    ("name", "build", "features", "classes", "head_name"),
+    [
+        ("cifar100-c", resnext29, 1024, 100, "module.classifier"),  # AugMix's file
+        pytest.param("cifar10-c", wrn_28_10, 640, 10, "module.fc", marks=pytest.mark.slow),  # RobustBench's
+    ],
+)
+def test_a_published_network_meets_a_stream(
+    uan_da: Callable[..., str],
+    tmp_path: Path,
+    name: str,
+    build: Callable[[int], torch.nn.Module],
+    features: int,
+    classes: int,
+    head_name: str,
+) -> None:
+    """Files have ``module.`` before their names, and their head answers."""
+    network, head, file = build(3), torch.nn.Linear(features, classes), tmp_path / "published.pt"
+    state = {f"module.{key}": value for key, value in network.state_dict().items()}
+    state |= {f"{head_name}.weight": head.weight.data, f"{head_name}.bias": head.bias.data}
+    torch.save({"state_dict": state}, file)
     out = tmp_path / "out"
-    ask = ["stream", "cifar100-c", "--weights", tmp_path / "augmix.pt", "--domain", "fog,snow", "--length", 3]
+    ask = ["stream", name, "--weights", file, "--domain", "fog,snow", "--length", 3, "--jobs", 1]
     uan_da(*ask, "--setting", "mixed", "--batch", 4, "--method", "bn_1,uan", "--out", out, "--device", "cpu")
     table = pd.read_csv(out / "results.csv")
     assert set(table["method"]) == {"source", "bn_1", "uan", "oracle"}
-    trained = Trained.published(load_recipe("cifar100-c", [f"backbone.weights={tmp_path}/augmix.pt"]), CLASSES, CPU)
+    names = open_dataset(load_recipe(name).dataset).classes
+    trained = Trained.published(load_recipe(name, [f"backbone.weights={file}"]), names, CPU)
     images = torch.randn(2, 3, 8, 8)
     with torch.no_grad():
         expected = head(network.eval()(images))
