@@ -1,9 +1,15 @@
 """Predictions corrected for the class proportions of a stream, which may differ from those of the training."""
 
 import math
+from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
+from scipy.special import digamma, expit, gammaln
 from torch import Tensor, nn
+
+Floats = NDArray[Any]
 
 WINDOW = 64
 """The last images by which proportions are judged, or the batch where it is larger: a usual batch."""
@@ -37,26 +43,25 @@ class LabelShift(nn.Module):
     @torch.no_grad()
     def corrected(self, logits: Tensor) -> Tensor:
         """Logits ``(B, C)`` of the next images, given those before."""
-        p = logits.detach().float().softmax(1)
-        window = torch.cat([self.recent.to(p.device), p])[-max(WINDOW, len(p)) :]
-        self.recent = window[-WINDOW:]
+        p = logits.detach().float().softmax(1).cpu().numpy()  # NumPy: so few numbers cost their calls alone
+        window = np.concatenate([self.recent.cpu().numpy(), p])[-max(WINDOW, len(p)) :]
+        self.recent = torch.from_numpy(window[-WINDOW:])
         proportions, evidence = class_proportions(window)
-        share = torch.sigmoid(evidence)
         shifted = p * proportions
-        answer = torch.lerp(p, shifted / shifted.sum(1, keepdim=True), share)
-        return answer.clamp_min(torch.finfo(torch.float32).tiny).log().to(logits)
+        shifted /= shifted.sum(1, keepdims=True)
+        answer = p + expit(evidence) * (shifted - p)
+        return torch.from_numpy(np.log(answer.clip(np.finfo(np.float32).tiny))).to(logits)
 
 
-def class_proportions(p_nc: Tensor) -> tuple[Tensor, Tensor]:
-    """exp E log π ``(C,)`` and L, by variational EM from probabilities ``(N, C)`` under balanced classes."""
+def class_proportions(p_nc: Floats) -> tuple[Floats, Any]:
+    """exp E log π ``(C,)`` by variational EM from answers ``(N, C)`` under balanced classes, and L."""
     classes = p_nc.shape[1]
-    one = p_nc.new_ones(classes)
-    a = one + p_nc.sum(0)
+    a = 1 + p_nc.sum(0)
     for _ in range(STEPS):
-        weight = a.digamma().exp()
-        a = torch.addcmul(one, weight, p_nc.T @ (p_nc @ weight).reciprocal())
-    total, log_weight = a.sum(), a.digamma() - a.sum().digamma()
-    weight = log_weight.exp()
-    gain = (classes * (p_nc @ weight)).log().sum()
-    divergence = total.lgamma() - a.lgamma().sum() - math.lgamma(classes) + (a - one) @ log_weight
+        weight = np.exp(digamma(a))
+        a = 1 + weight * ((1 / (p_nc @ weight)) @ p_nc)
+    log_weight = digamma(a) - digamma(a.sum())
+    weight = np.exp(log_weight)
+    gain = np.log(classes * (p_nc @ weight)).sum()
+    divergence = gammaln(a.sum()) - gammaln(a).sum() - math.lgamma(classes) + (a - 1) @ log_weight
     return weight, gain - divergence
