@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import Self
 
+from rich.cells import cell_len
 from rich.console import Group
 from rich.live import Live
 from rich.text import Text
@@ -85,9 +86,10 @@ class SweepConsole:
     def _view(self) -> Group:
         lines = [Text(self.status())]
         for run_id, run in list(self.progress.running.items()):
-            filled = round(BAR * run.step / max(1, run.total))
-            bar = "━" * filled + " " * (BAR - filled)
-            lines.append(Text(f"  {bar} {run.step:>6}/{run.total}  {self.names.get(run_id, run_id)}"))
+            rest = f" {run.step:>6}/{run.total}  {self.names.get(run_id, run_id)}"
+            size = max(4, min(BAR, self.rich.width - cell_len(rest) - 3))  # the name stays whole on its line
+            filled = round(size * run.step / max(1, run.total))
+            lines.append(Text("  " + "━" * filled + " " * (size - filled) + rest))
         return Group(*lines)
 
     def table(self, table: Table) -> None:
