@@ -75,7 +75,7 @@ def disagreements(first: Run, second: Run, device: torch.device) -> list[Disagre
         Disagreement(path, float(distances[row]), (_said(loaded[0], p[row]), _said(loaded[1], q[row])))
         for row, path in enumerate(files.paths)
     ]
-    return sorted(found, key=lambda each: -each.distance)
+    return sorted(found, key=lambda each: (each.answers[0][0] == each.answers[1][0], -each.distance))
 
 
 def check(runs: Sequence[Run], labels: Mapping[Path, str], device: torch.device) -> list[Checked]:
