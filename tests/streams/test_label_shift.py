@@ -4,7 +4,7 @@ import torch
 from scipy.special import digamma, gammaln
 from torch import Tensor
 
-from uan_da.streams.label_shift import LabelShift, class_proportions
+from uan_da.streams.label_shift import SLACK, LabelShift, class_proportions
 
 
 def answers(labels: list[int], classes: int, sure: float) -> Tensor:
@@ -38,6 +38,16 @@ def test_balanced_answers_are_kept() -> None:
     p = answers(list(range(8)) * 8, 8, 0.7)
     found = LabelShift(8).corrected(p.log()).softmax(1)
     torch.testing.assert_close(found, p, atol=1e-3, rtol=0)
+
+
+def test_predictions_that_favour_a_class_somewhat_are_kept() -> None:
+    """A network that is wrong more often than not in one direction: 24 of 64 images in one class of eight."""
+    labels = [0] * 24 + [1 + n % 7 for n in range(40)]
+    p = answers(labels, 8, 0.99)
+    assert 0 < float(class_proportions(p.numpy())[1]) < SLACK * len(labels)
+    torch.testing.assert_close(LabelShift(8).corrected(p.log()).softmax(1), p, atol=1e-2, rtol=0)
+    sorted_by_class = answers([0] * 40 + [1] * 24, 8, 0.99)
+    assert float(class_proportions(sorted_by_class.numpy())[1]) > 4 * SLACK * 64
 
 
 def test_a_doubtful_answer_follows_a_batch_of_one_class() -> None:
