@@ -122,16 +122,16 @@ def test_compare_starts_no_process_and_has_tables(tmp_path: Path, monkeypatch: p
 def test_a_run_that_fails_is_told_and_the_others_go_on(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from uan_da.sweeps import here
+    from uan_da.sweeps.work import TrainingJob
 
-    work = here.work
+    work = TrainingJob.work
 
     def sometimes(job, *rest):  # type: ignore[no-untyped-def]
         if job.recipe["method"]["name"] == "dann":
             raise RuntimeError("no luck")
         work(job, *rest)
 
-    monkeypatch.setattr(here, "work", sometimes)
+    monkeypatch.setattr(TrainingJob, "work", sometimes)
     grid = ["method=dann", "norm=bn", "train.epochs=1", "train.steps_per_epoch=1"]
     found = uan_da.compare("digits", grid, out=tmp_path / "sweep", device="cpu")
     assert (found.summary.done, len(found.summary.failed)) == (1, 1)

@@ -44,10 +44,12 @@ def test_a_run_that_fails_ends_in_exit_code_1(uan_da: Callable[..., tuple[int, s
     (tmp_path / "failing_net.py").write_text("def net(channels):\n    raise RuntimeError('no such luck')\n")
     code, out, _ = uan_da(*GRID[:-6], "backbone=failing_net:net", "--method", "source_only", cwd=tmp_path)
     assert code == 1
-    assert "failed: optdigits:optdigits_m source_only bn 0: RuntimeError: no such luck" in out
+    assert (
+        "failed: optdigits:optdigits_m source_only bn 0: UserError: backbone 'failing_net:net' cannot be built" in out
+    )
     assert "report.html" not in out  # there is none
     code, out, _ = uan_da(*GRID[:-6], "backbone=failing_net:net", "--method", "source_only", "--dry-run", cwd=tmp_path)
-    assert "failed, to be tried again: RuntimeError: no such luck" in out
+    assert "failed, to be tried again: UserError: backbone 'failing_net:net' cannot be built" in out
     assert (tmp_path / "runs" / "digits" / "compare" / "results.csv").is_file()
 
 

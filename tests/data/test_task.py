@@ -135,7 +135,9 @@ def test_balanced_classes_of_the_source(tmp_path, monkeypatch) -> None:
 
 def test_a_damaged_image_is_one_clear_error(plates) -> None:
     (plates / "scan" / "ant" / "003.jpg").write_bytes(b"broken")
-    with pytest.raises(UserError, match=r"003\.jpg: not an image\nall that is wrong .*uan-da datasets check"):
+    with pytest.raises(
+        UserError, match=r"003\.jpg: not an image\nrepair it, .* All that is wrong .*uan-da datasets check"
+    ):
         build_task(load_recipe("digits", [f"dataset={plates}", "task=scan:photo"]), CPU)
 
 

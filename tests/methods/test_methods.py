@@ -17,7 +17,7 @@ from uan_da.recipe import load_recipe
 from uan_da.training.training import Training
 
 CPU = torch.device("cpu")
-BOUNDS = ["source_only", "joint", "target_oracle"]
+BOUNDS = ["source_only", "source_and_target", "joint", "target_oracle"]
 READ_LABELS = [
     "target_oracle",
     *(name for name in METHODS.targets if METHODS.load(name).settings == ("semi_supervised",)),

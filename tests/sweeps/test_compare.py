@@ -187,7 +187,9 @@ def test_a_run_that_fails_is_listed_with_its_error_and_stops_no_other(swept, tmp
     overrides = ["method=source_only", f"backbone={','.join([*names, 'small_cnn'])}"]
     table = compare(file, overrides, out="out", executor=Local(["cpu"], 1, 1), view=listener)
     assert (table.done, table.left) == (1, 0)
-    assert [r.error for r in table.failed] == ["RuntimeError: no such luck", "its process was killed by signal 9"]
+    bad, dying = (result.error for result in table.failed)
+    assert bad == "UserError: backbone 'bad_net:bad' cannot be built with no options: no such luck"
+    assert dying == "its process was killed by signal 9"
     error = json.loads((tmp_path / "out" / "runs" / table.failed[0].run_id / "error.json").read_text())
     assert "bad_net.py" in error["trace"]
     assert "no such luck" in (tmp_path / "out" / "table.md").read_text()

@@ -132,7 +132,9 @@ def test_nodes_that_do_not_see_the_folder_send_their_runs(
     monkeypatch.chdir(tmp_path)
     table = compare(recipe, ["method=dann", "backbone=small_cnn,failing_nets:net"], out="ray", executor=OnRay())
     assert (table.done, table.left) == (2, 0)
-    assert [result.error for result in table.failed] == ["RuntimeError: no such luck"] * 2
+    assert [result.error.endswith("cannot be built with no options: no such luck") for result in table.failed] == [
+        True
+    ] * 2
     (run, *_) = (path.parent for path in Path("ray/runs").glob("*/done"))
     assert Run(run).results["selections"]["last"]
     assert Run(run).checkpoint("last").is_file()

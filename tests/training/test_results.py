@@ -16,7 +16,9 @@ def predicted(monkeypatch: pytest.MonkeyPatch) -> list[object]:
     """A place for each time that the test images are predicted."""
     calls: list[object] = []
     predict = results.predictions_on_test
-    monkeypatch.setattr(results, "predictions_on_test", lambda *args: calls.append(args) or predict(*args))
+    for module in ("results", "train"):
+        place = f"uan_da.training.{module}.predictions_on_test"
+        monkeypatch.setattr(place, lambda *args: calls.append(args) or predict(*args))
     return calls
 
 

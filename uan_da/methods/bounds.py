@@ -52,8 +52,9 @@ class Joint(TransferMethod):
 
 
 class SourceAndTarget(Method):
-    r"""Cross-entropy on labelled source images and the labelled images of the target, which share the forward; the
-    baseline of semi-supervised adaptation, S+T, of no paper.
+    r"""S+T, the baseline of semi-supervised adaptation: cross-entropy on source images and labelled target images.
+
+    It is of no paper. Both share the forward.
 
     .. math:: L = CE(f(x), y) \text{ over both, as one batch}
 

@@ -91,7 +91,8 @@ def reads(tensors: Iterable[Tensor | None]) -> bool:
 
 
 def _is_last(x: Tensor) -> bool:
-    return dense_format(x) != torch.contiguous_format or x.shape[0] * x.shape[1] == x.numel()
+    # sizes one by one: a compiler that traces dynamic sizes gets a constant, too
+    return dense_format(x) != torch.contiguous_format or all(size == 1 for size in x.shape[2:])
 
 
 def _work(*kernels: Any) -> bool:
