@@ -155,7 +155,7 @@ def data(
         typer.echo(f"images/s, medians of {rounds} rounds; here: {threads} threads, ordinary: {WORKERS} workers")
     for found in measured:
         spread = f"{found.ratio:.1f}× ({found.least:.1f} to {found.greatest:.1f})"
-        row = f"{found.name:<28}here {found.here:>9,.0f}   ordinary {found.ordinary:>8,.0f}   {spread}"
+        row = f"{found.name:<30}here {found.here:>9,.0f}   ordinary {found.ordinary:>8,.0f}   {spread}"
         typer.echo(dumps(dataclasses.asdict(found)) if json else row)
 
 
