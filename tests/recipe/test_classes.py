@@ -63,6 +63,7 @@ def test_unknown_is_no_class_of_the_source() -> None:
             "'dann' serves closed_set, and this recipe is semi_superv",
         ),
         (["classes=null", "target.labelled=3", "method=source_only", "task=optdigits"], "no target beside its source"),
+        (["classes={shared:6}"], r"classes.shared:6: a space is missing, \{shared: 6\}"),
         (["classes.privte=2"], "did you mean 'private'|unknown key 'privte'"),
         (
             ["method=dann"],
@@ -74,6 +75,12 @@ def test_unknown_is_no_class_of_the_source() -> None:
 def test_bad_input_is_one_message(changes: list[str], message: str) -> None:
     with pytest.raises(UserError, match=message):
         load_recipe("digits-open", changes)
+
+
+def test_a_method_is_not_blamed_where_the_setting_is_wrong() -> None:
+    with pytest.raises(UserError) as caught:
+        load_recipe("digits-semi", ["target.labelled=0"])
+    assert len(str(caught.value).splitlines()) == 1
 
 
 def test_a_closed_set_says_nothing_of_classes() -> None:

@@ -196,7 +196,9 @@ class Recipe(Strict):
     @field_validator("method")
     @classmethod
     def _serves_the_setting(cls, method: MethodBlock, info: ValidationInfo) -> MethodBlock:
-        setting = _setting(info.data.get("classes"), info.data.get("target"))
+        if not {"classes", "target"} <= info.data.keys():  # one of them is wrong, so the setting is not known
+            return method
+        setting = _setting(info.data["classes"], info.data["target"])
         for name, target in [(each.name, each.target) for each in (method, *method.then)]:
             if setting not in target.settings:
                 raise ValueError(

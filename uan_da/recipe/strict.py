@@ -41,6 +41,8 @@ class Strict(BaseModel):
 def _with_suggestion(problem: ErrorDetails, keys: list[str]) -> InitErrorDetails:
     kind, message, loc = problem["type"], problem["msg"], problem["loc"]
     if kind == "extra_forbidden" and len(loc) == 1:  # deeper ones have been answered by the model they belong to
-        kind, message = "unknown_key", unknown("key", str(loc[0]), keys)
+        key, glued, value = str(loc[0]).partition(":")
+        spaced = glued and key in keys  # in YAML {a:1} is the key 'a:1'
+        message = f"a space is missing, {{{key}: {value}}}" if spaced else unknown("key", str(loc[0]), keys)
     custom = PydanticCustomError("uan_da", "{message}", {"message": message})
     return InitErrorDetails(type=custom, loc=loc, input=problem["input"])
