@@ -7,6 +7,7 @@ from uan_da.data.holdout import Part, draw_labelled
 from uan_da.data.images import Images
 from uan_da.data.task import build_task
 from uan_da.errors import UserError
+from uan_da.names import METHODS
 from uan_da.recipe import load_recipe
 from uan_da.training.training import Training
 
@@ -52,7 +53,7 @@ def test_a_batch_has_them_beside_the_masked_target() -> None:
     assert closed.labelled is None
 
 
-@pytest.mark.parametrize("method", ["mme", "source_and_target", "source_only", "joint"])
+@pytest.mark.parametrize("method", [n for n in METHODS.targets if "semi_supervised" in METHODS.load(n).settings])
 def test_no_label_is_read_but_those_that_are_given(method: str) -> None:
     def trained(garbled: bool) -> Training:
         training = Training.build(load_recipe("digits-semi", [f"method={method}", *SMALL]), CPU)

@@ -1,6 +1,8 @@
 """AdaMatch against its paper's formula, written naively."""
 
 import math
+from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 import torch
@@ -10,6 +12,8 @@ from uan_da.data.domain_batch import DomainBatch, DomainImages
 from uan_da.methods.method import Progress
 from uan_da.methods.self_training.adamatch import AdaMatch, BatchAlignment, RunningAlignment, interpolated_logits
 from uan_da.models.classifier import Classifier
+
+Side = Callable[[int, int, Tensor], DomainImages]
 
 
 def naive_align(target: list[list[float]], source: list[list[float]]) -> list[list[float]]:
@@ -199,11 +203,45 @@ def test_loss_and_gradient_equal_the_formula(
     assert 0 < kept < 9  # the threshold of this test does decide something
 
 
-def test_only_the_joint_forward_updates_running_statistics(model: Classifier, batch: DomainBatch) -> None:
+def test_labelled_target_images_are_learned_beside_the_source_and_no_more(
+    model: Classifier, batch: DomainBatch, side: Side, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They are in both forwards and have a mean of their own; alignment and threshold stay the source's."""
+    given = replace(batch, labelled=side(2, 1, torch.tensor([3, 1])))
+    u = torch.rand(16, 4, dtype=torch.float64)
+    feed = iter(u.split([6, 6, 2, 2]))
+    monkeypatch.setattr(torch, "rand_like", lambda x: next(feed))
     model.train()
-    AdaMatch(model, 4).loss(model, batch, Progress(1, 2))
+    loss = AdaMatch(model, 4, threshold=0.95).loss(model, given, Progress(2, 10))
+    grads = torch.autograd.grad(loss.total, list(model.parameters()))
+
+    assert given.labelled is not None
+    known = torch.cat([view for part in (given.source, given.labelled) for view in (part.weak, part.strong)])
+    z = model(torch.cat([known, given.target.weak, given.target.strong])).logits
+    labelled = u * z[:16] + (1 - u) * model(known).logits
+    weak, strong = z[16:25], z[25:]
+    probs = labelled[:6].softmax(1).detach()
+    pseudo = torch.tensor(NaiveRunning(4)(probs, weak.detach().softmax(1)), dtype=torch.float64)
+    kept = [i for i in range(9) if max(pseudo[i].tolist()) >= 0.95 * sum(map(max, probs.tolist())) / 6]
+    log_p, labels = labelled.log_softmax(1), [*given.source.labels.tolist() * 2, 3, 1, 3, 1]
+    expected = -sum(log_p[i, y] / (6 if i < 12 else 2) for i, y in enumerate(labels))
+    expected = expected - sum((pseudo[i] * strong[i].log_softmax(0)).sum() for i in kept) / 9 * (
+        0.5 - math.cos(0.4 * math.pi) / 2
+    )
+    assert 0 < len(kept) < 9
+    torch.testing.assert_close(loss.total, expected, rtol=1e-6, atol=1e-6)
+    torch.testing.assert_close(grads, torch.autograd.grad(expected, list(model.parameters())), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("labelled", [False, True])
+def test_only_the_joint_forward_updates_running_statistics(
+    model: Classifier, batch: DomainBatch, side: Side, labelled: bool
+) -> None:
+    model.train()
+    more = [side(2, 1, torch.tensor([3, 1]))] if labelled else []
+    AdaMatch(model, 4).loss(model, replace(batch, labelled=more[0] if more else None), Progress(1, 2))
     norm = model.backbone[1]
-    images = torch.cat([batch.source.weak, batch.source.strong, batch.target.weak, batch.target.strong])
+    images = torch.cat([view for part in (batch.source, *more, batch.target) for view in (part.weak, part.strong)])
     seen = model.backbone[0](images)
     torch.testing.assert_close(norm.running_mean, 0.1 * seen.mean((0, 2, 3)))
     assert int(norm.num_batches_tracked) == 1
@@ -212,8 +250,8 @@ def test_only_the_joint_forward_updates_running_statistics(model: Classifier, ba
 def test_interpolation_draws_for_each_logit(model: Classifier, batch: DomainBatch) -> None:
     model.train()
     with torch.no_grad():
-        one, two = (interpolated_logits(model, batch) for _ in range(2))
-    difference = one[0] - two[0]
+        (one, target), (two, same) = (interpolated_logits(model, batch) for _ in range(2))
+    difference = one[0][0] - two[0][0]
     assert difference.std(1).min() > 0  # not one draw a sample
     assert difference.std(0).min() > 0
-    torch.testing.assert_close(one[2], two[2])  # the target is not interpolated
+    torch.testing.assert_close(target, same)  # the target is not interpolated

@@ -1,6 +1,7 @@
 """AdaMatch: pseudo-labels of the weak view teach the strong view, aligned and thresholded by the source."""
 
 import math
+from collections.abc import Sequence
 from typing import Annotated, ClassVar, Literal
 
 import torch
@@ -8,7 +9,7 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from uan_da.data.domain_batch import DomainBatch, View
+from uan_da.data.domain_batch import DomainBatch, DomainImages, View
 from uan_da.methods.method import Loss, Method, Progress
 from uan_da.methods.routing import forward
 from uan_da.models.classifier import Classifier
@@ -22,6 +23,9 @@ TARGET_BATCHES = 128
 """How many batches the moving average of the target's class probabilities spans."""
 
 EPS = 1e-6
+
+Views = tuple[Tensor, Tensor]
+"""The logits ``(N, C)`` of the weak and of the strong view."""
 
 
 class AdaMatch(Method):
@@ -43,8 +47,13 @@ class AdaMatch(Method):
     code takes hard pseudo-labels, the argmax of q̃ (``pseudo_label: hard``), and half the sum of the two source losses
     (``source_loss: mean``), so that the target weighs twice as much beside them. The code evaluates an average of the
     weights: ``train.ema: 0.999``.
+
+    In semi-supervised adaptation the labelled target images x_L are in both forwards, their logits z_L are interpolated
+    as the source's are, and L has CE(z_L,w, y_L) + CE(z_L,s, y_L) more, a mean of its own. As in the authors' code, the
+    expectations of steps 3 and 4 stay the source's alone.
     """
 
+    settings = ("closed_set", "semi_supervised")
     views: ClassVar[tuple[View, ...]] = ("weak", "strong")
     needs: ClassVar[str] = "weak and strong views of both domains"
     parallel = True
@@ -65,32 +74,42 @@ class AdaMatch(Method):
         self.align = RunningAlignment(num_classes) if alignment == "running" else BatchAlignment()
 
     def loss(self, model: Classifier, batch: DomainBatch, progress: Progress) -> Loss:
-        """The loss of one batch; labels of the target are neither needed nor there."""
-        labels = batch.source.labels
-        source_weak, source_strong, target_weak, target_strong = interpolated_logits(model, batch)
+        """The loss of one batch; labels of the unlabelled target are neither needed nor there."""
+        (source, *labelled), (target_weak, target_strong) = interpolated_logits(model, batch)
         with torch.no_grad():
-            source_probs = source_weak.softmax(1)
+            source_probs = source[0].softmax(1)
             pseudo = self.align(source_probs, target_weak.softmax(1))
             confidence = self.threshold * mean_over_processes(source_probs.amax(1).mean())
             mask = (pseudo.amax(1) >= confidence).float()
             labels_t = pseudo if self.pseudo_label == "soft" else pseudo.argmax(1)
-        on_source = F.cross_entropy(source_weak, labels) + F.cross_entropy(source_strong, labels)
         on_target = (mask * F.cross_entropy(target_strong, labels_t, reduction="none")).mean()
         warm_up = 0.5 - 0.5 * math.cos(min(math.pi, 2 * math.pi * progress.part))
-        terms = {"source": self.source_weight * on_source, "target": warm_up * on_target}
+        terms = {"source": self._supervised(source, batch.source), "target": warm_up * on_target}
+        if batch.labelled is not None:
+            terms["labelled"] = self._supervised(labelled[0], batch.labelled)
         return Loss(terms, {"mask": mask.mean()})
 
+    def _supervised(self, views: Views, side: DomainImages) -> Tensor:
+        weak, strong = views
+        return self.source_weight * (F.cross_entropy(weak, side.labels) + F.cross_entropy(strong, side.labels))
 
-def interpolated_logits(model: Classifier, batch: DomainBatch) -> list[Tensor]:
-    """Logits of source weak, source strong, target weak, target strong; the source's interpolated."""
-    source, target = batch.source, batch.target
-    images = [source.weak, source.strong, target.weak, target.strong]
-    domains = [source.domain, source.domain, target.domain, target.domain]
+
+def interpolated_logits(model: Classifier, batch: DomainBatch) -> tuple[list[Views], Views]:
+    """The logits of the source and, where there are any, of the labelled images of the target, interpolated; and those
+    of the unlabelled target."""
+    known = [batch.source, *([batch.labelled] if batch.labelled else [])]
+    images, domains = _views([*known, batch.target])
     joint = [output.logits for output in forward(model, images, domains, "joint")]
     with frozen_statistics(model):
-        alone = [output.logits for output in forward(model, images[:2], domains[:2], "joint")]
+        alone = [output.logits for output in forward(model, *_views(known), "joint")]
     mixed = [torch.lerp(z2, z1, shared_rand_like(z1)) for z1, z2 in zip(joint, alone, strict=False)]
-    return mixed + joint[2:]
+    return list(zip(mixed[::2], mixed[1::2], strict=True)), (joint[-2], joint[-1])
+
+
+def _views(sides: Sequence[DomainImages]) -> tuple[list[Tensor], list[Tensor]]:
+    """The weak and the strong images of each side, one after the other, and their domains."""
+    images = [view for side in sides for view in (side.weak, side.strong)]
+    return images, [side.domain for side in sides for _ in range(2)]
 
 
 class BatchAlignment(nn.Module):
