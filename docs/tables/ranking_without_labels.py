@@ -4,10 +4,10 @@
 
 Each folder holds finished runs of one task: trainings, as `uan-da compare` leaves them, or a training and its adapted
 runs (`uan-da adapt`). Runs of different names are never ranked together. A run is scored as it ended: by the
-validators' scores of its last epoch (`metrics.jsonl`), an adapted run by scoring its network on the target's
-unlabelled training images. The truth is the accuracy on the target's test images. For each validator: Spearman's rank
-correlation of score and accuracy over the runs, and the regret: the best run's accuracy minus that of the run with
-the best score, in points.
+validators' scores of its last epoch (`metrics.jsonl`); where one is not there, and in an adapted run, by scoring its
+network on the target's unlabelled training images. The truth is the accuracy on the target's test images. For each
+validator: Spearman's rank correlation of score and accuracy over the runs, and the regret: the best run's accuracy
+minus that of the run with the best score, in points.
 """
 
 import argparse
@@ -19,9 +19,10 @@ import torch
 
 from uan_da.data.task import Task, build_task
 from uan_da.evaluation.evaluate import predictions_on_test
-from uan_da.evaluation.evidence import Evidence, all_scores
+from uan_da.evaluation.evidence import Evidence
 from uan_da.evaluation.metrics import domain_metrics
 from uan_da.evaluation.ranking import Scored, rank_validators
+from uan_da.names import VALIDATORS
 from uan_da.training.run import Run
 from uan_da.training.trained import Trained
 
@@ -32,14 +33,17 @@ def scored(run: Run) -> Scored:
     if (run.folder / "adapt.json").is_file():
         return _scored_now(run)
     last = run.metrics()[-1]
-    return Scored(last["validators"], last["domains"][target])
+    if VALIDATORS.targets.keys() <= last["validators"].keys():
+        return Scored(last["validators"], last["domains"][target])
+    return Scored(_scored_now(run).scores | last["validators"], last["domains"][target])
 
 
 def _scored_now(run: Run) -> Scored:
-    """An adapted run keeps no scores: its network is asked."""
+    """An adapted run keeps no scores, and a training none by a costly validator: the network is asked."""
     model = Trained.load(run, "last", torch.device("cpu")).model
     task = _task(run)
-    scores = all_scores(Evidence(model, task), run.recipe.selection.validator)
+    evidence = Evidence(model, task)
+    scores = {name: evidence.score(VALIDATORS.load(name)) for name in VALIDATORS.targets}
     answers = predictions_on_test(model, task, run.recipe.evaluation)[task.target.name]
     return Scored(scores, domain_metrics(answers)["accuracy"])
 

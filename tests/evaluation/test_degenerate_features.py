@@ -10,6 +10,7 @@ from torch import Tensor
 from uan_da.evaluation.clusters import Activations, describe_layer
 from uan_da.evaluation.evidence import reads
 from uan_da.evaluation.importance import importance_weights
+from uan_da.evaluation.mixtures import Mixtures
 from uan_da.evaluation.predict import Predictions
 from uan_da.evaluation.report.figures import embed, have_collapsed
 from uan_da.evaluation.shift import class_alignment, label_shift, proxy_a_distance
@@ -69,7 +70,8 @@ def test_distances_and_validators_are_finite(name: str) -> None:
         assert 0 <= (proxy_a_distance(x, x) or 0.0) <= 2
         assert all(ratio is None or math.isfinite(ratio) for ratio in class_alignment(answers, answers))
         assert label_shift(answers.labels, answers)["total_variation"] == pytest.approx(0, abs=0.3)
-        evidence = dict.fromkeys(("target", "source_train", "source_validation"), answers) | {"importance": weights}
+        evidence = dict.fromkeys(("target", "source_train", "source_validation"), answers)
+        evidence |= {"importance": weights, "mixtures": Mixtures(answers, answers)}
         for validator in VALIDATORS.targets:
             score = VALIDATORS.load(validator)
             assert math.isfinite(float(score(*(evidence[what] for what in reads(score))))), validator

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from uan_da.evaluation.evidence import reads
+from uan_da.evaluation.mixtures import Mixtures, pairs
 from uan_da.evaluation.predict import Predictions
 from uan_da.names import VALIDATORS
 
@@ -16,6 +17,8 @@ C, N = 10, 1000
 TOP = C**-0.25
 """Fourth root of the mean of (1, 0, …, 0)⁴."""
 LOGIT = 50.0
+SAME_CORNER = (N / C - 1) / (2 * N / C - 1)
+"""Of the other images on an image's corner, half of which are the target's, the part of its own domain."""
 
 SCORES: dict[str, tuple[float, float, float, tuple[float, float]]] = {
     # perfect, collapsed, uniform, and the ends between which a random model is
@@ -28,6 +31,10 @@ SCORES: dict[str, tuple[float, float, float, tuple[float, float]]] = {
     "class_ami": (1.0, 0.0, 0.0, (-0.02, 0.02)),
     "mano": (TOP, TOP, 0.0, (TOP - 0.001, TOP + 0.001)),
     "rankme": (C, 1.0, C, (C - 0.01, C + 0.01)),
+    "circular": (1.0, 1 / C, 1 / C, (0.0, 0.4)),  # a corner is taught one class: one of ten is right by chance
+    "mixval": (1.0, 0.5, 0.5, (0.05, 0.15)),
+    "nearest_source": (1.0, 1 / C, 1 / C, (0.07, 0.13)),
+    "knn": (-SAME_CORNER, -(N - 1) / (2 * N - 1), -SAME_CORNER, (-SAME_CORNER, -SAME_CORNER)),
     "source_accuracy": (1.0, 1 / C, 1 / C, (0.07, 0.13)),
     "importance_weighted": (0.0, 1 / C - 1, 1 / C - 1, (-0.93, -0.87)),
     "dev": (0.0, -LOGIT * (1 - 1 / C), -log(C), (-0.93 * LOGIT, -0.87 * LOGIT)),
@@ -50,8 +57,19 @@ def models() -> dict[str, Predictions]:
 
 def score(name: str, model: str) -> float:
     validator, predictions = VALIDATORS.load(name), models()[model]
-    given = {"target": predictions, "source_validation": predictions, "importance": torch.ones(N, dtype=torch.float64)}
+    given = dict.fromkeys(("target", "source_train", "source_validation"), predictions)
+    given |= {"importance": torch.ones(N, dtype=torch.float64), "mixtures": mixtures(model, predictions)}
     return float(validator(*(given[part] for part in reads(validator))))
+
+
+def mixtures(model: str, answers: Predictions) -> Mixtures:
+    """The random model draws a class for a mixture too; the others give that of its greater part."""
+    random, parts = torch.Generator().manual_seed(1), []
+    for first, _ in pairs(answers.classes):
+        drawn = torch.randint(C, (len(first),), generator=random)
+        classes = drawn if model == "random" else answers.classes[first]
+        parts.append(Predictions(answers.features[first], LOGIT * torch.eye(C)[classes], answers.classes[first]))
+    return Mixtures(*parts)
 
 
 def test_no_validator_is_forgotten():
@@ -67,7 +85,10 @@ def test_the_table(name, model):
     assert low - 1e-3 <= score(name, model) <= high + 1e-3
 
 
-@pytest.mark.parametrize("name", ["information_maximization", "bnm", "class_clustering", "class_ami", "dev"])
+@pytest.mark.parametrize(
+    "name",
+    ["information_maximization", "bnm", "class_clustering", "class_ami", "circular", "mixval", "nearest_source", "dev"],
+)
 def test_a_collapsed_model_is_no_validators_best(name):
     assert score(name, "collapsed") < score(name, "perfect") - 0.01
 

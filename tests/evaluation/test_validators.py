@@ -7,10 +7,14 @@ import pytest
 import torch
 from scipy.stats import entropy as scipy_entropy
 from sklearn.metrics import pairwise_distances, silhouette_samples
+from sklearn.neighbors import NearestNeighbors
 
 from uan_da.evaluation.evidence import READS, reads
+from uan_da.evaluation.mixtures import Mixtures
 from uan_da.evaluation.predict import Predictions
 from uan_da.evaluation.validators.confidence import bnm, diversity, entropy, information_maximization, mano
+from uan_da.evaluation.validators.consistency import circular, mixval
+from uan_da.evaluation.validators.neighbors import knn, nearest_source
 from uan_da.evaluation.validators.source_risk import dev, importance_weighted, source_accuracy
 from uan_da.evaluation.validators.structure import class_ami, class_clustering, rankme, snd
 from uan_da.names import VALIDATORS
@@ -121,6 +125,62 @@ def test_rankme_is_the_exponential_of_the_spectrums_entropy(make):
     assert rankme(flat) == pytest.approx(5.0, rel=1e-4)
 
 
+def test_nearest_source_is_the_plain_loop(make):
+    target, source, total = make(n=30), make(n=25, seed=1), 0.0
+    for p in target.probabilities.double().numpy():
+        others = source.probabilities.double().numpy()
+        nearest = max(range(25), key=lambda j: p @ others[j] / np.linalg.norm(p) / np.linalg.norm(others[j]))
+        total += float(source.logits[nearest].argmax() == source.labels[nearest])
+    assert nearest_source(target, source) == pytest.approx(total / 30)
+
+
+def test_knn_is_scikit_learns_nearest_neighbour(make):
+    source, target = make(n=50, seed=1), make(n=30)
+    features = np.concatenate([source.features.numpy(), target.features.numpy()])
+    domains = np.repeat([0, 1], [50, 30])
+    nearest = NearestNeighbors(n_neighbors=2).fit(features).kneighbors(features, return_distance=False)[:, 1]
+    own = domains[nearest] == domains
+    assert knn(target, source) == pytest.approx(-(own[:50].mean() + own[50:].mean()) / 2)
+
+
+def test_knn_tells_domains_apart(make):
+    source, target = make(n=1200, seed=1), make(n=40)
+    apart = Predictions(target.features + 100, target.logits, target.labels)
+    assert knn(apart, source) == -1.0
+    assert -1.0 < knn(target, make(n=40, seed=1)) < -0.3
+
+
+def test_the_equally_near_count_as_their_mean():
+    """Half of the source images that a target image is like are right."""
+    logits, labels = torch.tensor([[3.0, 0.0], [3.0, 0.0], [0.0, 3.0]]), torch.tensor([0, 1, 0])
+    source = Predictions(torch.zeros(3, 2), logits, labels)
+    assert nearest_source(Predictions(torch.zeros(4, 2), logits[:1].repeat(4, 1), -torch.ones(4).long()), source) == 0.5
+
+
+def test_circular_is_the_balanced_accuracy_of_what_the_target_teaches():
+    """Two groups of the target; the source's are at the same places, one of its four images is elsewhere."""
+    places, sides = torch.tensor([[0.0, 0.0], [4.0, 4.0]]), torch.arange(2).repeat(10)
+    noise = 0.1 * torch.randn(20, 2, generator=torch.Generator().manual_seed(0))
+    target = Predictions(places[sides] + noise, 5 * torch.eye(2)[sides], torch.full((20,), -1))
+    source = Predictions(places[[0, 0, 1, 0]], torch.zeros(4, 2), torch.tensor([0, 0, 1, 1]))
+    assert circular(target, source) == pytest.approx((1.0 + 0.5) / 2)
+    exchanged = Predictions(target.features, target.logits.flip(1), target.labels)
+    assert circular(exchanged, source) == pytest.approx((0.0 + 0.5) / 2)
+
+
+def test_circular_of_one_class_is_its_recall(make):
+    target = Predictions(torch.randn(9, 2), torch.tensor([[1.0, 0.0, 0.0]]).repeat(9, 1), torch.full((9,), -1))
+    source = Predictions(torch.zeros(4, 2), torch.zeros(4, 3), torch.tensor([0, 0, 1, 2]))
+    assert circular(target, source) == pytest.approx(1 / 3)
+
+
+def test_mixval_is_the_mean_of_the_two_kinds(make):
+    within, between = make(n=40), make(n=25, seed=1)
+    accuracy = [float((part.logits.argmax(1) == part.labels).double().mean()) for part in (within, between)]
+    assert mixval(Mixtures(within, between)) == pytest.approx(sum(accuracy) / 2)
+    assert mixval(Mixtures(within, between.of(torch.arange(0)))) == pytest.approx(accuracy[0] / 2)
+
+
 def dev_risk(weights, losses):
     """The published estimate, in NumPy."""
     weighted = weights * losses
@@ -180,11 +240,15 @@ def test_degenerate_targets_have_a_finite_score(make, validator, case):
     assert math.isfinite(validator(masked))
 
 
-@pytest.mark.parametrize("validator", [source_accuracy, importance_weighted, dev])
+@pytest.mark.parametrize("validator", [source_accuracy, importance_weighted, dev, nearest_source, knn, circular])
 @pytest.mark.parametrize("n", [1, 2, 30])
-def test_few_source_images_have_a_finite_score(make, validator, n):
+@pytest.mark.parametrize("features", ["own", "equal"])
+def test_few_source_images_have_a_finite_score(make, validator, n, features):
     source = make(n=n)
-    given = {"source_validation": source, "importance": torch.ones(n, dtype=torch.float64)}
+    if features == "equal":
+        source = Predictions(torch.zeros(n, 8), torch.zeros(n, 4), source.labels)
+    given = dict.fromkeys(("target", "source_train", "source_validation"), source)
+    given["importance"] = torch.ones(n, dtype=torch.float64)
     assert math.isfinite(validator(*(given[name] for name in reads(validator))))
 
 

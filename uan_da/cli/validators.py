@@ -47,8 +47,8 @@ def validators(
         console.say("the accuracy is that of the target's test images: this table reads target labels")
         if not held_out:
             console.say(
-                "source_accuracy, importance_weighted and dev read source images that were trained on; hold some out: "
-                "selection.holdout=0.2"
+                "source_accuracy, importance_weighted, dev, circular and nearest_source read source images that were "
+                "trained on; hold some out: selection.holdout=0.2"
             )
 
 

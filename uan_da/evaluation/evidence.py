@@ -14,6 +14,7 @@ from uan_da.data.images import ImageSet
 from uan_da.data.task import Domain, Task
 from uan_da.errors import UserError
 from uan_da.evaluation.importance import importance_weights
+from uan_da.evaluation.mixtures import Mixtures, answer_mixtures
 from uan_da.evaluation.predict import NonFiniteAnswers, Predictions, predict
 from uan_da.models.classifier import Classifier
 from uan_da.names import VALIDATORS, unknown
@@ -22,7 +23,9 @@ from uan_da.seeding import generator
 
 IMAGES = 2048
 """Of a larger set, validators see this many images, the same ones at every epoch."""
-READS = ("target", "source_train", "source_validation", "importance")
+READS = ("target", "source_train", "source_validation", "importance", "mixtures")
+COSTLY = "mixtures"
+"""What takes forwards of its own. A validator that reads it scores a training where the recipe selects by it."""
 
 
 class Evidence:
@@ -60,11 +63,21 @@ class Evidence:
         """p_target/p_source at the source's validation images, float64 ``(N,)``."""
         return importance_weights(self.source_train.features, self.target.features, self.source_validation.features)
 
-    def answered(self) -> Self:
-        """With all answers there: several processes share the images, so that each must ask at the same time."""
-        assert self.target is not None
-        assert self.source_train is not None
-        assert self.source_validation is not None
+    @cached_property
+    def mixtures(self) -> Mixtures:
+        """On mixtures of the target's training images."""
+        domain = self.task.target
+        images = subset(self.task.unlabelled(domain), domain.name)
+        try:
+            return answer_mixtures(self.model, images, self.task.input, domain.index, self.target)
+        except NonFiniteAnswers as error:
+            raise error.about(f"domain {domain.name!r}, mixtures of training images") from None
+
+    def answered(self, chosen: ValidatorBlock) -> Self:
+        """With all answers there that :func:`all_scores` reads: several processes share the images, so that each must
+        ask at the same time."""
+        for name in ("target", "source_train", "source_validation", *reads(chosen.target)):
+            getattr(self, name)
         return self
 
     def score(self, validator: Callable[..., Any], **options: Any) -> float | None:
@@ -106,8 +119,9 @@ def reads(validator: Callable[..., Any]) -> list[str]:
 
 
 def all_scores(evidence: Evidence, chosen: ValidatorBlock) -> dict[str, float | None]:
-    """The score by every validator at its defaults, and by the recipe's own with its options."""
-    scores = {name: evidence.score(VALIDATORS.load(name)) for name in VALIDATORS.targets}
+    """The score by every validator at its defaults but the costly ones, and by the recipe's own with its options."""
+    validators = {name: VALIDATORS.load(name) for name in VALIDATORS.targets}
+    scores = {name: evidence.score(each) for name, each in validators.items() if COSTLY not in reads(each)}
     return scores | {chosen.name: evidence.score(chosen.target, **chosen.options)}
 
 
@@ -121,7 +135,8 @@ def check_validator(chosen: ValidatorBlock) -> None:
     answers = Predictions(
         torch.randn(24, 8, generator=random), torch.randn(24, 3, generator=random), torch.arange(24) % 3
     )
-    evidence = dict.fromkeys(READS, answers) | {"importance": torch.ones(24, dtype=torch.float64)}
+    evidence: dict[str, object] = dict.fromkeys(READS, answers)
+    evidence |= {"importance": torch.ones(24, dtype=torch.float64), "mixtures": Mixtures(answers, answers)}
     try:
         float(chosen(*(evidence[name] for name in reads(chosen.target))))
     except (TypeError, ValueError, AttributeError, RuntimeError) as error:

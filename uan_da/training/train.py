@@ -213,7 +213,8 @@ def _finish_epoch(training: Training, run: Run, saver: Saver, measured: Measured
 def answers(training: Training) -> tuple[Evidence, dict[str, Predictions]]:
     """What the network answers at an epoch's end, on images of training and of test: several processes share them."""
     model, task = share_evaluated(training), training.task
-    return Evidence(model, task).answered(), predictions_on_test(model, task, training.recipe.evaluation)
+    evidence = Evidence(model, task).answered(training.recipe.selection.validator)
+    return evidence, predictions_on_test(model, task, training.recipe.evaluation)
 
 
 def _is_best(value: float | None, earlier: list[float | None]) -> bool:
