@@ -1,4 +1,4 @@
-"""A deployed network meets new images in the order in which they come, and adapts as it answers.
+"""A deployed network meets new images in the order in which they come, and adapts as it predicts.
 
     python adapt_online.py
 
@@ -31,9 +31,9 @@ def main() -> None:
     adapted = run.adapt(stream, "uan", out="runs/deployed-online", online=True, batch=32, overwrite=True)
 
     for name, own in (("as deployed", run), ("after the stream", adapted)):
-        right = [answer == label for answer, label in zip(own.predict(stream)["class"], truth, strict=True)]
+        right = [predicted == label for predicted, label in zip(own.predict(stream)["class"], truth, strict=True)]
         print(f"{name}: {100 * sum(right) / len(right):.1f} % of {len(right)} images")
-    print(f"answers on the way: {adapted.folder / 'predictions.csv'}")
+    print(f"predictions on the way: {adapted.folder / 'predictions.csv'}")
 
 
 if __name__ == "__main__":

@@ -32,7 +32,7 @@ def write_digits(folder: Path) -> None:
 
 
 def main() -> None:
-    """Train, export, and answer one image without PyTorch."""
+    """Train, export, and classify one image without PyTorch."""
     folder = Path(sys.argv[1] if len(sys.argv) > 1 else "plates")
     task = sys.argv[2] if len(sys.argv) > 2 else "scan:photo"
     if not folder.exists():

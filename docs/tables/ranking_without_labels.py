@@ -44,8 +44,8 @@ def _scored_now(run: Run) -> Scored:
     task = _task(run)
     evidence = Evidence(model, task)
     scores = {name: evidence.score(VALIDATORS.load(name)) for name in VALIDATORS.targets}
-    answers = predictions_on_test(model, task, run.recipe.evaluation)[task.target.name]
-    return Scored(scores, domain_metrics(answers)["accuracy"])
+    predictions = predictions_on_test(model, task, run.recipe.evaluation)[task.target.name]
+    return Scored(scores, domain_metrics(predictions)["accuracy"])
 
 
 def _task(run: Run, kept: dict[str, Task] = {}) -> Task:  # noqa: B006  # runs of one group share their images

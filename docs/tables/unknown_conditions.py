@@ -45,8 +45,8 @@ class Domain:
 
     def accuracy(self, model: Classifier) -> float:
         """On the test images, in percent."""
-        answers = predict(model, self.test, self.input, self.trained.domain)
-        return 100 * float((answers.logits.argmax(1) == answers.labels).double().mean())
+        predictions = predict(model, self.test, self.input, self.trained.domain)
+        return 100 * float((predictions.logits.argmax(1) == predictions.labels).double().mean())
 
     def adapted(self, name: str, *options: str) -> tuple[float, int | None]:
         """The accuracy of the network that is adapted to the training images, and how many clusters it has."""

@@ -59,7 +59,7 @@ def test_evaluate_has_a_row_a_domain(run: uan_da.Run) -> None:
     assert list(run.evaluate(["optdigits"], split="train", device="cpu").index) == ["optdigits"]
 
 
-def test_images_in_every_form_get_the_same_answers(run: uan_da.Run, photos: Path) -> None:
+def test_images_in_every_form_get_the_same_predictions(run: uan_da.Run, photos: Path) -> None:
     pictures = [Digits().load("optdigits_m", "test")[index][0] for index in range(12)]
     arrays = np.stack([np.asarray(picture) for picture in pictures])
     table = run.predict(photos, device="cpu")

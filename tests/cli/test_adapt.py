@@ -87,7 +87,7 @@ def test_predicting_by_the_new_run_gives_its_predictions_again(
     ]
     adapted, again, before = tables
     assert (adapted["class"] != before["class"]).sum() == report(tmp_path / "new")["changed"]
-    same = again if method != "lame" else before  # LAME's answers are not the network's, which stayed
+    same = again if method != "lame" else before  # LAME's predictions are not the network's, which stayed
     if method == "lame":
         pd.testing.assert_frame_equal(again, before)
     else:
@@ -274,13 +274,13 @@ def test_predict_writes_a_table(uan_da: Any, run: Path, photos: Path, tmp_path: 
     assert table["file"][0] == str(one)
     assert len(table) == 1 + len(list((photos / "classes" / "0").iterdir()))
     assert bool(table["confidence"].between(0.1, 1).all())
-    done = uan_da("predict", run, one, photos / "classes" / "0", "--out", tmp_path / "answers.csv")
-    assert done.stdout == f"{tmp_path / 'answers.csv'}: {len(table)} images\n"
-    assert (tmp_path / "answers.csv").read_text() == printed.stdout
-    again = uan_da("predict", run, one, "--out", tmp_path / "answers.csv")
+    done = uan_da("predict", run, one, photos / "classes" / "0", "--out", tmp_path / "predictions.csv")
+    assert done.stdout == f"{tmp_path / 'predictions.csv'}: {len(table)} images\n"
+    assert (tmp_path / "predictions.csv").read_text() == printed.stdout
+    again = uan_da("predict", run, one, "--out", tmp_path / "predictions.csv")
     assert again.returncode == 2
     assert "--overwrite" in again.stderr
-    assert uan_da("predict", run, one, "--out", tmp_path / "answers.csv", "--overwrite").returncode == 0
+    assert uan_da("predict", run, one, "--out", tmp_path / "predictions.csv", "--overwrite").returncode == 0
 
 
 def test_predict_agrees_with_evaluate(uan_da: Any, run: Path, tmp_path: Path) -> None:
@@ -302,7 +302,7 @@ def test_predict_agrees_with_evaluate(uan_da: Any, run: Path, tmp_path: Path) ->
         (["RUN", "nothing.jpg"], "nothing.jpg: no such file or folder"),
         (["RUN", "EMPTY"], "empty: holds no images"),
         (["RUN", "PHOTOS", "--checkpoint", "oracle"], "there is no such checkpoint"),
-        (["RUN", "PHOTOS", "--out", "nowhere/answers.csv"], "cannot be written"),
+        (["RUN", "PHOTOS", "--out", "nowhere/predictions.csv"], "cannot be written"),
     ],
 )
 def test_predict_mistakes(

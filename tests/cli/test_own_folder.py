@@ -62,8 +62,8 @@ def test_from_the_folder_to_the_report(uan_da: Callable[..., Any], shop: Path) -
     assert "studio: labels against predictions" in page
     assert "phone photos: labels against predictions" not in page  # it has none
 
-    run("predict", "one", "My Shop/phone photos", "--out", "answers.csv")
-    rows = list(csv.DictReader((shop.parent / "answers.csv").open(encoding="utf-8")))
+    run("predict", "one", "My Shop/phone photos", "--out", "predictions.csv")
+    rows = list(csv.DictReader((shop.parent / "predictions.csv").open(encoding="utf-8")))
     assert len(rows) == 24
     assert {row["class"] for row in rows} <= CLASSES
 

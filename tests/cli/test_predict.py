@@ -17,8 +17,8 @@ from uan_da.api.run import Run
 from uan_da.api.train import train
 from uan_da.data.digits import Digits
 from uan_da.data.image_files import DamagedImage
-from uan_da.training import answers as module
-from uan_da.training.answers import Answer, answers
+from uan_da.training import predict_files as module
+from uan_da.training.predict_files import Prediction, predict_files
 from uan_da.training.trained import Trained
 
 
@@ -62,7 +62,7 @@ def test_a_pattern(uan_da: Any, run: Run, photos: Path) -> None:
 
 
 def test_json_lines_have_all_that_was_asked_for(uan_da: Any, run: Run, photos: Path, tmp_path: Path) -> None:
-    out = tmp_path / "answers.jsonl"
+    out = tmp_path / "predictions.jsonl"
     options = ["--format", "jsonl", "--top", "3", "--features", "--clusters", "--out", out]
     assert uan_da("predict", run.folder, photos, *options).returncode == 0
     rows = [json.loads(line) for line in out.read_text().splitlines()]
@@ -93,13 +93,13 @@ def test_clusters_are_those_of_the_layers(run: Run, photos: Path) -> None:
     (name, layer) = next((n, m) for n, m in trained.model.named_modules() if type(m).__name__.startswith("UAN"))
     seen: list[torch.Tensor] = []
     hook = layer.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0].clone()))
-    found = list(answers(trained, sorted(photos.iterdir()), clusters=True))
+    found = list(predict_files(trained, sorted(photos.iterdir()), clusters=True))
     hook.remove()
     expected = layer.responsibilities(seen[0]).argmax(1).tolist()  # type: ignore[operator]
-    assert [answer.clusters[name] for answer in found if isinstance(answer, Answer)] == expected
+    assert [prediction.clusters[name] for prediction in found if isinstance(prediction, Prediction)] == expected
 
 
-def test_a_damaged_image_is_named_and_the_others_are_answered(uan_da: Any, run: Run, damaged: Path) -> None:
+def test_a_damaged_image_is_named_and_the_others_are_predicted(uan_da: Any, run: Run, damaged: Path) -> None:
     done = uan_da("predict", run.folder, damaged)
     assert done.returncode == 1
     assert [Path(name).name for name in pd.read_csv(io.StringIO(done.stdout))["file"]] == ["0.png", "2.png"]
@@ -110,7 +110,7 @@ def test_a_damaged_image_is_named_and_the_others_are_answered(uan_da: Any, run: 
 
 
 def test_no_more_files_are_taken_than_are_under_way(run: Run, photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Memory is bounded: an endless list is read as answers are taken."""
+    """Memory is bounded: an endless list is read as predictions are taken."""
     monkeypatch.setattr(module, "BATCH", 4)
     taken = 0
 
@@ -121,7 +121,7 @@ def test_no_more_files_are_taken_than_are_under_way(run: Run, photos: Path, monk
             yield photos / f"{taken % 8}.png"
 
     trained = Trained.load(run._run, "last", torch.device("cpu"))
-    stream = answers(trained, endless())
+    stream = predict_files(trained, endless())
     for _ in range(9):
         assert not isinstance(next(stream), DamagedImage)
     assert taken <= 4 * (3 + module.AHEAD)

@@ -118,7 +118,7 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize("method", ["uan", "tent", "dua"])
-def test_adapting_online_answers_in_file_order_and_saves_the_network(
+def test_adapting_online_predicts_in_file_order_and_saves_the_network(
     uan_da: Any, run: Path, photos: Path, tmp_path: Path, method: str
 ) -> None:
     out = tmp_path / "new"

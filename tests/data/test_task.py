@@ -57,7 +57,7 @@ def test_epoch_is_one_pass_over_the_source(task) -> None:
     assert task.steps_per_epoch == 539 // 8
 
 
-def test_unknown_domains_and_data_sets_are_answered() -> None:
+def test_unknown_domains_and_data_sets_are_refused() -> None:
     with pytest.raises(UserError, match=r"unknown domain 'optdigit' \(did you mean 'optdigits'\?\)"):
         build_task(load_recipe("digits", ["task=optdigit:optdigits_m"]), CPU)
     with pytest.raises(UserError, match=r"unknown dataset 'digit' \(did you mean 'digits'\?\)"):

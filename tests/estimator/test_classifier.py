@@ -59,12 +59,12 @@ def test_scikit_learns_own_checks() -> None:
 def test_target_labels_are_never_read(shifted: tuple[np.ndarray, ...]) -> None:
     X, y, domain = shifted
     masked = np.where(domain > 0, y, -1)
-    answers = [
+    predictions = [
         small().fit(X, labels, sample_domain=domain).predict_proba(X)
         for labels in (masked, y, np.where(domain > 0, y, 7))
     ]
-    assert np.array_equal(answers[0], answers[1])
-    assert np.array_equal(answers[0], answers[2])
+    assert np.array_equal(predictions[0], predictions[1])
+    assert np.array_equal(predictions[0], predictions[2])
 
 
 def test_masked_rows_are_the_target_where_no_domain_is_given(shifted: tuple[np.ndarray, ...]) -> None:
@@ -84,7 +84,7 @@ def test_without_a_target_the_method_is_source_only(shifted: tuple[np.ndarray, .
     assert set(model.predict(X)) <= {"ant", "bee"}
 
 
-def test_domain_norms_answer_by_the_domain(shifted: tuple[np.ndarray, ...]) -> None:
+def test_domain_norms_predict_by_the_domain(shifted: tuple[np.ndarray, ...]) -> None:
     X, y, domain = shifted
     model = small(norm="dsbn").fit(X, y, sample_domain=domain)
     as_target, as_source = model.predict_proba(X), model.predict_proba(X, sample_domain=np.ones(len(X), dtype=int))

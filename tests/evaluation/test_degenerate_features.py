@@ -64,14 +64,14 @@ def test_distances_and_validators_are_finite(name: str) -> None:
     x = FEATURES[name].float()
     sure = 50.0 * torch.eye(CLASSES)[torch.arange(len(x)) % CLASSES]
     for logits in (torch.zeros(len(x), CLASSES), sure):
-        answers = Predictions(x, logits, torch.arange(len(x)) % CLASSES)
+        predictions = Predictions(x, logits, torch.arange(len(x)) % CLASSES)
         weights = importance_weights(x, x, x)
         torch.testing.assert_close(weights, torch.ones(len(x), dtype=torch.float64), atol=1e-4, rtol=0)
         assert 0 <= (proxy_a_distance(x, x) or 0.0) <= 2
-        assert all(ratio is None or math.isfinite(ratio) for ratio in class_alignment(answers, answers))
-        assert label_shift(answers.labels, answers)["total_variation"] == pytest.approx(0, abs=0.3)
-        evidence = dict.fromkeys(("target", "source_train", "source_validation"), answers)
-        evidence |= {"importance": weights, "mixtures": Mixtures(answers, answers)}
+        assert all(ratio is None or math.isfinite(ratio) for ratio in class_alignment(predictions, predictions))
+        assert label_shift(predictions.labels, predictions)["total_variation"] == pytest.approx(0, abs=0.3)
+        evidence = dict.fromkeys(("target", "source_train", "source_validation"), predictions)
+        evidence |= {"importance": weights, "mixtures": Mixtures(predictions, predictions)}
         for validator in VALIDATORS.targets:
             score = VALIDATORS.load(validator)
             assert math.isfinite(float(score(*(evidence[what] for what in reads(score))))), validator

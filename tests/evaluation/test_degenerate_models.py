@@ -1,6 +1,7 @@
 """What each validator says of a perfect, a collapsed, a uniform and a random model: the table of docs/evaluation.md.
 
-The right answers are closed forms of the numbers of images N and classes C, written here without the validators' code.
+The right predictions are closed forms of the numbers of images N and classes C, written here without the validators'
+code.
 """
 
 from math import inf, log, sqrt
@@ -62,13 +63,15 @@ def score(name: str, model: str) -> float:
     return float(validator(*(given[part] for part in reads(validator))))
 
 
-def mixtures(model: str, answers: Predictions) -> Mixtures:
+def mixtures(model: str, predictions: Predictions) -> Mixtures:
     """The random model draws a class for a mixture too; the others give that of its greater part."""
     random, parts = torch.Generator().manual_seed(1), []
-    for first, _ in pairs(answers.classes):
+    for first, _ in pairs(predictions.classes):
         drawn = torch.randint(C, (len(first),), generator=random)
-        classes = drawn if model == "random" else answers.classes[first]
-        parts.append(Predictions(answers.features[first], LOGIT * torch.eye(C)[classes], answers.classes[first]))
+        classes = drawn if model == "random" else predictions.classes[first]
+        parts.append(
+            Predictions(predictions.features[first], LOGIT * torch.eye(C)[classes], predictions.classes[first])
+        )
     return Mixtures(*parts)
 
 

@@ -42,14 +42,14 @@ def test_test_images_are_never_evidence(monkeypatch: pytest.MonkeyPatch) -> None
     for domain in found.task.domains:
         monkeypatch.setattr(type(domain), "test", property(refuse), raising=False)
     chosen = load_recipe("digits", ["selection.validator=mixval"]).selection.validator
-    scores = all_scores(found.answered(chosen), chosen)
+    scores = all_scores(found.computed(chosen), chosen)
     assert scores.keys() == VALIDATORS.targets.keys()
     assert None not in scores.values()
 
 
 def test_what_takes_forwards_of_its_own_is_scored_only_where_it_selects():
     found, chosen = evidence(), load_recipe("digits").selection.validator
-    scores = all_scores(found.answered(chosen), chosen)
+    scores = all_scores(found.computed(chosen), chosen)
     assert VALIDATORS.targets.keys() - scores.keys() == {"mixval"}
     assert "mixtures" not in vars(found)
 

@@ -13,7 +13,7 @@ from uan_da.evaluation.metrics import (
     calibration_error,
     class_accuracies,
     confusion,
-    correct_answers,
+    correct_predictions,
     domain_metrics,
     harmonic_mean,
     paired_gain,
@@ -38,7 +38,7 @@ def test_plain_metrics_are_scikit_learns(make, seed):
 
 def test_calibration_error_is_the_plain_loop(make):
     predictions = make(n=300, seed=3)
-    confidence, right = predictions.probabilities.double().amax(1).numpy(), correct_answers(predictions)
+    confidence, right = predictions.probabilities.double().amax(1).numpy(), correct_predictions(predictions)
     expected = 0.0
     for b in range(15):
         inside = (confidence > b / 15) & (confidence <= (b + 1) / 15)
@@ -87,10 +87,10 @@ def test_images_without_a_label_do_not_count(make):
     nothing = Predictions(everything.features, everything.logits, torch.full((3,), -1))
     assert domain_metrics(nothing) == {"n": 0} | dict.fromkeys(METRICS)
     assert confusion(nothing).sum() == 0
-    assert not len(correct_answers(nothing))
+    assert not len(correct_predictions(nothing))
 
 
-def test_a_wrong_answer_of_probability_zero_has_a_finite_likelihood():
+def test_a_wrong_prediction_of_probability_zero_has_a_finite_likelihood():
     sure = Predictions(torch.zeros(1, 2), torch.tensor([[200.0, -200.0]]), torch.tensor([1]))
     assert domain_metrics(sure)["nll"] == pytest.approx(400.0)
 
@@ -109,7 +109,7 @@ def test_the_harmonic_mean_takes_the_mean_of_the_sources():
     assert harmonic_mean([0.9], None) is None
 
 
-def test_paired_gain_of_equal_answers_and_of_none():
+def test_paired_gain_of_equal_predictions_and_of_none():
     right = np.array([True, False, True])
     assert paired_gain(right, right) == {"gain": 0.0, "interval": [0.0, 0.0], "p_value": 1.0, "n": 3}
     assert paired_gain(right[:0], right[:0])["gain"] is None

@@ -3,7 +3,7 @@ import torch
 from torch import nn
 
 from uan_da.data.images import Images
-from uan_da.evaluation.mixtures import SHARE, MixedImages, answer_mixtures, pairs
+from uan_da.evaluation.mixtures import SHARE, MixedImages, pairs, predict_mixtures
 from uan_da.evaluation.predict import Predictions, predict
 from uan_da.models.classifier import Classifier
 from uan_da.recipe.network import Input
@@ -47,9 +47,9 @@ def test_a_mixture_is_the_weighted_sum_of_what_the_network_sees():
 def test_a_mixture_is_labelled_by_its_greater_part():
     images = Images(torch.zeros(4, 1, 4, 4, dtype=torch.uint8), torch.full((4,), -1))
     logits = torch.eye(3)[[0, 0, 1, 2]]
-    model, answers = Classifier(nn.Flatten(), 16, 3), Predictions(logits, logits, images.labels)
-    found = answer_mixtures(model, images, INPUT, 0, answers)
+    model, predictions = Classifier(nn.Flatten(), 16, 3), Predictions(logits, logits, images.labels)
+    found = predict_mixtures(model, images, INPUT, 0, predictions)
     assert found.within.labels.tolist() == [0, 0]
     assert set(found.between.labels.tolist()) <= {0, 1, 2}
     one_class = Predictions(logits, logits[[0] * 4], images.labels)
-    assert len(answer_mixtures(model, images, INPUT, 0, one_class).between) == 0
+    assert len(predict_mixtures(model, images, INPUT, 0, one_class).between) == 0

@@ -13,24 +13,24 @@ from uan_da.evaluation.predict import Predictions
 @pytest.mark.parametrize("seed", range(3))
 def test_they_are_scikit_learns(make: Any, seed: int) -> None:
     """Classes 0 to 2 are shared, 3 and 4 the source's own, and 5 is unknown."""
-    answers = make(n=200, classes=6, seed=seed)
-    labels = torch.where((answers.labels == 3) | (answers.labels == 4), 5, answers.labels)
-    answers = Predictions(answers.features, answers.logits, labels)
-    found = open_set_metrics(answers, 3)
-    y, yhat = labels.numpy(), answers.logits.argmax(1).numpy()
+    predictions = make(n=200, classes=6, seed=seed)
+    labels = torch.where((predictions.labels == 3) | (predictions.labels == 4), 5, predictions.labels)
+    predictions = Predictions(predictions.features, predictions.logits, labels)
+    found = open_set_metrics(predictions, 3)
+    y, yhat = labels.numpy(), predictions.logits.argmax(1).numpy()
     of_classes = recall_score(y, yhat, labels=[0, 1, 2, 5], average=None)
     known, unknown = of_classes[:3].mean(), of_classes[3]
     assert found["known"] == pytest.approx(known)
     assert found["unknown"] == pytest.approx(unknown)
     assert found["mean"] == pytest.approx(of_classes.mean())
     assert found["h_score"] == pytest.approx(2 / (1 / known + 1 / unknown))
-    strange = answers.logits[:, 5] - answers.logits[:, :5].max(1).values
+    strange = predictions.logits[:, 5] - predictions.logits[:, :5].max(1).values
     assert found["auroc"] == pytest.approx(roc_auc_score(y == 5, strange.numpy()))
 
 
 def test_shared_classes_count_alike_whatever_their_size(make: Any) -> None:
-    answers = make.of([[0.8, 0.1, 0.1]] * 4 + [[0.1, 0.1, 0.8]] * 2, [0, 0, 0, 1, 2, 2])
-    found = open_set_metrics(answers, 2)
+    predictions = make.of([[0.8, 0.1, 0.1]] * 4 + [[0.1, 0.1, 0.8]] * 2, [0, 0, 0, 1, 2, 2])
+    found = open_set_metrics(predictions, 2)
     assert found == {
         "known": 0.5,
         "unknown": 1.0,

@@ -1,4 +1,4 @@
-"""``uan-da export``: a file that answers as the run does, in a process that cannot import this package."""
+"""``uan-da export``: a file that predicts as the run does, in a process that cannot import this package."""
 
 import json
 import re
@@ -55,11 +55,11 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
     return trained(tmp_path_factory.mktemp("runs") / "bn")
 
 
-def answers_elsewhere(file: Path, kind: str, images: np.ndarray, folder: Path) -> np.ndarray:
+def predictions_elsewhere(file: Path, kind: str, images: np.ndarray, folder: Path) -> np.ndarray:
     np.save(folder / "images.npy", images)
-    arguments = [file, folder / "images.npy", folder / "answers.npy"]
+    arguments = [file, folder / "images.npy", folder / "predictions.npy"]
     subprocess.run([sys.executable, "-I", "-c", ELSEWHERE[kind], *map(str, arguments)], check=True)
-    found: np.ndarray = np.load(folder / "answers.npy")
+    found: np.ndarray = np.load(folder / "predictions.npy")
     return found
 
 
@@ -71,7 +71,7 @@ def check_whole_target(run: Run, kind: str, folder: Path) -> None:
     test = task.target.test
     expected = predict(own.model, test, task.input, task.target.index).probabilities.numpy()
     pixels = torch.cat([batch.pixels for batch in test.batches(256)])
-    found = answers_elsewhere(file, kind, pixels.numpy().astype(np.float32) / 255, folder)
+    found = predictions_elsewhere(file, kind, pixels.numpy().astype(np.float32) / 255, folder)
     assert len(found) == 360
     assert np.abs(found - expected).max() <= 1e-4
     assert np.array_equal(found.argmax(1), expected.argmax(1))
@@ -109,7 +109,7 @@ def test_onnx_of_a_bn_run(run: Run, tmp_path: Path) -> None:
     assert (tmp_path / "model.labels.txt").read_text().splitlines() == list(run.record.classes)
 
 
-def test_pt2_of_a_dsbn_run_answers_by_the_targets_branch(tmp_path: Path) -> None:
+def test_pt2_of_a_dsbn_run_predicts_by_the_targets_branch(tmp_path: Path) -> None:
     run = trained(tmp_path / "run", "norm=dsbn", "method=dann")
     check_whole_target(run, "pt2", tmp_path)
     extra = {"metadata.json": ""}
@@ -143,7 +143,7 @@ def test_every_norm_and_backbone(tmp_path: Path, overrides: list[str], kind: str
 
 @pytest.mark.parametrize("norm", ["uan", "{name: uan, depth: 2}"])
 def test_uan_in_evaluation_is_exported_by_its_operations(tmp_path: Path, norm: str) -> None:
-    """A pt2 program of UAN holds no operator but PyTorch's own, and answers batches of any size."""
+    """A pt2 program of UAN holds no operator but PyTorch's own, and takes batches of any size."""
     recipe = load_recipe("digits", [*SHORT, f"norm={norm}"])
     from uan_da.models.classifier import build_model
 
@@ -151,8 +151,8 @@ def test_uan_in_evaluation_is_exported_by_its_operations(tmp_path: Path, norm: s
     content = Pt2().make(network, {})
     images = torch.rand(5, 3, 28, 28)
     with torch.no_grad():
-        torch.testing.assert_close(Pt2().answer(content, images)[1], network(images)[1], atol=1e-6, rtol=0)
-        torch.testing.assert_close(Pt2().answer(content, images[:1])[1], network(images[:1])[1], atol=1e-6, rtol=0)
+        torch.testing.assert_close(Pt2().run(content, images)[1], network(images)[1], atol=1e-6, rtol=0)
+        torch.testing.assert_close(Pt2().run(content, images[:1])[1], network(images[:1])[1], atol=1e-6, rtol=0)
     program = torch.export.load(_file(tmp_path, content))
     called = {str(node.target) for node in program.graph.nodes if node.op == "call_function"}
     assert all(name.startswith(("aten.", "<built-in", "sym")) for name in called), called
@@ -163,13 +163,15 @@ def _file(folder: Path, content: bytes) -> Path:
     return folder / "program.pt2"
 
 
-def test_a_network_that_answers_otherwise_is_refused(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_network_that_predictions_otherwise_is_refused(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(Pt2, "make", lambda *_: b"")
     wrong = torch.full((360, 10), 0.1)
-    monkeypatch.setattr(Pt2, "answer", lambda *_: (wrong, wrong))
-    with pytest.raises(Failure, match="answers otherwise than the run"):
+    monkeypatch.setattr(Pt2, "run", lambda *_: (wrong, wrong))
+    with pytest.raises(Failure, match="predicts otherwise than the run"):
         export_run(run, "pt2", tmp_path / "model.pt2")
-    monkeypatch.setattr(Pt2, "answer", lambda *_: (wrong * torch.nan, wrong * torch.nan))
+    monkeypatch.setattr(Pt2, "run", lambda *_: (wrong * torch.nan, wrong * torch.nan))
     with pytest.raises(Failure, match="Nothing was written"):
         export_run(run, "pt2", tmp_path / "model.pt2")
     assert not list(tmp_path.iterdir())
@@ -180,7 +182,7 @@ def test_a_file_that_cannot_be_run_is_a_failure(run: Run, tmp_path: Path, monkey
         raise RuntimeError("Got invalid dimensions")
 
     monkeypatch.setattr(Pt2, "make", lambda *_: b"")
-    monkeypatch.setattr(Pt2, "answer", fail)
+    monkeypatch.setattr(Pt2, "run", fail)
     with pytest.raises(Failure, match="Got invalid dimensions"):
         export_run(run, "pt2", tmp_path / "model.pt2")
     assert not list(tmp_path.iterdir())
@@ -205,7 +207,7 @@ def test_where_the_data_are_gone_photographs_are_compared(run: Run, monkeypatch:
     assert "photographs" in trial.what
 
 
-def test_folding_leaves_the_answers_and_takes_the_batch_norms(run: Run) -> None:
+def test_folding_leaves_the_predictions_and_takes_the_batch_norms(run: Run) -> None:
     own = Trained.load(run, "last", CPU).model.eval()
     images = torch.rand(3, 3, 28, 28)
     lean = folded(own)

@@ -29,7 +29,7 @@ def test_joint_shares_batch_statistics_and_separate_does_not() -> None:
 
 
 @pytest.mark.parametrize("routing", ["joint", "separate"])
-def test_both_heads_answer_for_each_side(model: Classifier, batch: DomainBatch, routing: Routing) -> None:
+def test_both_heads_predict_for_each_side(model: Classifier, batch: DomainBatch, routing: Routing) -> None:
     second = model.new_head().double()
     sides = [batch.source, batch.target]
     for side, (own, other) in zip(sides, forward_both(model, second, sides, routing), strict=True):

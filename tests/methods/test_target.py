@@ -55,9 +55,9 @@ def test_one_image_is_refused() -> None:
         list(target(1).batches(4, 0))
 
 
-def test_answers_come_in_order_and_leave_the_mode() -> None:
+def test_predictions_come_in_order_and_leave_the_mode() -> None:
     model = Classifier(nn.Sequential(nn.Flatten(), nn.Dropout(0.9)), 12, 3)
-    features, logits = target(7).answers(model)
+    features, logits = target(7).predict(model)
     torch.testing.assert_close(features[:, 0] * 255, torch.arange(7.0))
     torch.testing.assert_close(logits, model.head(features).detach())
     assert model.training

@@ -1,4 +1,4 @@
-"""The networks of RobustBench's files: names, shapes, and answers by formulas of their own."""
+"""The networks of RobustBench's files: names, shapes, and predictions by formulas of their own."""
 
 from collections.abc import Callable
 from pathlib import Path

@@ -20,13 +20,13 @@ def test_unknown_is_what_has_a_high_entropy(threshold: float) -> None:
     assert 0 < (unknown > logits.amax(1)).sum() < 200
 
 
-def test_even_answers_are_rejected_and_sure_ones_are_not() -> None:
+def test_even_predictions_are_rejected_and_sure_ones_are_not() -> None:
     logits = torch.tensor([[0.0, 0.0, 0.0], [90.0, 0.0, 0.0]])
     assert (EntropyRejection()(torch.empty(2, 0), logits) > logits.amax(1)).tolist() == [True, False]
     assert torch.equal(EntropyRejection()(torch.empty(2, 0), torch.ones(2, 1)), torch.ones(2))  # of one class: no more
 
 
-def test_a_network_answers_unknown_in_evaluation_alone() -> None:
+def test_a_network_predicts_unknown_in_evaluation_alone() -> None:
     """In training it has the classes that it learns, and they are what they were without the rule."""
     recipe = load_recipe("digits-open", ["backbone.width=4"])
     model, images = build_model(recipe, 9), torch.randn(3, 3, 28, 28)

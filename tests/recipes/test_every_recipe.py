@@ -116,9 +116,9 @@ def test_it_is_checked_and_trains(name: str, uan_da: Callable[..., str], dataset
     while training.step < training.total_steps:
         training.advance()
     assert training.step == 2
-    answers = predictions_on_test(training.evaluated, training.task, training.recipe.evaluation)
-    assert all(len(answer.labels) >= len(training.task.classes) for answer in answers.values())
-    assert tuple(answers) == training.recipe.task.domains
+    predictions = predictions_on_test(training.evaluated, training.task, training.recipe.evaluation)
+    assert all(len(prediction.labels) >= len(training.task.classes) for prediction in predictions.values())
+    assert tuple(predictions) == training.recipe.task.domains
 
 
 @pytest.mark.parametrize(("name", "method"), METHODS)
@@ -196,7 +196,7 @@ def test_office31_of_lists_is_that_of_folders(data_root: Path, tmp_path: Path) -
 
 
 def test_office31_starts_from_a_file_in_torchvisions_format_with_either_norm(tmp_path: Path) -> None:
-    """The classifier of the file is left out, and UAN in the places of the BatchNorms answers as they do."""
+    """The classifier of the file is left out, and UAN in the places of the BatchNorms predicts as they do."""
     torch.manual_seed(0)
     network = models.resnet50(weights=None)
     torch.save(network.state_dict(), tmp_path / "resnet50.pth")
@@ -224,7 +224,7 @@ def test_a_published_network_meets_a_stream(
     classes: int,
     head_name: str,
 ) -> None:
-    """Files have ``module.`` before their names, and their head answers."""
+    """Files have ``module.`` before their names, and their head predicts."""
     network, head, file = build(3), torch.nn.Linear(features, classes), tmp_path / "published.pt"
     state = {f"module.{key}": value for key, value in network.state_dict().items()}
     state |= {f"{head_name}.weight": head.weight.data, f"{head_name}.bias": head.bias.data}

@@ -293,5 +293,5 @@ def test_test_images_are_all_of_both_domains_and_the_centre_of_each(pictures: Pa
     training = training_of("dann")
     Probe.seen.clear()
     found = predictions_on_test(training.evaluated, training.task, Evaluation())
-    assert {name: len(answers.labels) for name, answers in found.items()} == {"amazon": 31, "webcam": 31}
+    assert {name: len(predictions.labels) for name, predictions in found.items()} == {"amazon": 31, "webcam": 31}
     assert {describe(images, COLOURS).split()[1] for images in Probe.seen} == {"amazon"}

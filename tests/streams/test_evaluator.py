@@ -9,13 +9,13 @@ from torch import Tensor
 from uan_da.errors import UserError
 from uan_da.models.classifier import Classifier
 from uan_da.names import STREAM_METHODS
-from uan_da.streams.evaluator import StreamDomain, answer_stream
+from uan_da.streams.evaluator import StreamDomain, predict_stream
 from uan_da.streams.method import StreamMethod, Surroundings
 from uan_da.streams.setting import Segment, segments
 
 
 class Spy(StreamMethod):
-    """Answers the mean of the first image's pixels as class 0, and keeps what it was shown."""
+    """Predicts the mean of the first image's pixels as class 0, and keeps what it was shown."""
 
     updates: ClassVar[str] = "nothing"
     made: ClassVar[list["Spy"]] = []
@@ -25,7 +25,7 @@ class Spy(StreamMethod):
         self.shown: list[Tensor] = []
         self.made.append(self)
 
-    def answer(self, pixels: Tensor) -> Tensor:
+    def predict(self, pixels: Tensor) -> Tensor:
         self.shown.append(pixels.clone())
         return torch.zeros(len(pixels), self.num_classes)
 
@@ -38,13 +38,13 @@ def test_a_method_sees_each_image_once_in_order_and_anew_after_a_reset(
 ) -> None:
     Spy.made.clear()
     stream = segments([domain.labels for domain in domains], "single", 0)
-    answers = answer_stream(lambda: Spy(network, 3, surroundings), domains, stream, 6)
+    predictions = predict_stream(lambda: Spy(network, 3, surroundings), domains, stream, 6)
     assert [len(spy.shown) for spy in Spy.made] == [4, 3]
     shown = torch.cat([torch.cat(spy.shown) for spy in Spy.made])
-    expected = [domains[d].images.pixels[i] for d, i in zip(answers.domain, answers.index, strict=True)]  # type: ignore[attr-defined]
+    expected = [domains[d].images.pixels[i] for d, i in zip(predictions.domain, predictions.index, strict=True)]  # type: ignore[attr-defined]
     assert torch.equal(shown, torch.stack(expected))
-    assert answers.stored_bytes == 20 * 3 * 8 * 8
-    np.testing.assert_allclose(answers.probabilities, 1 / 3)
+    assert predictions.stored_bytes == 20 * 3 * 8 * 8
+    np.testing.assert_allclose(predictions.probabilities, 1 / 3)
 
 
 def test_no_label_is_in_what_a_method_is_given(domains: list[StreamDomain]) -> None:
@@ -55,7 +55,7 @@ def test_no_label_is_in_what_a_method_is_given(domains: list[StreamDomain]) -> N
 
 @pytest.mark.parametrize("name", STREAM_METHODS.targets)
 @pytest.mark.parametrize("batch", [6, 1])
-def test_later_images_do_not_change_an_answer(
+def test_later_images_do_not_change_a_prediction(
     network: Classifier,
     surroundings: Surroundings,
     domains: list[StreamDomain],
@@ -63,7 +63,7 @@ def test_later_images_do_not_change_an_answer(
     batch: int,
     images: Callable[..., Tensor],
 ) -> None:
-    """Two streams that part after twelve images are answered alike until then, and need not be afterwards."""
+    """Two streams that part after twelve images are predicted alike until then, and need not be afterwards."""
     import copy
     from dataclasses import replace
 
@@ -73,7 +73,7 @@ def test_later_images_do_not_change_an_answer(
         stream = [Segment(np.zeros(20, dtype=int), order, reset=False)]
         torch.manual_seed(0)
         made = method(copy.deepcopy(network), 3, around)
-        found.append(answer_stream(lambda made=made: made, domains[:1], stream, batch).probabilities)  # type: ignore[misc]
+        found.append(predict_stream(lambda made=made: made, domains[:1], stream, batch).probabilities)  # type: ignore[misc]
     np.testing.assert_array_equal(found[0][:12], found[1][:12])
     np.testing.assert_allclose(found[0].sum(1), 1, atol=1e-5)
 
@@ -82,7 +82,7 @@ def test_later_images_do_not_change_an_answer(
 def test_a_method_learns_from_a_stream(
     network: Classifier, surroundings: Surroundings, images: Callable[..., Tensor], name: str
 ) -> None:
-    """Its answers to the same images differ after a stream of others, or from the source's."""
+    """Its predictions of the same images differ after a stream of others, or from the source's."""
     import copy
 
     quick = {"rotta": {"capacity": 6, "alpha": 0.5}, "note": {"capacity": 6, "k": 0.1}, "memo": {"lr": 0.5}}
@@ -91,19 +91,19 @@ def test_a_method_learns_from_a_stream(
     with torch.no_grad():
         source = network(surroundings.seen(asked)).logits
         for seed in range(4):
-            method.answer(images(6, seed, 0, 120))
-        after = method.answer(asked)
+            method.predict(images(6, seed, 0, 120))
+        after = method.predict(asked)
     assert not torch.allclose(source.softmax(1), after.float().softmax(1), atol=1e-4)
     assert method.updates != "nothing"
 
 
-def test_answers_that_are_no_numbers_are_refused(
+def test_predictions_that_are_not_finite_are_refused(
     network: Classifier, surroundings: Surroundings, domains: list[StreamDomain]
 ) -> None:
     class Broken(Spy):
-        def answer(self, pixels: Tensor) -> Tensor:
+        def predict(self, pixels: Tensor) -> Tensor:
             return torch.full((len(pixels), 3), torch.nan)
 
     stream = segments([domain.labels for domain in domains], "mixed", 0)
-    with pytest.raises(UserError, match="no numbers"):
-        answer_stream(lambda: Broken(network, 3, surroundings), domains, stream, 6)
+    with pytest.raises(UserError, match="not finite"):
+        predict_stream(lambda: Broken(network, 3, surroundings), domains, stream, 6)

@@ -79,7 +79,7 @@ def test_a_node_without_the_folder_sends_the_cells(grid: StreamGrid, tmp_path: P
 class Refusing(StreamMethod):
     updates: ClassVar[str] = "nothing"
 
-    def answer(self, pixels: Tensor) -> Tensor:
+    def predict(self, pixels: Tensor) -> Tensor:
         raise UserError("not today")
 
 

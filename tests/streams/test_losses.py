@@ -59,7 +59,7 @@ def test_gamma_and_beta_alone_move(
     options = {"capacity": 6} if name in ("rotta", "note") else {}
     method = STREAM_METHODS.load(name)(network, 3, surroundings, **options)
     for seed in range(3):
-        method.answer(images(6, seed))
+        method.predict(images(6, seed))
     after = network.state_dict()
     moved = {key for key, value in before.items() if key in after and not torch.equal(value, after[key])}
     assert all(key.startswith(("backbone.1.", "backbone.4.")) for key in moved)
@@ -74,7 +74,7 @@ def test_tent_is_one_step_of_adam_on_the_mean_entropy(
     logits = twin(surroundings.seen(images(6, 0))).logits
     h(logits).mean().backward()
     optimizer.step()
-    found = Tent(network, 3, surroundings).answer(images(6, 0))
+    found = Tent(network, 3, surroundings).predict(images(6, 0))
     torch.testing.assert_close(found, logits.detach())
     torch.testing.assert_close(affine(network), affine(twin))
 
@@ -84,7 +84,7 @@ def test_stored_bytes_are_what_is_kept_beside_the_network(
 ) -> None:
     method = Tent(network, 3, surroundings)
     assert method.stored_bytes() == 0
-    method.answer(images(6, 0))
+    method.predict(images(6, 0))
     assert method.stored_bytes() == 2 * 20 * 4 + 4 * 4  # Adam's two averages of γ and β, and four counters
 
 
@@ -111,7 +111,7 @@ def test_eta_weights_what_is_sure_and_new(
             optimizer.zero_grad()
             (losses * (margin - losses.detach()).exp()).mean().backward()
             optimizer.step()
-        torch.testing.assert_close(method.answer(images(6, seed)), logits.detach())
+        torch.testing.assert_close(method.predict(images(6, seed)), logits.detach())
         torch.testing.assert_close(method.average, average)
     torch.testing.assert_close(affine(network), affine(twin))
 
@@ -152,7 +152,7 @@ def test_sar_steps_by_the_gradient_at_the_sharpest_point_near(
     with torch.no_grad():
         for parameter, one, two in zip(parameters, first, second, strict=True):
             parameter.sub_(0.05 / length * one).sub_(1e-3 * two)
-    method.answer(images(6, 0))
+    method.predict(images(6, 0))
     torch.testing.assert_close(affine(network), parameters, rtol=1e-4, atol=1e-6)
 
 
@@ -161,13 +161,13 @@ def test_sar_recovers_and_rdumb_resets(
 ) -> None:
     start = [p.clone() for p in affine(network)]
     recovering = SAR(copy.deepcopy(network), 3, surroundings, margin=2.0, recovery=9.0)
-    recovering.answer(images(6, 0))
+    recovering.predict(images(6, 0))
     torch.testing.assert_close(affine(recovering.model), start)  # type: ignore[arg-type]
     method = RDumb(network, 3, surroundings, margin=2.0, redundancy=2.0, period=2)
-    first = method.answer(images(6, 0))
-    method.answer(images(6, 1))
+    first = method.predict(images(6, 0))
+    method.predict(images(6, 1))
     assert not torch.equal(affine(network)[0], start[0])
-    torch.testing.assert_close(method.answer(images(6, 0)), first)
+    torch.testing.assert_close(method.predict(images(6, 0)), first)
 
 
 def test_cottas_teacher_follows_and_all_weights_may_return(
@@ -175,16 +175,16 @@ def test_cottas_teacher_follows_and_all_weights_may_return(
 ) -> None:
     start = [p.clone() for p in network.parameters()]
     method = CoTTA(copy.deepcopy(network), 3, surroundings, momentum=0.9, restore=0.0, views=2)
-    answered = method.answer(images(6, 0))
+    predicted = method.predict(images(6, 0))
     own, teacher = list(method.model.parameters()), list(method.teacher.parameters())
     torch.testing.assert_close(teacher, [0.9 * a + 0.1 * b for a, b in zip(start, own, strict=True)])
     assert all(not torch.equal(a, b) for a, b in zip(start, own, strict=True) if a.dim() > 1)
     sure = CoTTA(copy.deepcopy(network), 3, surroundings, threshold=0.0)
     twin = in_batch(network)
-    torch.testing.assert_close(sure.answer(images(6, 0)), twin(surroundings.seen(images(6, 0))).logits.detach())
-    assert not torch.allclose(answered, twin(surroundings.seen(images(6, 0))).logits, atol=1e-3)
+    torch.testing.assert_close(sure.predict(images(6, 0)), twin(surroundings.seen(images(6, 0))).logits.detach())
+    assert not torch.allclose(predicted, twin(surroundings.seen(images(6, 0))).logits, atol=1e-3)
     back = CoTTA(network, 3, surroundings, restore=1.0, views=2)
-    back.answer(images(6, 0))
+    back.predict(images(6, 0))
     torch.testing.assert_close(list(back.model.parameters()), start)
 
 
@@ -203,7 +203,7 @@ def test_formulas_of_roid() -> None:
     torch.testing.assert_close(smoothed_prior(logits), (prior + smooth) / (1 + 3 * smooth))
 
 
-def test_marginal_entropy_is_that_of_the_mean_answer() -> None:
+def test_marginal_entropy_is_that_of_the_mea_prediction() -> None:
     logits = torch.randn(5, 4, generator=torch.Generator().manual_seed(0), dtype=Double)
     mean = logits.softmax(1).mean(0)
     torch.testing.assert_close(marginal_entropy(logits), -(mean * mean.log()).sum())
@@ -260,7 +260,7 @@ def test_t3as_prototypes_are_means_of_unit_features(network: Classifier, surroun
         surest = sorted(own, key=lambda i: float(h(said[i : i + 1])))[:2]
         total = sum((everything[i] / everything[i].norm() for i in surest), torch.zeros(24))
         expected.append(total / total.norm().clamp_min(1e-12))
-    torch.testing.assert_close(method.answer(pixels), features @ torch.stack(expected).T, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(method.predict(pixels), features @ torch.stack(expected).T, rtol=1e-4, atol=1e-5)
 
 
 def kept(label: int, entropy: float = 0.0) -> Kept:
@@ -299,7 +299,7 @@ def test_notes_norms_follow_the_memory(
         seen = network.backbone[0](surroundings.seen(images(6, 0)))
     expected = torch.lerp(before, seen.mean((0, 2, 3)), 0.1)
     method = NOTE(network, 3, surroundings, capacity=6, momentum=0.1)
-    method.answer(images(6, 0))
+    method.predict(images(6, 0))
     norm = method.model.backbone[1]
     assert isinstance(norm, FollowingNorm)
     torch.testing.assert_close(norm.mean, expected)

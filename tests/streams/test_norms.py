@@ -101,7 +101,7 @@ def test_bn_ema_is_a_training_forward_then_an_evaluation(
     with torch.no_grad():
         twin.train()(seen)
         expected = twin.eval()(seen).logits
-    found = BNEMA(network, 3, surroundings).answer(images(6, 0))
+    found = BNEMA(network, 3, surroundings).predict(images(6, 0))
     torch.testing.assert_close(found, expected)
 
 
@@ -110,7 +110,7 @@ def test_duas_momentum_decays_to_its_least(
 ) -> None:
     method, momenta = DUA(network, 3, surroundings), []
     for seed in range(3):
-        method.answer(images(6, seed))
+        method.predict(images(6, seed))
         momenta.append(method.norms[0].momentum)
     assert momenta == pytest.approx([0.1 * 0.94 + 0.005, 0.1 * 0.94**2 + 0.005, 0.1 * 0.94**3 + 0.005])
 
@@ -138,13 +138,13 @@ def test_what_is_named_in_the_refusal_works(
     convert_norm(network, norm)
     options = {"views": 2} if name == "cotta" else {}
     method = STREAM_METHODS.load(name)(network.eval(), 3, surroundings, **options)
-    assert method.answer(images(6, 0)).isfinite().all()
+    assert method.predict(images(6, 0)).isfinite().all()
 
 
 def test_single_images_are_normalised_by_themselves(
     network: Classifier, surroundings: Surroundings, images: Callable[..., Tensor]
 ) -> None:
-    found = BN1(copy.deepcopy(network), 3, surroundings).answer(images(1, 0))
+    found = BN1(copy.deepcopy(network), 3, surroundings).predict(images(1, 0))
     twin = network
     for layer in twin.modules():
         if isinstance(layer, nn.BatchNorm2d):

@@ -49,7 +49,7 @@ def test_the_networks_function_is_kept_at_the_start(
 ) -> None:
     with torch.no_grad():
         expected = network(surroundings.seen(images(6, 0))).logits
-    found = UANOnline(copy.deepcopy(network), 3, surroundings, prior=1e9, own=0.0, label_shift=False).answer(
+    found = UANOnline(copy.deepcopy(network), 3, surroundings, prior=1e9, own=0.0, label_shift=False).predict(
         images(6, 0)
     )
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
@@ -184,11 +184,11 @@ def test_moments_of_images_in_half_precision(dtype: torch.dtype) -> None:
     torch.testing.assert_close(mean.float(), x.mean((2, 3)), atol=2e-2, rtol=2e-2)
 
 
-def test_with_label_shift_answers_follow_the_classes_proportions(
+def test_with_label_shift_predictions_follow_the_classes_proportions(
     network: Classifier, surroundings: Surroundings, images: Callable[..., Tensor]
 ) -> None:
     made = [UANOnline(copy.deepcopy(network), 3, surroundings, label_shift=on) for on in (False, True)]
     pixels = images(6, 0)
-    plain, shifted = (method.answer(pixels) for method in made)
+    plain, shifted = (method.predict(pixels) for method in made)
     expected = LabelShift(3).corrected(plain)
     torch.testing.assert_close(shifted, expected)

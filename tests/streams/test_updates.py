@@ -101,11 +101,13 @@ def test_deyo_weights_what_is_sure_and_depends_on_shape(
     weight = [math.exp(0.4 * math.log(3) - float(h(logits)[i].detach())) + math.exp(float(gap[i])) for i in chosen]
     step(sum(h(logits)[i] * w for i, w in zip(chosen, weight, strict=True)) / len(chosen), affine(twin))  # type: ignore[arg-type]
     method = DeYO(network, 3, surroundings, sure=1.5, difference=middle)
-    close(method.answer(images(6, 0)), logits.detach())
+    close(method.predict(images(6, 0)), logits.detach())
     close(affine(network), affine(twin))
 
 
-def test_delta_weights_what_is_rarely_answered(network: Classifier, surroundings: Surroundings, images: Images) -> None:
+def test_delta_weights_what_is_rarely_predicted(
+    network: Classifier, surroundings: Surroundings, images: Images
+) -> None:
     twin = in_batch(network)  # the first batch starts TBR's averages
     logits = twin(surroundings.seen(images(6, 0))).logits
     method = DELTA(network, 3, surroundings)
@@ -113,7 +115,7 @@ def test_delta_weights_what_is_rarely_answered(network: Classifier, surroundings
     rare = torch.tensor([1 / float(method.average[label]) for label in logits.argmax(1).tolist()])
     rare = rare / rare.sum() * 6
     step((h(logits) * (1.5 - h(logits).detach()).exp() * rare).mean(), affine(twin))
-    close(method.answer(images(6, 0)), logits.detach())
+    close(method.predict(images(6, 0)), logits.detach())
     close(affine(method.model), affine(twin))
     close(method.average, 0.95 * torch.tensor([0.5, 0.3, 0.2]) + 0.05 * logits.softmax(1).mean(0).detach())
 
@@ -137,7 +139,7 @@ def test_roid_is_its_two_losses_and_a_pull_to_the_source(
     method = ROID(network, 3, surroundings)
     prior = p.detach().mean(0)
     smooth = (1 / 3) / prior.max()
-    close(method.answer(pixels), logits.detach() * (prior + smooth) / (1 + 3 * smooth))
+    close(method.predict(pixels), logits.detach() * (prior + smooth) / (1 + 3 * smooth))
     close(affine(network), [0.99 * a + 0.01 * b for a, b in zip(affine(twin), start, strict=True)])
     close(method.average, 0.9 / 3 + 0.1 * prior)
 
@@ -147,10 +149,10 @@ def test_sar_moves_by_momentum_alone_where_nothing_is_sure(
 ) -> None:
     method = SAR(network, 3, surroundings, margin=2.0, recovery=0.0)
     before = [p.clone() for p in affine(network)]
-    method.answer(images(6, 0))
+    method.predict(images(6, 0))
     first, average = [p.clone() for p in affine(network)], method.average
     method.margin = 0.0
-    method.answer(images(6, 1))
+    method.predict(images(6, 1))
     expected = [b + 0.9 * (b - a) for a, b in zip(before, first, strict=True)]
     close(affine(network), expected)
     assert method.average == average
@@ -162,9 +164,9 @@ def test_rotta_learns_from_its_teacher_by_age(network: Classifier, surroundings:
     pixels, around = images(6, 0), surroundings
     method = RoTTA(network, 3, around, capacity=6, nu=0.25)
     method.memory.add = _keep_all(method)  # type: ignore[method-assign]
-    answered = method.answer(pixels)
+    predicted = method.predict(pixels)
     with torch.no_grad():
-        close(answered, networks[0](around.seen(pixels)).logits)
+        close(predicted, networks[0](around.seen(pixels)).logits)
     ages = torch.arange(6, 0, -1) / 6
     targets = by(mixed(0.05, 0), networks[0], around.seen(pixels)).softmax(1).detach()
     for parameter in affine(networks[1]):
@@ -192,7 +194,7 @@ def test_note_minimises_entropy_on_its_memory(network: Classifier, surroundings:
     logits = by(mixed(1.0, 1), twin, surroundings.seen(images(6, 0)))
     step(h(logits).mean() / 3, affine(twin))
     method = NOTE(network, 3, surroundings, capacity=6, k=1e6)
-    method.answer(images(6, 0))
+    method.predict(images(6, 0))
     close(affine(method.model), affine(twin))
 
 
@@ -202,7 +204,7 @@ def test_memo_steps_on_one_images_views_and_forgets(
     """Norms have 0.9 of the source's statistics and 0.1 of the views', which have no gradient."""
     source, pixels = copy.deepcopy(network), images(2, 0)
     method = MEMO(network, 3, surroundings, views=4, lr=0.5)
-    found = method.answer(pixels)
+    found = method.predict(pixels)
 
     def shared(x: Tensor, layer: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
         return mixed(0.1, 1)(x.detach(), layer)
@@ -231,7 +233,7 @@ def test_lame_is_a_fixed_point_of_its_update(network: Classifier, surroundings: 
     y = logits.double().softmax(1)
     for _ in range(500):
         y = (logits.double().log_softmax(1) + kernel @ y).softmax(1)
-    torch.testing.assert_close(LAME(network, 3, surroundings).answer(images(6, 0)).exp(), y, atol=1e-4, rtol=1e-3)
+    torch.testing.assert_close(LAME(network, 3, surroundings).predict(images(6, 0)).exp(), y, atol=1e-4, rtol=1e-3)
 
 
 @pytest.mark.parametrize(("batch", "rate"), [(64, 0.1), (1, 1 - 0.9 ** (1 / 64)), (128, 0.19)])
@@ -262,7 +264,7 @@ KEPT = {
     "bn_ema": 0,
     "dua": 0,
 }
-"""Of the optimizer, the average answer, the source's γ and β, the Fisher information."""
+"""Of the optimizer, the average prediction, the source's γ and β, the Fisher information."""
 
 
 @pytest.mark.parametrize("name", KEPT)
@@ -270,7 +272,7 @@ def test_what_is_stored(network: Classifier, surroundings: Surroundings, images:
     all_sure: dict[str, dict[str, float]] = {key: {"margin": 2.0} for key in ("eta", "rdumb", "eata", "sar")}
     all_sure["deyo"] = {"sure": 2.0, "difference": -1.0}
     method = STREAM_METHODS.load(name)(network, 3, surroundings, **all_sure.get(name, {}))
-    method.answer(images(6, 0))
+    method.predict(images(6, 0))
     assert method.stored_bytes() == KEPT[name]
 
 
@@ -280,7 +282,7 @@ def test_a_memory_is_stored(
 ) -> None:
     method = STREAM_METHODS.load(name)(network, 3, surroundings, **options)
     before = method.stored_bytes()
-    method.answer(images(2, 0))
+    method.predict(images(2, 0))
     assert method.stored_bytes() - before == 2 * IMAGE
 
 
@@ -294,7 +296,7 @@ def test_without_gradients_no_weight_moves(
     before = {key: value.clone() for key, value in network.named_parameters()}
     method = STREAM_METHODS.load(name)(network, 3, surroundings)
     for seed in range(3):
-        method.answer(images(6, seed))
+        method.predict(images(6, seed))
     assert not method.gradients
     assert method.backwards == 0
     after = dict(network.named_parameters())

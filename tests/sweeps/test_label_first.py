@@ -36,17 +36,19 @@ def sweep(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_the_list_is_sorted_by_the_distance_of_the_answers(sweep: Path) -> None:
+def test_the_list_is_sorted_by_the_distance_of_the_predictions(sweep: Path) -> None:
     first, second = best_two(sweep)
     assert [run.folder.name for run in (first, second)] == ["two", "one"]
     found = disagreements(first, second, CPU)
     assert {each.file.name for each in found} == {f"=={i}.png" for i in range(9)}
     distances = [each.distance for each in found]
-    others = sum(each.answers[0][0] != each.answers[1][0] for each in found)  # only their labels tell the runs apart
-    assert all(each.answers[0][0] != each.answers[1][0] for each in found[:others])
+    others = sum(
+        each.predictions[0][0] != each.predictions[1][0] for each in found
+    )  # only their labels tell the runs apart
+    assert all(each.predictions[0][0] != each.predictions[1][0] for each in found[:others])
     assert distances == sorted(distances[:others], reverse=True) + sorted(distances[others:], reverse=True)
     for each in found:  # of two classes: the distance is that of the first class's probabilities
-        p, q = (conf if name == "=x" else 1 - conf for name, conf in each.answers)
+        p, q = (conf if name == "=x" else 1 - conf for name, conf in each.predictions)
         assert each.distance == pytest.approx(abs(p - q), abs=1e-6)
     same = disagreements(first, first, CPU)
     assert {each.distance for each in same} == {0.0}
@@ -61,13 +63,13 @@ def test_labels_that_are_filled_in_are_counted(sweep: Path, tmp_path: Path) -> N
     rows = list(csv.reader(path.open(encoding="utf-8-sig")))
     assert rows[0][:3] == ["file", "label", "disagreement"]
     for row, each in zip(rows[1:5], found, strict=False):
-        row[1] = each.answers[0][0]  # as the first run has it
+        row[1] = each.predictions[0][0]  # as the first run has it
     with path.open("w", newline="", encoding="utf-8") as file:
         csv.writer(file).writerows(rows)
     labels = read_labels(path)
-    assert labels == {each.file: each.answers[0][0] for each in found[:4]}
+    assert labels == {each.file: each.predictions[0][0] for each in found[:4]}
     checked = check(runs_of(sweep), labels, CPU)
-    agree = sum(each.answers[0][0] == each.answers[1][0] for each in found[:4])
+    agree = sum(each.predictions[0][0] == each.predictions[1][0] for each in found[:4])
     assert (checked[0].name, checked[0].right, checked[0].n) == ("source_only bn seed 1", 4, 4)
     assert (checked[1].right, checked[1].interval) == (agree, wilson_interval(agree, 4))
 

@@ -1,8 +1,8 @@
 """One of the processes of test_distributed.py: ``python processes.py RANK COUNT MEETING_POINT RESULTS STEPS CASES``.
 
 Each case is the overrides of a recipe, apart by blanks; ``state=FILE`` among them goes on from there. RESULTS gets the
-losses of its steps, the states after half of them and after all, and with ``answered`` among them the answers at an
-epoch's end.
+losses of its steps, the states after half of them and after all, and with ``predicted`` among them the predictions at
+an epoch's end.
 """
 
 import json
@@ -14,7 +14,7 @@ from torch import distributed
 
 from uan_da.evaluation.predict import Predictions
 from uan_da.recipe import load_recipe
-from uan_da.training.train import answers
+from uan_da.training.train import predict_epoch
 from uan_da.training.training import Training
 
 STEPS = 10
@@ -23,7 +23,7 @@ COMMON = ["train.epochs=20", "train.steps_per_epoch=10", "train.batch.source=12"
 
 def build(case: str) -> Training:
     """In float64: sums in another order differ by so little that ten steps do not make it visible."""
-    overrides = [word for word in case.split() if word != "answered" and not word.startswith("state=")]
+    overrides = [word for word in case.split() if word != "predicted" and not word.startswith("state=")]
     training = Training.build(load_recipe("digits", [*COMMON, *overrides]), torch.device("cpu"))
     training.model.double().register_forward_pre_hook(lambda _, inputs: (inputs[0].double(),))
     training.method.double()
@@ -43,9 +43,9 @@ def losses(training: Training, steps: int) -> list[dict[str, float]]:
     return found
 
 
-def answered(training: Training) -> dict[str, torch.Tensor]:
+def predicted(training: Training) -> dict[str, torch.Tensor]:
     """All that is predicted at an epoch's end."""
-    evidence, test = answers(training)
+    evidence, test = predict_epoch(training)
     found: dict[str, Predictions] = {**test, "target": evidence.target, "source": evidence.source_train}
     parts = {"features": lambda own: own.features, "logits": lambda own: own.logits, "labels": lambda own: own.labels}
     return {f"{name} {part}": of(own) for name, own in found.items() for part, of in parts.items()}
@@ -60,8 +60,8 @@ def main(rank: int, count: int, meeting_point: str, results: Path, steps: int, c
         torch.save(training.state_dict(), results / f"{number}-half-{rank}.pt")
         found.append(first + losses(training, steps - steps // 2))
         torch.save(training.state_dict(), results / f"{number}-end-{rank}.pt")
-        if "answered" in case.split():
-            torch.save(answered(training), results / f"{number}-answers-{rank}.pt")
+        if "predicted" in case.split():
+            torch.save(predicted(training), results / f"{number}-predictions-{rank}.pt")
     (results / f"{rank}.json").write_text(json.dumps(found))
     distributed.barrier()
     distributed.destroy_process_group()

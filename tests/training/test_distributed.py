@@ -14,7 +14,7 @@ from uan_da.training.run import Run
 
 SCRIPT = Path(__file__).with_name("processes.py")
 sys.path.insert(0, str(SCRIPT.parent))
-from processes import STEPS, answered, build, losses  # noqa: E402
+from processes import STEPS, build, losses, predicted  # noqa: E402
 
 METHODS = ("source_only", "dann", "mcd", "adamatch")
 NORMS = ("bn", "dsbn", "uan")
@@ -52,7 +52,7 @@ def of_one(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def of_two(tmp_path_factory: pytest.TempPathFactory, of_one: Path) -> Path:
-    cases = [f"{case} answered" if case in ANSWERED else case for case in (*CASES, OWN_STATISTICS)]
+    cases = [f"{case} predicted" if case in ANSWERED else case for case in (*CASES, OWN_STATISTICS)]
     cases.append(f"{RESUMED} state={of_one}")
     return run_processes(2, tmp_path_factory.mktemp("two") / "processes", cases)
 
@@ -93,12 +93,12 @@ def test_a_hundred_steps_of_two_processes_are_those_of_one(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("case", ANSWERED)
-def test_two_processes_share_an_evaluation_and_answer_as_one(case: str, of_two: Path) -> None:
+def test_two_processes_share_an_evaluation_and_predict_as_one(case: str, of_two: Path) -> None:
     """To the bit, with three batches for two processes; also where each has statistics of its own."""
     number, training = [*CASES, OWN_STATISTICS].index(case), build(case)
     training.load_state_dict(torch.load(of_two / f"{number}-end-0.pt", weights_only=True))
-    shared = [torch.load(of_two / f"{number}-answers-{rank}.pt", weights_only=True) for rank in range(2)]
-    mine = answered(training)
+    shared = [torch.load(of_two / f"{number}-predictions-{rank}.pt", weights_only=True) for rank in range(2)]
+    mine = predicted(training)
     assert len(mine["target labels"]) == 538
     assert mine.keys() == shared[0].keys()
     for name, value in mine.items():

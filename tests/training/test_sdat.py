@@ -62,7 +62,7 @@ def test_the_step_is_the_gradient_up_the_task_loss(method: list[str]) -> None:
     assert not torch.allclose(next(plain.model.parameters()), expected[0])
 
 
-def test_what_is_added_and_of_the_answers_is_part_of_the_task_loss() -> None:
+def test_what_is_added_and_of_the_predictions_is_part_of_the_task_loss() -> None:
     overrides = ["norm=bn", "method=cdan", "method.then=[mcc, dan]", "method.sdat_radius=0.1"]
     training = build(*overrides)
     assert isinstance(training.method, TransferLoss)

@@ -130,7 +130,7 @@ def test_the_rate_warms_up_in_a_straight_line() -> None:
     assert rates == pytest.approx([1e-2 * c * w for c, w in zip(cosine, [0.25, 0.5, 0.75, 1, 1, 1], strict=True)])
 
 
-def test_a_moving_average_of_the_weights_is_what_answers(tmp_path: Path) -> None:
+def test_a_moving_average_of_the_weights_is_what_predicts(tmp_path: Path) -> None:
     recipe = load_recipe("digits", [*SHORT, "method=source_only", "train.ema=0.7"])
     training = Training.build(recipe, CPU)
     expected = None
@@ -148,7 +148,7 @@ def test_a_moving_average_of_the_weights_is_what_answers(tmp_path: Path) -> None
     assert not torch.equal(fresh.model.head.weight, state["model"]["head.weight"])
 
 
-def test_a_teacher_answers_once_the_method_has_begun_and_is_no_recipes_average() -> None:
+def test_a_teacher_predicts_once_the_method_has_begun_and_is_no_recipes_average() -> None:
     recipe = load_recipe("digits", [*SHORT, "method=mean_teacher", "method.pretrain_epochs=1"])
     training = Training.build(recipe, CPU)
     for _ in range(3):
@@ -156,7 +156,7 @@ def test_a_teacher_answers_once_the_method_has_begun_and_is_no_recipes_average()
         assert training.evaluated is training.model
     training.advance()
     assert training.evaluated is training.method.predictor(training.model)
-    with pytest.raises(UserError, match=r"train\.ema: 'mean_teacher' answers with an average of its own"):
+    with pytest.raises(UserError, match=r"train\.ema: 'mean_teacher' predicts with an average of its own"):
         Training.build(load_recipe("digits", [*SHORT, "method=mean_teacher", "train.ema=0.9"]), CPU)
 
 

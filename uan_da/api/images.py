@@ -17,7 +17,7 @@ ImagesLike = Any
 of floats in [0, 1], tensors ``(C, H, W)``, one after the other or stacked."""
 
 
-def answers_on(trained: Trained, images: ImagesLike) -> tuple[list[str], Predictions]:
+def predict_images(trained: Trained, images: ImagesLike) -> tuple[list[str], Predictions]:
     """The name of each image (its file, or its index), and the predictions.
 
     Raises:
@@ -30,8 +30,8 @@ def answers_on(trained: Trained, images: ImagesLike) -> tuple[list[str], Predict
         files = images_at(_expanded(given))
         return [str(path) for path in files.paths], trained.classify(files)
     stored = decode([(as_image(each), UNKNOWN) for each in given], trained.recipe.input)
-    answers = predict(trained.model, stored, trained.recipe.input, trained.domain)
-    return [str(index) for index in range(len(given))], answers
+    predictions = predict(trained.model, stored, trained.recipe.input, trained.domain)
+    return [str(index) for index in range(len(given))], predictions
 
 
 def _expanded(words: Iterable[str | Path]) -> list[Path]:

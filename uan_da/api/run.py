@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from uan_da.api.images import ImagesLike, answers_on
+from uan_da.api.images import ImagesLike, predict_images
 from uan_da.evaluation.deployed import Deployed
 from uan_da.export.export import Exported, export_run
 from uan_da.recipe import Recipe
@@ -18,7 +18,7 @@ from uan_da.training.adapt import adapt_run, default_folder, source_free_method
 from uan_da.training.device import choose_device
 from uan_da.training.evaluate_run import evaluate_run
 from uan_da.training.run import Run as RunFolder
-from uan_da.training.trained import Trained, answers_table
+from uan_da.training.trained import Trained, confidence_table
 from uan_da.trust import FILES, NOTHING, Trust
 
 Checkpoint = Literal["last", "selected", "oracle"]
@@ -124,14 +124,14 @@ class Run:
             UserError: there is no image, or one cannot be read.
         """
         trained = self._trained(checkpoint, device)
-        names, answers = answers_on(trained, images)
-        return answers_table(names, answers, trained.classes)
+        names, predictions = predict_images(trained, images)
+        return confidence_table(names, predictions, trained.classes)
 
     def features(
         self, images: ImagesLike, *, checkpoint: Checkpoint = "last", device: str = "auto"
     ) -> NDArray[np.float32]:
         """The features of each image before the head, ``(N, F)``; raises as :meth:`predict` does."""
-        found: NDArray[np.float32] = answers_on(self._trained(checkpoint, device), images)[1].features.numpy()
+        found: NDArray[np.float32] = predict_images(self._trained(checkpoint, device), images)[1].features.numpy()
         return found
 
     def model(self, *, checkpoint: Checkpoint = "last", device: str = "cpu") -> Deployed:

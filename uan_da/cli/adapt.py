@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from uan_da.sweeps.sheet import Sheet
 
 SHOWN = 5
-"""Classes whose share of the answers changed most."""
+"""Classes whose share of the predictions changed most."""
 
 
 def adapt(
@@ -100,7 +100,7 @@ def conditions_sheet(report: dict[str, Any]) -> "Sheet":
 
 
 def changes(report: dict[str, Any]) -> list[str]:
-    """What became of the answers, a line each."""
+    """What became of the predictions, a line each."""
     from uan_da.cli.console import percent
     from uan_da.evaluation.verdict import points
 

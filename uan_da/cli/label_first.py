@@ -48,7 +48,7 @@ def label_first(
     first, second = best_two(sweep)
     listed = disagreements(first, second, choose_device(device))
     write_list(path, listed)
-    differ = sum(each.answers[0][0] != each.answers[1][0] for each in listed)
+    differ = sum(each.predictions[0][0] != each.predictions[1][0] for each in listed)
     for run, which in ((first, "1"), (second, "2")):
         console.print(f"{which}: {run.recipe.method.name} {run.recipe.norm.name}   {run.folder}", soft_wrap=True)
     console.print(f"{differ} of {len(listed)} images get another class: {path}", soft_wrap=True)

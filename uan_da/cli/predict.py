@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from uan_da.cli.answer_rows import AnswerFormat, Rows
 from uan_da.cli.evaluate import Checkpoint
 from uan_da.cli.options import DataRoot, Trusted, trust_of
+from uan_da.cli.prediction_rows import PredictionFormat, Rows
 
 if TYPE_CHECKING:
     from uan_da.data.image_files import DamagedImage
-    from uan_da.training.answers import Answer
+    from uan_da.training.predict_files import Prediction
 
 STANDARD_INPUT = "-"
 
@@ -29,7 +29,7 @@ def predict(
     ],
     checkpoint: Annotated[Checkpoint, typer.Option(help="The checkpoint to predict with.")] = Checkpoint.last,
     out: Annotated[Path | None, typer.Option(help="A file.  [default: standard output]")] = None,
-    format: Annotated[AnswerFormat, typer.Option(help="CSV, or one JSON object per line.")] = AnswerFormat.csv,
+    format: Annotated[PredictionFormat, typer.Option(help="CSV, or one JSON object per line.")] = PredictionFormat.csv,
     top: Annotated[int, typer.Option(min=1, help="Number of the most probable classes.")] = 1,
     features: Annotated[bool, typer.Option("--features", help="Also the features of each image.")] = False,
     clusters: Annotated[
@@ -42,8 +42,8 @@ def predict(
 ) -> None:
     """Classify images: file, class, confidence. Images that cannot be read are named, and the exit code is 1."""
     from uan_da.errors import UserError
-    from uan_da.training.answers import answers
     from uan_da.training.device import choose_device
+    from uan_da.training.predict_files import predict_files
     from uan_da.training.run import Run
     from uan_da.training.trained import Trained
 
@@ -53,7 +53,7 @@ def predict(
     files, total = _files(images)
     rows = Rows(format, trained.classes, top, features)
     with _writer(out) as write:
-        found = _counted(answers(trained, files, clusters=clusters), total, bar=out is not None)
+        found = _counted(predict_files(trained, files, clusters=clusters), total, bar=out is not None)
         written, bad = _write(found, rows, write)
     if out is not None:
         typer.echo(f"{out}: {written} images")
@@ -78,8 +78,8 @@ def _listed() -> Iterator[Path]:
             yield Path(os.fsdecode(name))
 
 
-def _write(found: "Iterable[Answer | DamagedImage]", rows: Rows, write: Callable[[str], None]) -> tuple[int, int]:
-    """Write the answers, and tell of what could not be read; how many there are of both."""
+def _write(found: "Iterable[Prediction | DamagedImage]", rows: Rows, write: Callable[[str], None]) -> tuple[int, int]:
+    """Write the predictions, and tell of what could not be read; how many there are of both."""
     from uan_da.data.image_files import DamagedImage
 
     written = bad = 0
@@ -95,9 +95,9 @@ def _write(found: "Iterable[Answer | DamagedImage]", rows: Rows, write: Callable
 
 
 def _counted(
-    found: "Iterable[Answer | DamagedImage]", total: int | None, bar: bool
-) -> "Iterator[Answer | DamagedImage]":
-    """A bar on standard error, where the answers themselves are not on the same screen."""
+    found: "Iterable[Prediction | DamagedImage]", total: int | None, bar: bool
+) -> "Iterator[Prediction | DamagedImage]":
+    """A bar on standard error, where the predictions themselves are not on the same screen."""
     from uan_da.cli.progress import image_bars
 
     if not bar:

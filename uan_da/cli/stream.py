@@ -81,7 +81,7 @@ def stream(
     grid.check()
     with SweepConsole() as console:
         try:
-            failed = _answer(grid, folder, does, console)
+            failed = _run_cells(grid, folder, does, console)
         except Interrupted as stop:
             console.say(f"{stop}; go on with: uan-da {shlex.join(sys.argv[1:])}")
             raise typer.Exit(stop.exit_code) from None
@@ -113,7 +113,7 @@ def _networks(folders: "Sequence[str]", checkpoint: Checkpoint, weights: str | N
     return found
 
 
-def _answer(grid: "StreamGrid", folder: Path, executor: "Executor", console: "SweepConsole") -> bool:
+def _run_cells(grid: "StreamGrid", folder: Path, executor: "Executor", console: "SweepConsole") -> bool:
     """Do what is left, and write the table of all; whether a job failed."""
     from uan_da.files import whole_file
     from uan_da.spreadsheet import to_csv

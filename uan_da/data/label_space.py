@@ -19,7 +19,7 @@ class LabelSpace:
 
     A source keeps the images of shared and of source classes. Any other domain is a target: it keeps those of shared
     and of target classes, and the label of the latter is that of ``unknown``. A target's images without a label stay,
-    for nobody knows what they are. ``classes`` are the answers of a network: shared, source, ``unknown``.
+    for nobody knows what they are. ``classes`` are the predictions of a network: shared, source, ``unknown``.
     """
 
     def __init__(self, adapter: Adapter, classes: Classes, sources: Sequence[str]) -> None:

@@ -62,7 +62,7 @@ class Task:
     domains: Sequence[Domain]
     """Sources in the order of the recipe, the target last."""
     classes: Sequence[str]
-    """The answers of a network."""
+    """The predictions of a network."""
     input: Input
     augmentations: dict[View, Sequence[Augmentation]]
     loaders: Sequence[DomainLoader]

@@ -173,13 +173,13 @@ class DomainAdaptationClassifier(ClassifierMixin, BaseEstimator):  # type: ignor
         check_is_fitted(self, "model_")
         rows = validate_data(self, X, reset=False, allow_nd=True)
         indices = self._indices(len(rows), sample_domain)
-        answers = np.empty((len(rows), len(self.classes_)))
+        predictions = np.empty((len(rows), len(self.classes_)))
         for index in np.unique(indices):
             chosen = indices == index
             images = self._inputs.images(rows[chosen], torch.full((int(chosen.sum()),), UNKNOWN), self.recipe_.input)
             found = predict(self.model_, images, self.recipe_.input, int(index))
-            answers[chosen] = found.logits.double().softmax(1).numpy()
-        return answers
+            predictions[chosen] = found.logits.double().softmax(1).numpy()
+        return predictions
 
     def score(
         self,

@@ -1,4 +1,4 @@
-"""What adapting did to the answers on the same images."""
+"""What adapting did to the predictions on the same images."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -6,12 +6,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from uan_da.evaluation.metrics import correct_answers, domain_metrics, paired_gain
+from uan_da.evaluation.metrics import correct_predictions, domain_metrics, paired_gain
 from uan_da.evaluation.predict import Predictions
 
 
 def before_after(before: Predictions, after: Predictions) -> dict[str, Any]:
-    """Both answers summarised, and what lies between them.
+    """Both predictions summarised, and what lies between them.
 
     Returns:
         ``n`` images, ``labelled`` of them; ``before`` and ``after`` as :func:`summary` has them; ``changed``, the
@@ -26,7 +26,7 @@ def before_after(before: Predictions, after: Predictions) -> dict[str, Any]:
         **ends,
         "changed": int((before.classes != after.classes).sum()),
         "shift": float((shares[1] - shares[0]).abs().sum() / 2),
-        "gain": paired_gain(correct_answers(after), correct_answers(before)),
+        "gain": paired_gain(correct_predictions(after), correct_predictions(before)),
     }
 
 
@@ -40,7 +40,7 @@ def conditions(
     """The groups of images that a method found, the largest first; None where it looks for none.
 
     Args:
-        before, after: the answers of ``N`` images.
+        before, after: the predictions of ``N`` images.
         groups: the group ``(N,)`` of each image.
         images: what the images are called.
 
@@ -54,7 +54,7 @@ def conditions(
     found = []
     for group in torch.unique(groups):
         rows = (groups == group).nonzero().flatten()
-        ends = [summary(answers.of(rows)) for answers in (before, after)]
+        ends = [summary(side.of(rows)) for side in (before, after)]
         chosen = rows[torch.linspace(0, len(rows) - 1, min(EXAMPLES, len(rows))).long()]
         found.append(
             {
@@ -68,16 +68,16 @@ def conditions(
     return sorted(found, key=lambda one: -one["share"])
 
 
-def summary(answers: Predictions) -> dict[str, Any]:
+def summary(predictions: Predictions) -> dict[str, Any]:
     """``confidence``, the mean of the greatest probability; ``entropy``, the mean in nats; ``class_shares``, the share
     of the images that each class is predicted for; ``accuracy`` and its 95 % ``interval`` (None without labels)."""
-    p = answers.probabilities.double()
-    counts = answers.classes.bincount(minlength=p.shape[1])
-    numbers = domain_metrics(answers)
+    p = predictions.probabilities.double()
+    counts = predictions.classes.bincount(minlength=p.shape[1])
+    numbers = domain_metrics(predictions)
     return {
         "confidence": float(p.amax(1).mean()),
         "entropy": float(torch.special.entr(p).sum(1).mean()),
-        "class_shares": (counts / len(answers)).tolist(),
+        "class_shares": (counts / len(predictions)).tolist(),
         "accuracy": numbers["accuracy"],
         "interval": numbers["interval"],
     }

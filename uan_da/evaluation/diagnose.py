@@ -31,7 +31,7 @@ def diagnose(
     target = predictions[task.target.name]
     shares = label_shift(torch.cat([domain.train.labels for domain in task.sources]).cpu(), target)
     return {
-        "confusion": {name: confusion(answers).tolist() for name, answers in predictions.items()},
+        "confusion": {name: confusion(own).tolist() for name, own in predictions.items()},
         "a_distance": proxy_a_distance(source.features, target.features),
         "class_alignment": class_alignment(source, target),
         "label_shift": shares,
@@ -53,7 +53,7 @@ def _clusters(model: Classifier, task: Task, options: Evaluation) -> list[dict[s
 
 
 def _mistakes(name: str, target: Predictions) -> list[dict[str, Any]]:
-    """The most confident wrong answers on the target."""
+    """The most confident wrong predictions on the target."""
     wrong = ((target.labels != UNKNOWN) & (target.classes != target.labels)).nonzero().flatten()
     confidence = target.probabilities.amax(1)
     order = wrong[confidence[wrong].argsort(descending=True, stable=True)][:MISTAKES]

@@ -9,7 +9,7 @@ from uan_da.data.task import Domain, Task
 from uan_da.evaluation.before_after import summary
 from uan_da.evaluation.metrics import domain_metrics, harmonic_mean
 from uan_da.evaluation.open_set import open_set_metrics
-from uan_da.evaluation.predict import BATCH, NonFiniteAnswers, Predictions, predict
+from uan_da.evaluation.predict import BATCH, NonFinitePredictions, Predictions, predict
 from uan_da.models.classifier import Classifier
 from uan_da.norms import recalibrate
 from uan_da.norms.distributed import alone
@@ -27,12 +27,12 @@ def predict_domain(
     """Predictions on one domain, whose norms are recalibrated where the options ask for it; sources keep their own.
 
     Raises:
-        NonFiniteAnswers: an answer is no number; names the domain.
+        NonFinitePredictions: a prediction is not finite; names the domain.
     """
     images = domain.test if split == "test" else domain.train
     try:
         return predict(prepared(model, task, domain, options), images, task.input, domain.index)
-    except NonFiniteAnswers as error:
+    except NonFinitePredictions as error:
         raise error.about(f"domain {domain.name!r}, {split} images") from None
 
 
@@ -53,12 +53,12 @@ def summarize(
     where a target has classes beside the ``shared`` ones, ``open_set``."""
     roles = {domain.name: domain.role for domain in domains}
     found = {}
-    for name, answers in predictions.items():
-        known = summary(answers)
+    for name, own in predictions.items():
+        known = summary(own)
         unlabelled = {key: known[key] for key in ("confidence", "class_shares")}
-        found[name] = {"role": roles[name], "split": split, **domain_metrics(answers), **unlabelled}
+        found[name] = {"role": roles[name], "split": split, **domain_metrics(own), **unlabelled}
         if shared is not None and roles[name] != "source":
-            found[name]["open_set"] = open_set_metrics(answers, shared)
+            found[name]["open_set"] = open_set_metrics(own, shared)
     return found
 
 

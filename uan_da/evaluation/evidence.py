@@ -14,8 +14,8 @@ from uan_da.data.images import ImageSet
 from uan_da.data.task import Domain, Task
 from uan_da.errors import UserError
 from uan_da.evaluation.importance import importance_weights
-from uan_da.evaluation.mixtures import Mixtures, answer_mixtures
-from uan_da.evaluation.predict import NonFiniteAnswers, Predictions, predict
+from uan_da.evaluation.mixtures import Mixtures, predict_mixtures
+from uan_da.evaluation.predict import NonFinitePredictions, Predictions, predict
 from uan_da.models.classifier import Classifier
 from uan_da.names import VALIDATORS, unknown
 from uan_da.recipe.blocks import ValidatorBlock
@@ -29,12 +29,12 @@ COSTLY = "mixtures"
 
 
 class Evidence:
-    """What a model answers on the images that validators may see, computed when first asked for.
+    """What a model predicts on the images that validators may see, computed when first asked for.
 
     Target labels are masked in all of it.
 
     Raises:
-        NonFiniteAnswers: an answer is no number; names the domain.
+        NonFinitePredictions: a prediction is not finite; names the domain.
     """
 
     def __init__(self, model: Classifier, task: Task) -> None:
@@ -69,13 +69,13 @@ class Evidence:
         domain = self.task.target
         images = subset(self.task.unlabelled(domain), domain.name)
         try:
-            return answer_mixtures(self.model, images, self.task.input, domain.index, self.target)
-        except NonFiniteAnswers as error:
+            return predict_mixtures(self.model, images, self.task.input, domain.index, self.target)
+        except NonFinitePredictions as error:
             raise error.about(f"domain {domain.name!r}, mixtures of training images") from None
 
-    def answered(self, chosen: ValidatorBlock) -> Self:
-        """With all answers there that :func:`all_scores` reads: several processes share the images, so that each must
-        ask at the same time."""
+    def computed(self, chosen: ValidatorBlock) -> Self:
+        """With all predictions there that :func:`all_scores` reads: several processes share the images, so that each
+        must ask at the same time."""
         for name in ("target", "source_train", "source_validation", *reads(chosen.target)):
             getattr(self, name)
         return self
@@ -88,7 +88,7 @@ class Evidence:
     def _predict(self, domain: Domain, images: ImageSet) -> Predictions:
         try:
             return predict(self.model, subset(images, domain.name), self.task.input, domain.index)
-        except NonFiniteAnswers as error:
+        except NonFinitePredictions as error:
             raise error.about(f"domain {domain.name!r}, training images") from None
 
 
@@ -126,17 +126,17 @@ def all_scores(evidence: Evidence, chosen: ValidatorBlock) -> dict[str, float | 
 
 
 def check_validator(chosen: ValidatorBlock) -> None:
-    """Try a validator on made-up answers, before hours of training end with it.
+    """Try a validator on made-up predictions, before hours of training end with it.
 
     Raises:
         UserError: it reads what no validator can, fails, or gives no number.
     """
     random = generator(0, "a validator's trial")
-    answers = Predictions(
+    predictions = Predictions(
         torch.randn(24, 8, generator=random), torch.randn(24, 3, generator=random), torch.arange(24) % 3
     )
-    evidence: dict[str, object] = dict.fromkeys(READS, answers)
-    evidence |= {"importance": torch.ones(24, dtype=torch.float64), "mixtures": Mixtures(answers, answers)}
+    evidence: dict[str, object] = dict.fromkeys(READS, predictions)
+    evidence |= {"importance": torch.ones(24, dtype=torch.float64), "mixtures": Mixtures(predictions, predictions)}
     try:
         float(chosen(*(evidence[name] for name in reads(chosen.target))))
     except (TypeError, ValueError, AttributeError, RuntimeError) as error:

@@ -20,8 +20,8 @@ def domain_metrics(predictions: Predictions) -> dict[str, Any]:
 
     Accuracy with its 95 % Wilson interval; precision, recall and F1, macro over the classes that the images have (a
     class that is never predicted has precision 0); negative log-likelihood in nats; expected calibration error; AUROC
-    of the confidence, whose positives are right answers (Hendrycks & Gimpel, ICLR 2017); accuracy of each class (None
-    for a class without an image).
+    of the confidence, whose positives are right predictions (Hendrycks & Gimpel, ICLR 2017); accuracy of each class
+    (None for a class without an image).
     """
     from sklearn.metrics import precision_recall_fscore_support
 
@@ -131,7 +131,7 @@ def paired_gain(correct: NDArray[np.bool_], baseline: NDArray[np.bool_]) -> dict
     return {"gain": gain, "interval": [gain - margin, gain + margin], "p_value": p_value, "n": n}
 
 
-def correct_answers(predictions: Predictions) -> NDArray[np.bool_]:
+def correct_predictions(predictions: Predictions) -> NDArray[np.bool_]:
     """Which of the labelled images the model gets right."""
     known = predictions.labels != UNKNOWN
     right: NDArray[np.bool_] = torch.eq(predictions.classes, predictions.labels)[known].numpy()

@@ -1,4 +1,4 @@
-"""What a model answers on images that are mixed of two."""
+"""What a model predicts on images that are mixed of two."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ SHARE = 0.55
 
 @dataclass(frozen=True)
 class Mixtures:
-    """Answers on mixtures of two target images: ``within`` a predicted class, and ``between`` two.
+    """Predictions on mixtures of two target images: ``within`` a predicted class, and ``between`` two.
 
     Their labels are the classes that the model gives to the greater part.
     """
@@ -57,12 +57,14 @@ class MixedImages:
         return self.stream(torch.split(torch.arange(len(self)), size))
 
 
-def answer_mixtures(model: Classifier, images: ImageSet, input: Input, domain: int, answers: Predictions) -> Mixtures:
-    """``model`` on mixtures of ``images``, on which it gives ``answers``; the pairs are those of :func:`pairs`."""
+def predict_mixtures(
+    model: Classifier, images: ImageSet, input: Input, domain: int, predictions: Predictions
+) -> Mixtures:
+    """``model`` on mixtures of ``images``; the pairs are those of :func:`pairs` by its ``predictions`` on them."""
     found = []
-    for first, second in pairs(answers.classes):
-        mixed = MixedImages(images, first, second, answers.classes[first])
-        found.append(predict(model, mixed, input, domain) if len(first) else answers.of(first))
+    for first, second in pairs(predictions.classes):
+        mixed = MixedImages(images, first, second, predictions.classes[first])
+        found.append(predict(model, mixed, input, domain) if len(first) else predictions.of(first))
     return Mixtures(*found)
 
 

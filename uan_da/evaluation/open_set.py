@@ -20,7 +20,7 @@ def open_set_metrics(predictions: Predictions, shared: int) -> dict[str, float |
         shared: the number of classes that source and target share, which are the first ones.
 
     Returns:
-        ``known``: OS*, the mean over the shared classes of a class's accuracy, where ``unknown`` is a wrong answer;
+        ``known``: OS*, the mean over the shared classes of a class's accuracy, where ``unknown`` is a wrong prediction;
         ``unknown``: UNK, the part of the images of private classes that is rejected;
         ``h_score``: their harmonic mean, :math:`2ku/(k + u)` (Fu et al., ECCV 2020; Bucci et al., ECCV 2020,
         arXiv:2007.12360);

@@ -1,4 +1,4 @@
-"""A model's answers on a set of images."""
+"""A model's predictions on a set of images."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -19,16 +19,16 @@ from uan_da.recipe.network import Input
 BATCH = 256
 
 
-class NonFiniteAnswers(Failure):
-    """A network answers with NaN or infinity; ``first`` is the index of the first such image."""
+class NonFinitePredictions(Failure):
+    """A network outputs NaN or infinity; ``first`` is the index of the first such image."""
 
     def __init__(self, message: str, first: int) -> None:
         super().__init__(message)
         self.first = first
 
-    def about(self, what: str) -> "NonFiniteAnswers":
+    def about(self, what: str) -> "NonFinitePredictions":
         """The same, which names the images or the run."""
-        return NonFiniteAnswers(f"{what}: {self}", self.first)
+        return NonFinitePredictions(f"{what}: {self}", self.first)
 
 
 @dataclass(frozen=True)
@@ -36,8 +36,8 @@ class Predictions:
     """``features`` ``(N, F)``, ``logits`` ``(N, classes)`` and ``labels`` ``(N,)``, on the CPU.
 
     Raises:
-        NonFiniteAnswers: the logits of an image have no softmax: NaN, +inf, or −inf for every class. So whatever
-            counts answers may take them for classes.
+        NonFinitePredictions: the logits of an image have no softmax: NaN, +inf, or −inf for every class. So whatever
+            counts predictions may take them for classes.
     """
 
     features: Tensor
@@ -47,8 +47,8 @@ class Predictions:
     def __post_init__(self) -> None:
         bad = (~self.logits.amax(1).isfinite()).nonzero().flatten()
         if len(bad):
-            raise NonFiniteAnswers(
-                f"the network's answers on {len(bad)} of {len(self.logits)} images are no numbers (NaN or infinite)",
+            raise NonFinitePredictions(
+                f"the network's predictions on {len(bad)} of {len(self.logits)} images are not finite",
                 int(bad[0]),
             )
 
@@ -62,7 +62,7 @@ class Predictions:
         return cls(*columns)
 
     def of(self, rows: Tensor) -> "Predictions":
-        """The answers on the images of these indices, ``(M,)``."""
+        """The predictions on the images of these indices, ``(M,)``."""
         return Predictions(self.features[rows], self.logits[rows], self.labels[rows])
 
     @cached_property
@@ -80,8 +80,8 @@ class Predictions:
 def predict(model: Classifier, images: ImageSet, input: Input, domain: int) -> Predictions:
     """Run ``model`` in evaluation mode over ``images`` of the domain with that index; its mode is restored.
 
-    Several processes, all of which call this, take turns at the batches, and each has all answers: to the bit those of
-    one process.
+    Several processes, all of which call this, take turns at the batches, and each has all predictions: to the bit those
+    of one process.
     """
     training, device = model.training, next(model.parameters()).device
     model.eval()

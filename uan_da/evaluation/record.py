@@ -31,10 +31,10 @@ def predictions_table(
     whether they agree, the confidence, and the probability of the label."""
     parts = []
     for domain in domains:
-        answers = predictions[domain.name]
-        labels, predicted = answers.labels.numpy(), answers.classes.numpy()
+        own = predictions[domain.name]
+        labels, predicted = own.labels.numpy(), own.classes.numpy()
         known = labels != UNKNOWN
-        p = answers.probabilities.double().numpy()
+        p = own.probabilities.double().numpy()
         columns: dict[str, Any] = {
             "domain": domain.name,
             "role": domain.role,
@@ -57,10 +57,10 @@ def save_arrays(
     predictions) of at most 500 images a domain, and ``image/DOMAIN/INDEX`` (uint8 ``(H, W, C)``) of those ``shown``."""
     arrays: dict[str, NDArray[Any]] = {}
     by_name = {domain.name: domain for domain in domains}
-    for name, answers in predictions.items():
-        rows = subset_indices(len(answers), name)
+    for name, own in predictions.items():
+        rows = subset_indices(len(own), name)
         rows = rows[np.linspace(0, len(rows) - 1, min(FEATURES, len(rows))).astype(int)]
-        arrays[f"features/{name}"] = answers.features[rows].half().nan_to_num().numpy()
+        arrays[f"features/{name}"] = own.features[rows].half().nan_to_num().numpy()
         arrays[f"rows/{name}"] = rows.numpy()
     for image in shown:
         (found,) = by_name[image["domain"]].test.stream([torch.tensor([image["index"]])])

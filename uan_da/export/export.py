@@ -11,7 +11,7 @@ from uan_da.data.digest import digest
 from uan_da.errors import Failure, UserError
 from uan_da.evaluation.deployed import Deployed
 from uan_da.export.folding import folded
-from uan_da.export.formats import FORMATS, Answers, Format
+from uan_da.export.formats import FORMATS, Format, Outputs
 from uan_da.export.images import trial_images
 from uan_da.files import read_bytes, read_json, whole_file, write_text
 from uan_da.training.run import Run
@@ -23,7 +23,7 @@ TOLERANCE = 1e-4
 
 @dataclass(frozen=True)
 class Exported:
-    """What was written, and how far its answers are from PyTorch's: the most that a probability differs."""
+    """What was written, and how far its predictions are from PyTorch's: the most that a probability differs."""
 
     file: Path
     labels: Path
@@ -36,7 +36,7 @@ def export_run(run: Run, format_name: str, out: Path, *, checkpoint: str = "last
     """Write the network of a checkpoint as ``out``, and its classes, one a line, as ``NAME.labels.txt`` beside it.
 
     The file takes float32 images ``(N, C, H, W)`` in [0, 1] at the network's size, and returns ``logits`` and
-    ``probabilities``. It is compared with PyTorch's answers on real images before it gets its name.
+    ``probabilities``. It is compared with PyTorch's predictions on real images before it gets its name.
 
     Args:
         run: its folder is all that is needed.
@@ -47,7 +47,7 @@ def export_run(run: Run, format_name: str, out: Path, *, checkpoint: str = "last
 
     Raises:
         UserError: ``out`` exists or cannot be written, a package is missing, or the run lacks the checkpoint.
-        Failure: the exporter cannot express the network, or the file's answers differ; nothing is written.
+        Failure: the exporter cannot express the network, or the file's predictions differ; nothing is written.
     """
     chosen, labels = FORMATS[format_name], out.with_suffix(".labels.txt")
     chosen.check()
@@ -58,8 +58,8 @@ def export_run(run: Run, format_name: str, out: Path, *, checkpoint: str = "last
     if not overwrite and (taken := _taken(out, labels, names)):
         raise UserError(f"{taken}: exists already. Replace it: --overwrite")
     trial = trial_images(trained.recipe)
-    content, answers = _made(chosen, trained, metadata(run, trained, checkpoint), trial.images)
-    difference = _compare(answers, _answers(trained, trial.images), trial.what)
+    content, predictions = _made(chosen, trained, metadata(run, trained, checkpoint), trial.images)
+    difference = _compare(predictions, _outputs(trained, trial.images), trial.what)
     with whole_file(out) as file:
         file.write(content)
     write_text(labels, names)
@@ -117,25 +117,25 @@ def _accuracy(run: Run, checkpoint: str) -> dict[str, float | None]:
     return {name: numbers["accuracy"] for name, numbers in chosen["domains"].items()}
 
 
-def _made(format: Format, trained: Trained, facts: dict[str, Any], images: torch.Tensor) -> tuple[bytes, Answers]:
+def _made(format: Format, trained: Trained, facts: dict[str, Any], images: torch.Tensor) -> tuple[bytes, Outputs]:
     """The file's content, and what it says of ``images``."""
     network = Deployed(folded(trained.model), trained.recipe.input, trained.domain)
     try:
         content = format.make(network, facts)
-        return content, format.answer(content, images)
+        return content, format.run(content, images)
     except Exception as error:  # exporters raise all kinds
         reason = " ".join(str(error).split())[:300]
         raise Failure(f"PyTorch cannot export this network: {type(error).__name__}: {reason}") from error
 
 
 @torch.no_grad()
-def _answers(trained: Trained, images: torch.Tensor) -> Answers:
+def _outputs(trained: Trained, images: torch.Tensor) -> Outputs:
     network = Deployed(trained.model, trained.recipe.input, trained.domain)
     logits, probabilities = network(images)
     return logits, probabilities
 
 
-def _compare(exported: Answers, ours: Answers, what: str) -> float:
+def _compare(exported: Outputs, ours: Outputs, what: str) -> float:
     """The most that a probability differs.
 
     Raises:
@@ -144,7 +144,7 @@ def _compare(exported: Answers, ours: Answers, what: str) -> float:
     difference = float((exported[1] - ours[1]).abs().max())
     if not difference <= TOLERANCE:  # NaN is no agreement
         raise Failure(
-            f"the exported network answers otherwise than the run: on {what} a probability differs by "
+            f"the exported network predicts otherwise than the run: on {what} a probability differs by "
             f"{difference:.2g}, and {TOLERANCE:g} is allowed. Nothing was written"
         )
     return difference

@@ -11,7 +11,7 @@ from uan_da.models.classifier import Classifier
 def folded(model: Classifier) -> Classifier:
     """A copy of ``model``, in evaluation, whose backbone's BatchNorms are in the convolutions before them.
 
-    A backbone that ``torch.fx`` cannot follow keeps its BatchNorms: the answers are the same.
+    A backbone that ``torch.fx`` cannot follow keeps its BatchNorms: the predictions are the same.
     """
     model = copy.deepcopy(model).eval()
     model.backbone = _fused(model.backbone)

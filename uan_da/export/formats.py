@@ -1,4 +1,4 @@
-"""The kinds of files that a network is exported to: how one is made, and how one answers."""
+"""The kinds of files that a network is exported to: how one is made, and how one is run."""
 
 import io
 import json
@@ -20,7 +20,7 @@ OUTPUTS = ("logits", "probabilities")
 METADATA = "metadata.json"
 """The extra file of a pt2 archive."""
 
-Answers = tuple[Tensor, Tensor]
+Outputs = tuple[Tensor, Tensor]
 """Logits and probabilities, ``(N, classes)`` each."""
 
 
@@ -42,7 +42,7 @@ class Format(ABC):
         """The content of the file: ``network`` on batches of any size, and ``metadata`` in it."""
 
     @abstractmethod
-    def answer(self, content: bytes, images: Tensor) -> Answers:
+    def run(self, content: bytes, images: Tensor) -> Outputs:
         """What the file says of ``images``, as a program that has nothing else would hear it."""
 
 
@@ -70,7 +70,7 @@ class Onnx(Format):
         content: bytes = program.model_proto.SerializeToString()
         return content
 
-    def answer(self, content: bytes, images: Tensor) -> Answers:
+    def run(self, content: bytes, images: Tensor) -> Outputs:
         """By onnxruntime, on the CPU."""
         import onnxruntime
 
@@ -93,7 +93,7 @@ class Pt2(Format):
             torch.export.save(program, buffer, extra_files={METADATA: json.dumps(metadata)})
         return buffer.getvalue()
 
-    def answer(self, content: bytes, images: Tensor) -> Answers:
+    def run(self, content: bytes, images: Tensor) -> Outputs:
         """By the program that was read back."""
         with _quiet(), torch.no_grad():
             logits, probabilities = torch.export.load(io.BytesIO(content)).module()(images)

@@ -1,4 +1,4 @@
-"""How unsure a classifier's answers are."""
+"""How unsure a classifier's predictions are."""
 
 import math
 
@@ -16,6 +16,6 @@ def entropy(logits: Tensor) -> Tensor:
 
 def entropy_of_mean(logits: Tensor) -> Tensor:
     """Entropy in nats of the mean over a batch of the softmax of ``logits`` ``(N, C)``: log C where all classes are
-    used evenly, 0 where one class is all answers."""
+    used evenly, 0 where all predictions are one class."""
     log_mean = logits.log_softmax(1).logsumexp(0, keepdim=True) - math.log(len(logits))
     return entropy(log_mean).squeeze(0)  # the log-probabilities of a distribution are logits of it

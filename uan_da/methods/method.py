@@ -121,7 +121,7 @@ class BaseMethod(nn.Module, ABC):
 
     @staticmethod
     def rejection(num_features: int, num_classes: int, threshold: float) -> Rejection:
-        """The rule by which a network answers ``unknown``, where the target has classes of its own.
+        """The rule by which a network predicts ``unknown``, where the target has classes of its own.
 
         Args:
             num_features, num_classes: of the network; ``unknown`` is not among the classes.
@@ -194,7 +194,7 @@ class TransferMethod(Method):
     routing: ClassVar[Routing] = "joint"
     """The default of ``method.routing``: the paper's choice."""
 
-    on_answers: ClassVar[bool] = False
+    on_predictions: ClassVar[bool] = False
     """Whether its terms are functions of the predictions, as MCC's are, and so belong to the task loss of SDAT. Terms
     that align the domains do not."""
 

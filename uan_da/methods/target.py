@@ -75,7 +75,7 @@ class Target:
             yield self._seen(images, None)
 
     @torch.no_grad()
-    def answers(self, model: Classifier) -> Output:
+    def predict(self, model: Classifier) -> Output:
         """Features and logits of all images in their order, on the CPU, from ``model`` in evaluation mode; its mode is
         restored."""
         training = model.training

@@ -31,8 +31,8 @@ class TransferLoss(Method):
 
     def task_loss(self, model: Classifier, batch: DomainBatch, progress: Progress) -> Loss:
         """The same without the terms that bring the domains together."""
-        on_answers = [method for method in self._parts() if method.on_answers]
-        return shared_loss(on_answers, self.routing, model, batch, progress)
+        chosen = [method for method in self._parts() if method.on_predictions]
+        return shared_loss(chosen, self.routing, model, batch, progress)
 
     def phases(self, model: Classifier) -> Sequence[Phase]:
         """One step, its gradient taken up the task loss where a method has SDAT."""

@@ -58,7 +58,7 @@ class Classifier(nn.Module):
         self._head_options = head
         self.head = self.new_head()
         self.rejection: Rejection | None = None
-        """Answers ``unknown`` in evaluation, where the target has classes that the head has not."""
+        """Predicts ``unknown`` in evaluation, where the target has classes that the head has not."""
         self.autocast_dtype: torch.dtype | None = None
         """In training the network runs in this type, under autocast; its outputs are float32. None: as it is."""
 
@@ -89,7 +89,7 @@ def build_model(
 
     Args:
         recipe: its ``input``, ``backbone``, ``bottleneck``, ``head``, ``norm`` and ``seed``.
-        num_classes: of the answers; where the recipe ``rejects``, ``unknown`` is the last of them.
+        num_classes: of the predictions; where the recipe ``rejects``, ``unknown`` is the last of them.
         pretrained: whether ``backbone.weights`` are loaded. They need not be there where other weights follow.
         channels: of the images, where they are not the recipe's: features are images of one pixel.
 

@@ -1,4 +1,4 @@
-"""How a network answers ``unknown``: the logit that stands beside those of the classes it knows."""
+"""How a network predicts ``unknown``: the logit that stands beside those of the classes it knows."""
 
 import math
 from abc import ABC, abstractmethod

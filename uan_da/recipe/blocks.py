@@ -73,7 +73,7 @@ class MethodClass(Protocol):
         """Build the method."""
 
     def rejection(self, num_features: int, num_classes: int, threshold: float) -> Any:
-        """Build the rule by which a network answers ``unknown``."""
+        """Build the rule by which a network predicts ``unknown``."""
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ target in ``open_set``, and to either in ``universal``. In ``semi_supervised`` s
 
 SETTINGS: tuple[Setting, ...] = ("closed_set", "partial", "open_set", "universal", "semi_supervised")
 NO_CLASS = "unknown"
-"""The answer for an image of no class that the source has."""
+"""The prediction for an image of no class that the source has."""
 
 
 class ClassNames(NamedTuple):
@@ -38,8 +38,8 @@ class Classes(Strict):
     target: NonNegativeInt | tuple[str, ...] = 0
     """Private to the target: for a network they are all ``unknown``, and only evaluation tells them."""
     threshold: Annotated[float, Field(gt=0, lt=1)] | None = None
-    """An answer is ``unknown`` above this entropy, in parts of log(number of the source's classes), unless the method
-    has a rule of its own.  [default: 0.5]"""
+    """A prediction is ``unknown`` above this entropy, in parts of log(number of the source's classes), unless the
+    method has a rule of its own.  [default: 0.5]"""
 
     @model_validator(mode="after")
     def _rejects_something(self) -> Self:
@@ -74,9 +74,7 @@ class Classes(Strict):
         shared, source = (_taken(part, rest) for part in parts[:2])
         last = self.target if isinstance(self.target, tuple) else tuple(rest[len(rest) - self.target :])
         if last and NO_CLASS in (*shared, *source):
-            raise ValueError(
-                f"a class of the source is called {NO_CLASS!r}, as the answer for classes that it lacks is"
-            )
+            raise ValueError(f"a class of the source is called {NO_CLASS!r}, the prediction for classes that it lacks")
         return ClassNames(shared, source, last)
 
 

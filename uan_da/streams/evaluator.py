@@ -28,7 +28,7 @@ class StreamDomain:
 
 
 @dataclass(frozen=True)
-class Answers:
+class StreamPredictions:
     """The predictions of a method, in the order of the stream."""
 
     probabilities: NDArray[np.float32]
@@ -43,9 +43,9 @@ class Answers:
     """The maximum allocated on the device; 0 on a CPU, where PyTorch does not count."""
 
 
-def answer_stream(
+def predict_stream(
     make: Callable[[], StreamMethod], domains: Sequence[StreamDomain], stream: Sequence[Segment], batch: int
-) -> Answers:
+) -> StreamPredictions:
     """All predictions of a method on a stream; ``make`` builds the method at the start and at each reset.
 
     Raises:
@@ -62,14 +62,14 @@ def answer_stream(
             pixels = fetch(domains, segment, slice(start, start + batch)).to(device)
             began = time.perf_counter()
             with torch.no_grad():
-                probabilities = method.answer(pixels).float().softmax(1).cpu()
+                probabilities = method.predict(pixels).float().softmax(1).cpu()
             seconds += time.perf_counter() - began
             parts.append(probabilities.numpy())
         stored = max(stored, method.stored_bytes())
     everything = np.concatenate(parts)
     if not np.isfinite(everything).all():
-        raise UserError(f"{type(method).__name__} ended in answers that are no numbers; smaller steps may help")
-    return Answers(
+        raise UserError(f"{type(method).__name__} ended in predictions that are not finite; smaller steps may help")
+    return StreamPredictions(
         everything,
         np.concatenate([segment.domain for segment in stream]),
         np.concatenate([segment.index for segment in stream]),

@@ -18,7 +18,7 @@ from uan_da.recipe import Block
 from uan_da.streams.cells import Cell, Stream, StreamBlock, read
 from uan_da.streams.domains import found_domains
 from uan_da.streams.job import ORACLE, StreamJob, built, surroundings
-from uan_da.streams.oracle import oracle_answers
+from uan_da.streams.oracle import oracle_predictions
 from uan_da.streams.setting import Setting
 from uan_da.training.trained import Trained
 
@@ -74,7 +74,7 @@ class StreamGrid:
 
     def jobs(self, folder: Path) -> list[StreamJob]:
         """All cells, by network and stream; the results go to ``folder``."""
-        oracle: Block[Any] = Block(ORACLE, oracle_answers, {})
+        oracle: Block[Any] = Block(ORACLE, oracle_predictions, {})
         found = []
         for network in self.networks:
             for stream in self.streams(network):

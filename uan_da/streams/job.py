@@ -16,10 +16,10 @@ from uan_da.errors import UserError
 from uan_da.recipe import Block
 from uan_da.streams.cells import Cell, Stream, cells_folder, read, write
 from uan_da.streams.domains import ALL, Images, load_domains
-from uan_da.streams.evaluator import Answers, StreamDomain, answer_stream
+from uan_da.streams.evaluator import StreamDomain, StreamPredictions, predict_stream
 from uan_da.streams.method import StreamMethod, Surroundings
 from uan_da.streams.methods.source import Source
-from uan_da.streams.oracle import oracle_answers
+from uan_da.streams.oracle import oracle_predictions
 from uan_da.streams.scores import error_over_time, scores
 from uan_da.streams.setting import Segment, segments
 from uan_da.sweeps.jobs import Event, Job, Tell
@@ -27,7 +27,7 @@ from uan_da.sweeps.work import only_one
 from uan_da.training.trained import Trained
 
 SOURCE_BATCH = 256
-"""The source's answers do not depend on the batch."""
+"""The source's predictions do not depend on the batch."""
 ORACLE = "oracle"
 
 
@@ -100,38 +100,38 @@ class OnStream:
         self.segments: list[Segment] = segments(labels, stream.setting, stream.seed, stream.gamma)
 
     @cached_property
-    def source(self) -> Answers:
+    def source(self) -> StreamPredictions:
         """The network's own."""
-        return self._answers(Source, SOURCE_BATCH)
+        return self._predictions(Source, SOURCE_BATCH)
 
     def result(self, cell: Cell) -> dict[str, Any]:
         """Rows and the error over time; neither for an oracle of a network without statistics."""
-        answers, cost = self._oracle() if cell.method.name == ORACLE else self._of_method(cell.method, cell.batch)
-        if answers is None:
+        predictions, cost = self._oracle() if cell.method.name == ORACLE else self._of_method(cell.method, cell.batch)
+        if predictions is None:
             return {"rows": [], "curve": []}
-        rows = scores(answers, self.source, self.domains)
+        rows = scores(predictions, self.source, self.domains)
         rows[0] |= {
-            "ms_per_image": 1000 * answers.seconds / len(answers.domain),
-            "stored_bytes": answers.stored_bytes,
-            "memory_bytes": answers.memory_bytes,
+            "ms_per_image": 1000 * predictions.seconds / len(predictions.domain),
+            "stored_bytes": predictions.stored_bytes,
+            "memory_bytes": predictions.memory_bytes,
         }
-        return {"rows": [cell.heads | row | cost for row in rows], "curve": error_over_time(answers, self.domains)}
+        return {"rows": [cell.heads | row | cost for row in rows], "curve": error_over_time(predictions, self.domains)}
 
-    def _oracle(self) -> tuple[Answers | None, dict[str, Any]]:
+    def _oracle(self) -> tuple[StreamPredictions | None, dict[str, Any]]:
         around = surroundings(self.trained, SOURCE_BATCH, self.seed)
-        answers = oracle_answers(self.trained.model, around, self.domains, self.segments)
-        return answers, {"forwards": 2.0, "backwards": 0.0, "gradients": False}
+        predictions = oracle_predictions(self.trained.model, around, self.domains, self.segments)
+        return predictions, {"forwards": 2.0, "backwards": 0.0, "gradients": False}
 
-    def _of_method(self, method: Block[StreamMethod], batch: int) -> tuple[Answers, dict[str, Any]]:
+    def _of_method(self, method: Block[StreamMethod], batch: int) -> tuple[StreamPredictions, dict[str, Any]]:
         kind: Any = method.target
         cost = {key: getattr(kind, key) for key in ("forwards", "backwards", "gradients")}
-        return self._answers(method, batch), cost
+        return self._predictions(method, batch), cost
 
-    def _answers(self, method: Callable[..., StreamMethod], batch: int) -> Answers:
+    def _predictions(self, method: Callable[..., StreamMethod], batch: int) -> StreamPredictions:
         def make() -> StreamMethod:
             return built(method, self.trained, surroundings(self.trained, batch, self.seed))
 
-        return answer_stream(make, self.domains, self.segments, batch)
+        return predict_stream(make, self.domains, self.segments, batch)
 
 
 def built(method: Callable[..., StreamMethod], trained: Trained, around: Surroundings) -> StreamMethod:

@@ -53,12 +53,12 @@ class LabelShift(nn.Module):
         proportions, evidence = class_proportions(window)
         shifted = p * proportions
         shifted /= shifted.sum(1, keepdims=True)
-        answer = p + expit(evidence - SLACK * len(window)) * (shifted - p)
-        return torch.from_numpy(np.log(answer.clip(np.finfo(np.float32).tiny))).to(logits)
+        prediction = p + expit(evidence - SLACK * len(window)) * (shifted - p)
+        return torch.from_numpy(np.log(prediction.clip(np.finfo(np.float32).tiny))).to(logits)
 
 
 def class_proportions(p_nc: Floats) -> tuple[Floats, Any]:
-    """exp E log π ``(C,)`` by variational EM from answers ``(N, C)`` under balanced classes, and L."""
+    """exp E log π ``(C,)`` by variational EM from predictions ``(N, C)`` under balanced classes, and L."""
     classes = p_nc.shape[1]
     a = 1 + p_nc.sum(0)
     for _ in range(STEPS):

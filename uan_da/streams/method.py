@@ -61,7 +61,7 @@ class StreamMethod(BaseMethod):
     """
 
     needs: ClassVar[str] = "a trained run and a stream of target images"
-    used_by: ClassVar[str] = "it adapts a trained run while it answers, uan-da stream RUN --method"
+    used_by: ClassVar[str] = "it adapts a trained run while it predicts, uan-da stream RUN --method"
     updates: ClassVar[str]
     """What it changes, in a few words."""
     gradients: ClassVar[bool] = False
@@ -76,7 +76,7 @@ class StreamMethod(BaseMethod):
         self.model = model.eval().requires_grad_(False)
         self.num_classes, self.surroundings = num_classes, surroundings
 
-    def answer(self, pixels: Tensor) -> Tensor:
+    def predict(self, pixels: Tensor) -> Tensor:
         """Logits ``(B, classes)``, up to a constant per image, of the next images ``pixels`` ``(B, C, H, W)``, bytes.
 
         Called once for each batch. What it learns from a batch affects later predictions, and also those of the batch

@@ -22,7 +22,7 @@ from uan_da.training.device import choose_device
 from uan_da.training.failure import told
 from uan_da.training.lock import locked
 from uan_da.training.run import Run
-from uan_da.training.trained import Trained, answers_table
+from uan_da.training.trained import Trained, confidence_table
 
 
 def adapt_online(
@@ -58,9 +58,9 @@ def adapt_online(
     with torch.random.fork_rng():
         torch.manual_seed(recipe.seed)
         built = method(copy.deepcopy(trained.model), len(trained.classes), around)
-        built.leaves()  # before any image is answered in vain
+        built.leaves()  # before any image is predicted in vain
         with torch.no_grad():
-            parts = [built.answer(some.pixels.to(trained.device)) for some in stored.unlabelled().batches(batch)]
+            parts = [built.predict(some.pixels.to(trained.device)) for some in stored.unlabelled().batches(batch)]
     after = Predictions(before.features, torch.cat(parts).double().cpu(), before.labels)
     left = built.leaves()
     norm = recipe.norm if left.norm is None else NormBlock.parse(left.norm)
@@ -80,7 +80,7 @@ def adapt_online(
         "scores": None,
         "schema": 1,
     }
-    new, table = Run(out), answers_table([str(path) for path in images.paths], after, trained.classes)
+    new, table = Run(out), confidence_table([str(path) for path in images.paths], after, trained.classes)
     with locked(out), told(new):
         write_adapted(new, new_recipe, replace(trained, model=left.model), run.record, overwrite)
         with whole_file(out / "predictions.csv") as file:

@@ -8,16 +8,16 @@ import torch
 
 from uan_da.models.classifier import Classifier
 from uan_da.norms import domain_context, recalibrate
-from uan_da.streams.evaluator import Answers, StreamDomain, fetch
+from uan_da.streams.evaluator import StreamDomain, StreamPredictions, fetch
 from uan_da.streams.method import Surroundings
 from uan_da.streams.setting import Segment
 
 BATCH = 256
 
 
-def oracle_answers(
+def oracle_predictions(
     model: Classifier, surroundings: Surroundings, domains: Sequence[StreamDomain], stream: Sequence[Segment]
-) -> Answers | None:
+) -> StreamPredictions | None:
     """Predictions of the source network with the statistics of each condition, estimated on all of its images in the
     stream; None for a network whose norms have no running statistics."""
     domain = np.concatenate([segment.domain for segment in stream])
@@ -39,4 +39,4 @@ def oracle_answers(
             probabilities = np.empty((len(domain), found.shape[1]), dtype=np.float32)
         probabilities[indices] = found
     assert probabilities is not None
-    return Answers(probabilities, domain, index, 0.0, 0, 0)
+    return StreamPredictions(probabilities, domain, index, 0.0, 0, 0)

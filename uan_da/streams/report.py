@@ -92,7 +92,7 @@ def _figure(folder: Path, name: str, cells: Sequence[Cell]) -> str:
             style = LINES[number // len(COLORS) % len(LINES)]
             percent = [100 * error for error in errors]
             axes.plot(seen, percent, color=COLORS[number % len(COLORS)], linestyle=style, label=cell.heads["method"])
-        axes.set_xlabel("images answered")
+        axes.set_xlabel("images predicted")
         axes.set_ylabel("error (%)")
         axes.legend(loc="center left", bbox_to_anchor=(1, 0.5))
     return figure.svg

@@ -28,7 +28,7 @@ class Disagreement:
 
     file: Path
     distance: float
-    answers: tuple[tuple[str, float], tuple[str, float]]
+    predictions: tuple[tuple[str, float], tuple[str, float]]
 
 
 @dataclass(frozen=True)
@@ -68,14 +68,14 @@ def disagreements(first: Run, second: Run, device: torch.device) -> list[Disagre
     """
     files = _target_files(first)
     loaded = [Trained.load(run, "last", device) for run in (first, second)]
-    answers = [trained.classify(files) for trained in loaded]
-    p, q = (answer.probabilities.double() for answer in answers)
+    predictions = [trained.classify(files) for trained in loaded]
+    p, q = (prediction.probabilities.double() for prediction in predictions)
     distances = (p - q).abs().sum(1) / 2
     found = [
         Disagreement(path, float(distances[row]), (_said(loaded[0], p[row]), _said(loaded[1], q[row])))
         for row, path in enumerate(files.paths)
     ]
-    return sorted(found, key=lambda each: (each.answers[0][0] == each.answers[1][0], -each.distance))
+    return sorted(found, key=lambda each: (each.predictions[0][0] == each.predictions[1][0], -each.distance))
 
 
 def check(runs: Sequence[Run], labels: Mapping[Path, str], device: torch.device) -> list[Checked]:
@@ -106,8 +106,8 @@ def write_list(path: Path, found: Sequence[Disagreement]) -> None:
         rows = csv.writer(file, lineterminator="\n")
         rows.writerow(COLUMNS)
         for each in found:
-            answers = [cell for name, confidence in each.answers for cell in (csv_cell(name), f"{confidence:.4f}")]
-            rows.writerow([csv_cell(str(each.file)), "", f"{each.distance:.4f}", *answers])
+            cells = [cell for name, confidence in each.predictions for cell in (csv_cell(name), f"{confidence:.4f}")]
+            rows.writerow([csv_cell(str(each.file)), "", f"{each.distance:.4f}", *cells])
 
 
 def read_labels(path: Path) -> dict[Path, str]:

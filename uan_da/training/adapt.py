@@ -15,7 +15,7 @@ from uan_da.data.own_images import target_folder
 from uan_da.data.storage import store
 from uan_da.errors import UserError
 from uan_da.evaluation.before_after import before_after, conditions
-from uan_da.evaluation.predict import NonFiniteAnswers, Predictions, predict
+from uan_da.evaluation.predict import NonFinitePredictions, Predictions, predict
 from uan_da.evaluation.record import save_examples
 from uan_da.files import whole_file, write_json
 from uan_da.methods.method import SourceFreeMethod
@@ -36,7 +36,7 @@ from uan_da.training.failure import told
 from uan_da.training.lock import is_empty, locked
 from uan_da.training.record import Record
 from uan_da.training.run import Run, check_folder
-from uan_da.training.trained import Trained, answers_table
+from uan_da.training.trained import Trained, confidence_table
 from uan_da.trust import FILES
 
 
@@ -140,7 +140,7 @@ def adapt_run(
     recipe = trained.recipe.model_copy(update={"evaluation": Evaluation()})
     if built.norm is not None:
         recipe = recipe.model_copy(update={"norm": NormBlock.parse(built.norm)})
-    new, table = Run(out), answers_table(names, after, trained.classes)
+    new, table = Run(out), confidence_table(names, after, trained.classes)
     with locked(out), told(new):
         write_adapted(new, recipe, trained, run.record, overwrite)
         with whole_file(out / "predictions.csv") as file:
@@ -191,7 +191,7 @@ def check_out(out: Path, run: Run, folder: Path, overwrite: bool) -> None:
 def _adapt(
     trained: Trained, method: SourceFreeBlock, stored: ImageSet
 ) -> tuple[Predictions, Predictions, SourceFreeMethod]:
-    """The answers before and after, and the method; the network of ``trained`` is adapted in place."""
+    """The predictions before and after, and the method; the network of ``trained`` is adapted in place."""
     recipe, model = trained.recipe, trained.model
     weak = [augmentation() for augmentation in recipe.augment.weak]
     target = Target(stored.unlabelled(), recipe.input, trained.domain, weak, recipe.seed, trained.device)
@@ -202,14 +202,14 @@ def _adapt(
         own = built.adapt(model, target)
     try:
         after = predict(model, stored, recipe.input, trained.domain) if own is None else _as_predictions(own, before)
-    except NonFiniteAnswers:
+    except NonFinitePredictions:
         raise UserError(
-            f"adapting by {method.name} ended in answers that are no numbers; smaller steps may help"
+            f"adapting by {method.name} ended in predictions that are not finite; smaller steps may help"
         ) from None
     return before, after, built
 
 
 def _as_predictions(probabilities: torch.Tensor, before: Predictions) -> Predictions:
-    """A method's own answers, on the features that the network has."""
+    """A method's own predictions, on the features that the network has."""
     logits = probabilities.double().cpu().clamp_min(torch.finfo(torch.float64).tiny).log()
     return Predictions(before.features, logits, before.labels)

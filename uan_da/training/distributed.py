@@ -2,7 +2,7 @@
 
 Every process draws the whole batch, as one process would, and takes its share of it; gradients and losses are averaged
 over the processes, and so the weights are equal on all. They share the images of an evaluation too, batch by batch. The
-first one scores the answers, and is the only one that writes.
+first one scores the predictions, and is the only one that writes.
 """
 
 import copy

@@ -12,7 +12,7 @@ from uan_da.data.task import Domain, Task, build_task, load_unseen
 from uan_da.errors import UserError
 from uan_da.evaluation.diagnose import diagnose
 from uan_da.evaluation.evaluate import domains_harmonic_mean, predict_domain, summarize
-from uan_da.evaluation.predict import NonFiniteAnswers
+from uan_da.evaluation.predict import NonFinitePredictions
 from uan_da.evaluation.record import predictions_table, save_arrays
 from uan_da.files import read_bytes, read_json, whole_file, write_json
 from uan_da.models.classifier import build_model
@@ -55,7 +55,7 @@ def evaluate_run(
 
     Raises:
         UserError: the run lacks the checkpoint, there is no such domain, or the classes have changed since.
-        NonFiniteAnswers: an answer is no number.
+        NonFinitePredictions: a prediction is not finite.
     """
     device, recipe = choose_device(device_name), run.recipe
     run.record.check_classes(Record.of(recipe), str(run.folder))
@@ -65,22 +65,25 @@ def evaluate_run(
     model = build_model(recipe, len(task.classes), pretrained=False).to(device)
     step = run.load_weights(model, checkpoint, device)
     try:
-        answers = {domain.name: predict_domain(model, task, domain, options, split) for domain in chosen}
-    except NonFiniteAnswers as error:
+        predictions = {domain.name: predict_domain(model, task, domain, options, split) for domain in chosen}
+    except NonFinitePredictions as error:
         raise error.about(f"{run.folder}, checkpoint {checkpoint!r}") from None
     report: dict[str, Any] = {"checkpoint": checkpoint, "step": step, "split": split, **options.model_dump()}
     report["classes"] = list(task.classes)
-    report["domains"] = summarize(answers, chosen, split, shared=task.shared)
+    report["domains"] = summarize(predictions, chosen, split, shared=task.shared)
     differs = [*domains, split if split == "train" else "", f"recalibrate={recalibrate}" if recalibrate else ""]
     name = "-".join([checkpoint, *filter(None, differs)]).replace("/", "_").replace(":", "_")
     folder = run.folder / "evaluation"
     folder.mkdir(exist_ok=True)
     if not domains and split == "test":
-        report |= {"harmonic_mean": domains_harmonic_mean(report["domains"]), **diagnose(model, task, options, answers)}
+        report |= {
+            "harmonic_mean": domains_harmonic_mean(report["domains"]),
+            **diagnose(model, task, options, predictions),
+        }
         shown = [image for layer in report["clusters"] for own in layer["examples"] for image in own]
-        save_arrays(folder / f"{name}.npz", answers, chosen, [*shown, *report["mistakes"]])
+        save_arrays(folder / f"{name}.npz", predictions, chosen, [*shown, *report["mistakes"]])
     with whole_file(folder / f"{name}.csv") as file:
-        file.write(to_csv(predictions_table(answers, chosen, task.classes, split)))
+        file.write(to_csv(predictions_table(predictions, chosen, task.classes, split)))
     write_json(folder / f"{name}.json", report)
     seal(folder, name)
     return report | {"file": str(folder / f"{name}.json")}

@@ -1,4 +1,4 @@
-"""What a run was trained on, as its folder says it: nothing else is needed to answer with its network."""
+"""What a run was trained on, as its folder says it: nothing else is needed to predict with its network."""
 
 import json
 import warnings
@@ -23,7 +23,7 @@ class Record:
     fingerprint: Mapping[str, Any]
     """See :mod:`uan_da.data.fingerprint`."""
     classes: tuple[str, ...]
-    """The names of the network's answers, in their order."""
+    """The names of the network's predictions, in their order."""
     input: Input
     """What the network is given."""
 
@@ -64,7 +64,7 @@ class Record:
             raise UserError(f"{what}: the data are not those it was started with: {_listed(changes)}")
 
     def check_classes(self, now: "Record", what: str) -> None:
-        """UserError where the answers of the network would get wrong names; a warning of what else has changed."""
+        """UserError where the predictions of the network would get wrong names; a warning of what else has changed."""
         changes = differences(self.fingerprint, now.fingerprint)
         if self.classes != now.classes:
             raise UserError(

@@ -5,7 +5,7 @@ from typing import Any
 from uan_da.data.task import Task
 from uan_da.errors import UserError
 from uan_da.evaluation.evaluate import domains_harmonic_mean, predictions_on_test, summarize
-from uan_da.evaluation.metrics import correct_answers, paired_gain
+from uan_da.evaluation.metrics import correct_predictions, paired_gain
 from uan_da.evaluation.predict import Predictions
 from uan_da.training.run import Run
 from uan_da.training.training import Training
@@ -59,5 +59,7 @@ def selections(training: Training, run: Run, measured: Measured) -> dict[str, An
 
 def gains(adapted: dict[str, Predictions], plain: dict[str, Predictions], target: str) -> dict[str, Any]:
     """What adapting gained on the labelled test images of each domain; below 0 is a loss."""
-    found = {name: paired_gain(correct_answers(adapted[name]), correct_answers(plain[name])) for name in adapted}
+    found = {
+        name: paired_gain(correct_predictions(adapted[name]), correct_predictions(plain[name])) for name in adapted
+    }
     return {"gain": found.pop(target), "source_gain": found}

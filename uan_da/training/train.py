@@ -9,7 +9,7 @@ from uan_da.data.progress import Progress, silent
 from uan_da.errors import UserError
 from uan_da.evaluation.evaluate import predictions_on_test
 from uan_da.evaluation.evidence import Evidence, all_scores, check_validator
-from uan_da.evaluation.predict import NonFiniteAnswers, Predictions
+from uan_da.evaluation.predict import NonFinitePredictions, Predictions
 from uan_da.files import write_json
 from uan_da.norms.distributed import alone, process_number
 from uan_da.recipe import Recipe, load_recipe
@@ -86,7 +86,7 @@ def _follow(recipe: Recipe, device: str, with_baseline: bool | Recipe) -> None:
             while training.step < training.total_steps:
                 training.advance()
                 if training.at_epoch_end:
-                    answers(training)
+                    predict_epoch(training)
                     training.take_averages()
                 number = agreed(stop.number)
                 if number is not None:
@@ -174,7 +174,7 @@ def _fit(training: Training, run: Run, saver: Saver, measured: Measured, monitor
                 number = agreed(stop.number)
                 if not training.at_epoch_end and (number is not None or saver.seconds_since >= seconds):
                     saver.save(training.step, training.state_dict())
-            except (NonFiniteLoss, NonFiniteAnswers) as error:
+            except (NonFiniteLoss, NonFinitePredictions) as error:
                 saver.wait()
                 after = "" if isinstance(error, NonFiniteLoss) else f"step {training.step}: after it "
                 run.log(f"{after}{error}")
@@ -192,7 +192,7 @@ def _stop_where_asked(training: Training, run: Run, saver: Saver, number: int | 
 
 def _finish_epoch(training: Training, run: Run, saver: Saver, measured: Measured) -> dict[str, Any]:
     """Evaluate, score without target labels, log, and save: ``last``, and ``selected`` where the score is the best."""
-    recipe, (evidence, predictions) = training.recipe, answers(training)
+    recipe, (evidence, predictions) = training.recipe, predict_epoch(training)
     scores = all_scores(evidence, recipe.selection.validator)
     domains = measured.measure(predictions, training.task, training.step)
     row: dict[str, Any] = {"epoch": training.epoch, "step": training.step, "train": training.take_averages()}
@@ -210,10 +210,10 @@ def _finish_epoch(training: Training, run: Run, saver: Saver, measured: Measured
     return row
 
 
-def answers(training: Training) -> tuple[Evidence, dict[str, Predictions]]:
-    """What the network answers at an epoch's end, on images of training and of test: several processes share them."""
+def predict_epoch(training: Training) -> tuple[Evidence, dict[str, Predictions]]:
+    """What the network predicts at an epoch's end, on images of training and of test: several processes share them."""
     model, task = share_evaluated(training), training.task
-    evidence = Evidence(model, task).answered(training.recipe.selection.validator)
+    evidence = Evidence(model, task).computed(training.recipe.selection.validator)
     return evidence, predictions_on_test(model, task, training.recipe.evaluation)
 
 
@@ -224,9 +224,9 @@ def _is_best(value: float | None, earlier: list[float | None]) -> bool:
 
 
 def _baseline(
-    recipe: Recipe, run: Run, device: str, resume: bool, monitor: Monitor, answers: dict[str, Predictions]
+    recipe: Recipe, run: Run, device: str, resume: bool, monitor: Monitor, predictions: dict[str, Predictions]
 ) -> dict[str, Any]:
     """Train ``recipe`` beside the run; its selections, and what adaptation gained on the target's test images."""
     folder = run.folder / "baseline"
     plain, others = _train(recipe, folder, device, False, resume and folder.is_dir(), False, monitor)
-    return {"selections": plain.results["selections"], **gains(answers, others, recipe.task.target)}
+    return {"selections": plain.results["selections"], **gains(predictions, others, recipe.task.target)}

@@ -13,7 +13,7 @@ from uan_da.data.image_files import ImageFiles
 from uan_da.data.images import decode
 from uan_da.data.task import target_index
 from uan_da.errors import UserError
-from uan_da.evaluation.predict import BATCH, NonFiniteAnswers, Predictions, predict
+from uan_da.evaluation.predict import BATCH, NonFinitePredictions, Predictions, predict
 from uan_da.models.classifier import Classifier, build_model
 from uan_da.models.weights import load_head
 from uan_da.recipe import Recipe
@@ -70,11 +70,11 @@ class Trained:
             )
 
     def classify(self, images: ImageFiles) -> Predictions:
-        """Answers on image files, which are decoded a batch at a time.
+        """Predictions on image files, which are decoded a batch at a time.
 
         Raises:
             DamagedImage: a file cannot be read; names it.
-            NonFiniteAnswers: an answer is no number; names the file.
+            NonFinitePredictions: a prediction is not finite; names the file.
         """
         input, parts = self.recipe.input, []
         for start in range(0, len(images), BATCH):
@@ -82,17 +82,17 @@ class Trained:
             some = decode(ImageFiles(images.paths[place], images.labels[place]), input)
             try:
                 parts.append(predict(self.model, some, input, self.domain))
-            except NonFiniteAnswers as error:
+            except NonFinitePredictions as error:
                 raise error.about(str(images.paths[start + error.first])) from None
         return Predictions.cat(parts)
 
 
-def answers_table(paths: Sequence[Path | str], answers: Predictions, classes: Sequence[str]) -> pd.DataFrame:
+def confidence_table(paths: Sequence[Path | str], predictions: Predictions, classes: Sequence[str]) -> pd.DataFrame:
     """One row an image: ``file``, the predicted ``class`` by name, and its probability as ``confidence``."""
     return pd.DataFrame(
         {
             "file": [str(path) for path in paths],
-            "class": [classes[label] for label in answers.classes.tolist()],
-            "confidence": answers.probabilities.double().amax(1).numpy().round(6),
+            "class": [classes[label] for label in predictions.classes.tolist()],
+            "confidence": predictions.probabilities.double().amax(1).numpy().round(6),
         }
     )

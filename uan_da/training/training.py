@@ -82,14 +82,14 @@ class Training:
         decay = recipe.train.ema
         if decay is not None and type(method).predictor is not Method.predictor:
             raise UserError(
-                f"train.ema: {recipe.method.name!r} answers with an average of its own; leave train.ema out"
+                f"train.ema: {recipe.method.name!r} predicts with an average of its own; leave train.ema out"
             )
         average = None if decay is None else AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(decay))  # type: ignore[no-untyped-call]
         return cls(recipe, task, model, method, optimizer, device, average)
 
     @property
     def evaluated(self) -> Classifier:
-        """The network that is evaluated and kept: the model, its moving average, or what the method answers with."""
+        """The network that is evaluated and kept: the model, its moving average, or what the method predicts with."""
         if self.average is not None:
             assert isinstance(self.average.module, Classifier)
             return self.average.module

@@ -70,6 +70,6 @@ def test_what_cannot_be_built(tmp_path: Path, name: str) -> None:
         TorchDataset(tmp_path, (), dataset=name, arguments={"root": "{folder}"}).load("a", "train")
 
 
-def test_a_module_without_a_class_is_answered(tmp_path: Path) -> None:
+def test_a_module_without_a_class_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="expected module:Class"):
         TorchDataset(tmp_path, (), dataset="torchvision.datasets").load("", "train")

@@ -49,7 +49,7 @@ def test_the_source_has_no_part_in_it(method: DIRTT, model: Classifier, batch: D
     assert losses[0] == losses[1]
 
 
-def test_the_teacher_holds_the_answers_back(method: DIRTT, model: Classifier, batch: DomainBatch) -> None:
+def test_the_teacher_holds_the_predictions_back(method: DIRTT, model: Classifier, batch: DomainBatch) -> None:
     method.start(model)
     model.backbone[1].weight.data += 0.3
     first = method.loss(model, batch, Progress(0, 9)).terms["teacher"]
@@ -76,7 +76,7 @@ def test_pre_training_is_vada_and_the_average_follows_it(method: DIRTT, model: C
     torch.testing.assert_close(weight(method.predictor(model)), 0.9 * first + 0.1 * (first + 1))
 
 
-def test_it_answers_with_the_model_until_there_is_an_average(method: DIRTT, model: Classifier) -> None:
+def test_it_predicts_with_the_model_until_there_is_an_average(method: DIRTT, model: Classifier) -> None:
     assert method.predictor(model) is model
     method.start(model)  # without a pre-training: the recipe's `init`, or a fresh model
     assert method.predictor(model) is method.average.module

@@ -53,7 +53,7 @@ def test_negated_logits_exchange_the_labels() -> None:
 
 
 @pytest.mark.parametrize("logit", [-1e4, 1e4])
-def test_certain_answers_have_a_finite_loss_and_gradient(logit: float) -> None:
+def test_certain_predictions_have_a_finite_loss_and_gradient(logit: float) -> None:
     d = torch.full((2,), logit, requires_grad=True)
     loss = domain_loss(d, d)
     (gradient,) = torch.autograd.grad(loss, d)
@@ -88,7 +88,7 @@ def test_it_learns_to_tell_domains_that_differ_in_their_mean_alone(norm: bool) -
     assert float(loss.detach()) < 0.2
 
 
-def test_fixed_answers_the_same_and_only_its_input_has_a_gradient() -> None:
+def test_fixed_predicts_the_same_and_only_its_input_has_a_gradient() -> None:
     network = discriminator(5, (6,))
     x = torch.randn(4, 5, requires_grad=True)
     torch.testing.assert_close(fixed(network)(x), network(x))

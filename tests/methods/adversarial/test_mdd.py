@@ -44,7 +44,7 @@ def test_the_second_head_minimises_what_the_features_maximise(model: Classifier,
     torch.testing.assert_close(straight, same)
 
 
-def test_an_answer_that_is_certain_in_32_bits_keeps_its_gradient() -> None:
+def test_a_prediction_that_is_certain_in_32_bits_keeps_its_gradient() -> None:
     logits = torch.tensor([[40.0, 0.0, -1.0], [0.0, 200.0, 1.0]], requires_grad=True)
     loss = not_cross_entropy(logits, torch.tensor([0, 1]))
     (gradient,) = torch.autograd.grad(loss, logits)

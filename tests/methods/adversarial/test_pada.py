@@ -38,7 +38,7 @@ def test_the_loss_is_that_of_the_formula(method: PADA, model: Classifier, batch:
 def test_a_class_that_no_target_image_is_taken_for_counts_nothing(
     method: PADA, model: Classifier, batch: DomainBatch
 ) -> None:
-    """The weights are the mean answers of the steps since the last time, and then they start anew."""
+    """The weights are the mean predictions of the steps since the last time, and then they start anew."""
     means = []
     for step in range(4):
         with torch.no_grad():
@@ -58,7 +58,7 @@ def test_a_class_that_no_target_image_is_taken_for_counts_nothing(
     assert loss.total.isfinite()
 
 
-def test_sharpness_makes_the_weights_of_surer_answers(model: Classifier, batch: DomainBatch) -> None:
+def test_sharpness_makes_the_weights_of_surer_predictions(model: Classifier, batch: DomainBatch) -> None:
     method = PADA(model, 3, refresh=1, sharpness=10.0).double()
     method.loss(model, batch, HALF)
     method.after_step(model)

@@ -77,7 +77,7 @@ def test_the_gradient_is_that_of_the_last_forward_alone(network: nn.Module) -> N
     torch.testing.assert_close(grads, torch.autograd.grad(plain, weights))
 
 
-def test_batches_are_answered_together_and_counted_apart(network: nn.Module) -> None:
+def test_batches_are_predicted_together_and_counted_apart(network: nn.Module) -> None:
     images = [torch.randn(4, 3, 2, 2), torch.randn(1, 3, 2, 2)]
     sizes: list[list[int]] = []
 
@@ -92,7 +92,7 @@ def test_batches_are_answered_together_and_counted_apart(network: nn.Module) -> 
 
 
 @pytest.mark.parametrize("scale", [0.0, 1e-30, 1e30])
-def test_a_network_that_answers_all_the_same_or_wildly_has_a_finite_loss(scale: float) -> None:
+def test_a_network_that_predictions_all_the_same_or_wildly_has_a_finite_loss(scale: float) -> None:
     layer = nn.Linear(12, 3)
     layer.weight.data *= scale
     x = torch.randn(2, 3, 2, 2)

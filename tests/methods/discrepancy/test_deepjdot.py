@@ -109,7 +109,7 @@ def test_a_step_down_the_gradient_makes_transport_cheaper() -> None:
     assert transfer(jdot, source, moved, labels).total < before
 
 
-def test_far_features_and_certain_wrong_answers_are_finite() -> None:
+def test_far_features_and_certain_wrong_predictions_are_finite() -> None:
     source = Output(torch.zeros(4, 4, requires_grad=True), torch.zeros(4, 3))
     target = Output(torch.full((3, 4), 1e5, requires_grad=True), torch.tensor([[0.0, 0.0, 1e4]] * 3).requires_grad_())
     loss = transfer(method(), source, target, torch.zeros(4, dtype=torch.long)).total

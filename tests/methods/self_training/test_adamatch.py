@@ -85,8 +85,8 @@ def teacher(classes: int, images: int, random: torch.Generator) -> tuple[Tensor,
 
 @pytest.mark.parametrize("classes", [31, 65])
 def test_a_perfect_teacher_of_many_classes_stays_right(classes: int) -> None:
-    """Classes of Office-31 and Office-Home, 32 + 32 images; the network answers what the teacher does. 130 batches fill
-    the averages, then the method's own threshold decides."""
+    """Classes of Office-31 and Office-Home, 32 + 32 images; the network predicts what the teacher does. 130 batches
+    fill the averages, then the method's own threshold decides."""
     logits = Classifier(nn.Flatten(), classes, classes)
     logits.head = nn.Identity()
     method, random = AdaMatch(logits, classes), torch.Generator().manual_seed(0)

@@ -49,5 +49,5 @@ def test_ugly_batches_stay_finite(logits: Tensor) -> None:
 
 
 def test_a_logit_that_is_not_finite_is_a_loss_that_is_not() -> None:
-    """The training answers that with the step and the term; a failed decomposition would have neither."""
+    """The training reports that with the step and the term; a failed decomposition would have neither."""
     assert transfer(torch.tensor([[torch.nan, 0.0], [1.0, 2.0]])).isnan()

@@ -19,7 +19,7 @@ def transfer(logits: Tensor, trade_off: float = 1.0) -> Loss:
 
 
 def naive(logits: Tensor) -> Tensor:
-    """Minus the mutual information of image and answer, as Σ_i Σ_k p(i, k)·log(p(i, k) / (p(i)·p(k)))."""
+    """Minus the mutual information of image and prediction, as Σ_i Σ_k p(i, k)·log(p(i, k) / (p(i)·p(k)))."""
     p = logits.softmax(1)
     n, classes = p.shape
     information = torch.zeros((), dtype=p.dtype)
@@ -48,7 +48,7 @@ def test_the_terms_are_the_validators_two_parts() -> None:
     torch.testing.assert_close(terms["diversity"], -_entropy(p.mean(0, keepdim=True))[0])
 
 
-def test_the_best_is_one_sure_answer_for_each_class() -> None:
+def test_the_best_is_one_sure_prediction_for_each_class() -> None:
     even, one = 50 * torch.eye(4), 50 * torch.eye(4)[[2, 2, 2, 2]]
     assert float(transfer(even).total) == pytest.approx(-math.log(4))
     assert float(transfer(one).total) == pytest.approx(0, abs=1e-6)

@@ -35,7 +35,7 @@ def test_the_loss_is_the_weighted_mean_entropy_of_the_target(n_s: int, n_t: int)
     )
 
 
-def test_a_step_makes_answers_surer() -> None:
+def test_a_step_makes_predictions_surer() -> None:
     torch.manual_seed(0)
     source, target = output(3), output(8)
     method = MinEnt(MODEL, 4)

@@ -56,7 +56,7 @@ def test_dispersion_moves_both_sides_of_each_pair() -> None:
     torch.testing.assert_close(p.grad, torch.tensor(expected, dtype=torch.float64))
 
 
-def test_agreeing_neighbors_and_other_answers_in_the_batch_are_the_least_loss(model: Classifier) -> None:
+def test_agreeing_neighbors_and_other_predictions_in_the_batch_are_the_least_loss(model: Classifier) -> None:
     sure = torch.eye(2, dtype=torch.float64)
     bank = Bank(sure.repeat_interleave(3, 0), sure.repeat_interleave(3, 0))
     method, indices = AaD(model, 2, neighbors=2), torch.tensor([0, 3])

@@ -74,7 +74,7 @@ def test_affinities_against_loops(kind: Affinity, n: int, k: int) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_the_answers_are_the_fixed_point_of_the_paper(kind: Affinity) -> None:
+def test_the_predictions_are_the_fixed_point_of_the_paper(kind: Affinity) -> None:
     random = torch.Generator().manual_seed(3)
     features = torch.randn(20, 6, dtype=torch.float64, generator=random)
     log_p = torch.randn(20, 4, dtype=torch.float64, generator=random).log_softmax(1)
@@ -96,7 +96,7 @@ def test_the_objective_falls_for_a_symmetric_affinity() -> None:
     assert objective(laplacian_adjusted(log_p, w).numpy(), p, w.numpy()) < objective(p, p, w.numpy())
 
 
-def test_without_affinity_the_answers_are_the_models() -> None:
+def test_without_affinity_the_predictions_are_the_models() -> None:
     log_p = torch.randn(6, 4, dtype=torch.float64).log_softmax(1)
     torch.testing.assert_close(laplacian_adjusted(log_p, torch.zeros(6, 6, dtype=torch.float64)), log_p.exp())
 
@@ -114,18 +114,18 @@ def test_ugly_batches(kind: Affinity) -> None:
 
 
 @pytest.mark.parametrize("batch", [1024, 10])
-def test_the_model_stays_and_answers_are_in_the_order_of_the_images(batch: int) -> None:
+def test_the_model_stays_and_predictions_are_in_the_order_of_the_images(batch: int) -> None:
     model, images = network(), target()
     before = copy.deepcopy(model.state_dict())
     adjusted = LAME(model, 4, batch=batch).adapt(model, images)
     assert all(torch.equal(x, before[name]) for name, x in model.state_dict().items())
-    features, logits = images.answers(model)
+    features, logits = images.predict(model)
     for indices in images.order(0).split(batch):
         w = naive_affinities(features[indices].double().numpy(), "knn", 5)
         expected = naive_lame(logits[indices].double().softmax(1).numpy(), w)
         torch.testing.assert_close(adjusted[indices], torch.from_numpy(expected))
 
 
-def test_one_image_is_answered() -> None:
+def test_one_image_is_predicted() -> None:
     adjusted = LAME(network(), 4).adapt(network(), target(1))
-    torch.testing.assert_close(adjusted, target(1).answers(network()).logits.double().softmax(1))
+    torch.testing.assert_close(adjusted, target(1).predict(network()).logits.double().softmax(1))

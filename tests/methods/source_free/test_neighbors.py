@@ -88,11 +88,11 @@ def test_all_weights_move_and_nothing_of_other_domains(method: type[NeighborMeth
 
 @pytest.mark.parametrize("method", METHODS)
 def test_the_first_step_is_the_authors_sgd(method: type[NeighborMethod]) -> None:
-    """From a bank of plain answers, into which the batch's own have been put."""
+    """From a bank of plain predictions, into which the batch's own have been put."""
     model, images = network(), target(8)
     expected = copy.deepcopy(model)
     adapting = method(model, 4, epochs=1, batch=8, lr=0.02, backbone_lr=0.5)
-    features, logits = images.answers(expected)
+    features, logits = images.predict(expected)
     bank = Bank(features, logits.softmax(1))
     ((indices, x),) = images.batches(8, 0)
     output = expected(x)
@@ -168,5 +168,5 @@ def test_it_learns_digits_without_labels(
     source, images, labels = digits
     model = copy.deepcopy(source)
     method(model, 10, epochs=5, lr=1e-2, backbone_lr=1.0).adapt(model, images)
-    before, after = ((images.answers(each).logits.argmax(1) == labels).float().mean() for each in (source, model))
+    before, after = ((images.predict(each).logits.argmax(1) == labels).float().mean() for each in (source, model))
     assert float(after) > float(before) + 0.1

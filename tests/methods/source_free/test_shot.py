@@ -54,7 +54,7 @@ def test_pseudo_labels_against_loops(seed: int) -> None:
     features = torch.randn(40, 6, dtype=torch.float64, generator=random)
     p = (3 * torch.randn(40, 5, dtype=torch.float64, generator=random)).softmax(1)
     if seed % 2:
-        p[:, 2] = 0  # a class that nobody answers
+        p[:, 2] = 0  # a class that is never predicted
     assert pseudo_labels(features, p).tolist() == naive_pseudo_labels(features.numpy(), p.numpy())
 
 
@@ -96,7 +96,7 @@ def test_loss_and_gradient_equal_the_formula() -> None:
     assert torch.autograd.gradcheck(lambda z: SHOT(network(), 4).loss(z, labels, 0.3), logits)
 
 
-def test_the_loss_is_finite_for_one_image_and_for_sure_answers() -> None:
+def test_the_loss_is_finite_for_one_image_and_for_sure_predictions() -> None:
     for logits in (torch.randn(1, 4), torch.full((3, 4), -1e4).fill_diagonal_(1e4), torch.zeros(2, 1)):
         logits.requires_grad_()
         loss = SHOT(network(), 4).loss(logits, torch.zeros(len(logits), dtype=torch.long), 0.3)
@@ -124,7 +124,7 @@ def test_the_first_step_is_the_authors_sgd() -> None:
     model, images = network(), target(8)
     expected = copy.deepcopy(model)
     method = SHOT(model, 4, epochs=1, batch=8, lr=0.02, backbone_lr=0.5)
-    features, logits = images.answers(expected)
+    features, logits = images.predict(expected)
     labels = pseudo_labels(features, logits.softmax(1))
     ((indices, x),) = images.batches(8, 0)
     method.loss(expected(x).logits, labels[indices], 0.3).backward()
@@ -151,7 +151,7 @@ def test_pseudo_labels_may_wait_an_epoch(epochs: int, alike: bool) -> None:
 
 def test_information_rises_and_the_same_seed_gives_the_same_bits() -> None:
     def information(model: Classifier) -> float:
-        p = target().answers(model).logits.double().softmax(1)
+        p = target().predict(model).logits.double().softmax(1)
         return float(torch.special.entr(p.mean(0)).sum() - torch.special.entr(p).sum(1).mean())
 
     models = [network() for _ in range(2)]

@@ -28,7 +28,7 @@ def target(count: int = 40, domain: int = 1) -> Target:
 
 
 def mean_entropy(model: Classifier, images: Target) -> float:
-    p = images.answers(model).logits.double().softmax(1)
+    p = images.predict(model).logits.double().softmax(1)
     return -sum(float(q * q.log()) for row in p for q in row) / len(p)
 
 

@@ -54,15 +54,15 @@ def test_one_cluster_is_adabn_on_one_batch() -> None:
     one, other, images = network(), network(), target()
     UANAdaptation(one, 5, clusters=1).adapt(one, images)
     AdaBN(other, 5, batch=64).adapt(other, images)
-    torch.testing.assert_close(images.answers(one).logits, images.answers(other).logits, atol=2e-3, rtol=2e-3)
+    torch.testing.assert_close(images.predict(one).logits, images.predictions(other).logits, atol=2e-3, rtol=2e-3)
 
 
-def test_the_number_of_clusters_is_that_of_the_most_informative_answers() -> None:
+def test_the_number_of_clusters_is_that_of_the_most_informative_predictions() -> None:
     model, images = network(), target()
     method = UANAdaptation(model, 5)
     method.adapt(model, images)
     assert set(method.scores or {}) == {1, 2, 4, 8}  # 64 images: eight a cluster
-    p = images.answers(model).logits.double().softmax(1)
+    p = images.predict(model).logits.double().softmax(1)
     information = -(p.mean(0) * p.mean(0).log()).sum() + (p * p.log()).sum(1).mean()
     assert max((method.scores or {}).values()) == pytest.approx(float(information), abs=1e-5)
 

@@ -73,12 +73,12 @@ def test_the_pseudo_count_shrinks_toward_all_images() -> None:
 def test_the_order_of_the_images_says_nothing() -> None:
     x, _ = conditions()
     order = torch.randperm(len(x), generator=torch.Generator().manual_seed(2))
-    answers = []
+    predictions = []
     for images in (x, x[order]):
         model, layers = network(2)
         fit_mixture(model, layers, lambda images=images: images.split(9), 2.0, 0)  # type: ignore[misc]
-        answers.append(model(x))
-    torch.testing.assert_close(answers[0], answers[1], atol=1e-4, rtol=1e-4)
+        predictions.append(model(x))
+    torch.testing.assert_close(predictions[0], predictions[1], atol=1e-4, rtol=1e-4)
 
 
 @pytest.mark.parametrize("x", [torch.zeros(5, 3, 8, 8), torch.full((3, 3, 8, 8), 1e4)])

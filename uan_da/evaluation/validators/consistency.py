@@ -1,4 +1,4 @@
-"""Validators that ask whether the target's answers hold: taught back to the source, and between two images."""
+"""Validators that ask whether the target's predictions hold: taught back to the source, and between two images."""
 
 import numpy as np
 from sklearn.linear_model import LogisticRegression
@@ -12,26 +12,27 @@ ITERATIONS = 200
 
 
 def circular(target: Predictions, source_validation: Predictions) -> float:
-    r"""Circular validation: what the target's answers teach is tried on the source (Bruzzone & Marconcini, TPAMI 2010).
+    r"""Circular validation: what the target's predictions teach is tried on the source (Bruzzone & Marconcini, TPAMI
+    2010).
 
     .. math:: \frac1C \sum_c P(h(g_S) = c \mid y_S = c), \quad h \text{ fitted to } (g_T, \hat y_T)
 
-    with the features g, the answers ŷ and the labels y; the classes are those of the source. Also called reverse
+    with the features g, the predictions ŷ and the labels y; the classes are those of the source. Also called reverse
     validation (Zhong et al., ECML 2010). The paper trains the whole adaptation anew with the domains exchanged; here
     the features stay, and h is a logistic regression on them, which takes a second and not a training. The balanced
-    accuracy is skada's (``CircularValidation``). Where the target is given one class, h answers it to all.
+    accuracy is skada's (``CircularValidation``). Where the target is given one class, h predicts it for all.
     """
-    answers, labels = target.classes.numpy(), source_validation.labels.numpy()
-    if len(np.unique(answers)) == 1:
-        taught = np.full(len(labels), answers[0])
+    predictions, labels = target.classes.numpy(), source_validation.labels.numpy()
+    if len(np.unique(predictions)) == 1:
+        taught = np.full(len(labels), predictions[0])
     else:
         h = make_pipeline(StandardScaler(), LogisticRegression(max_iter=ITERATIONS))
-        taught = h.fit(target.features.numpy(), answers).predict(source_validation.features.numpy())
+        taught = h.fit(target.features.numpy(), predictions).predict(source_validation.features.numpy())
     return float(np.mean([(taught[labels == c] == c).mean() for c in np.unique(labels)]))
 
 
 def mixval(mixtures: Mixtures) -> float:
-    r"""MixVal: the answers on mixed target images are those of their greater part (Hu et al., NeurIPS 2023).
+    r"""MixVal: the predictions on mixed target images are those of their greater part (Hu et al., NeurIPS 2023).
 
     .. math:: ½ \sum_{\text{kind}} E\,1[\hat y(λ x_i + (1 − λ) x_j) = \hat y(x_i)], \quad λ = 0.55
 

@@ -26,8 +26,8 @@ class CDAN(TransferMethod):
     is the outer product g ⊗ p, or, ``random``, (R_g g) ⊙ (R_p p) / √1024 with Gaussian matrices drawn once; ``auto`` is
     the paper's rule, random above 4096 products.
 
-    With ``entropy_weighting`` (CDAN+E) ω ∝ 1 + e^{−H(p)}, of mean 1 in each domain, prefers sure answers, and its
-    gradient, reversed too, makes answers surer; without it ω = 1.
+    With ``entropy_weighting`` (CDAN+E) ω ∝ 1 + e^{−H(p)}, of mean 1 in each domain, prefers sure predictions, and its
+    gradient, reversed too, makes predictions surer; without it ω = 1.
 
     From the paper: λ over the part of the training that is done. From the authors' code: nothing of T's gradient
     reaches p; the gradient of ω. From TLLib, whose figures are the published ones: two layers of 1024 with BatchNorm,

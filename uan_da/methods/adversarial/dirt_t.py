@@ -23,8 +23,8 @@ class DIRTT(Method):
 
     .. math:: L = w_T · \big[V + E\,H(p(x_T))\big] + β · E\,KL(q(x_T) ‖ p(x_T))
 
-    with the virtual adversarial loss V, the entropy H and the teacher's answers q. The teacher is the average of the
-    network's weights, decay 0.998, as it was at the start and at every ``refresh`` steps; it answers as in an
+    with the virtual adversarial loss V, the entropy H and the teacher's predictions q. The teacher is the average of
+    the network's weights, decay 0.998, as it was at the start and at every ``refresh`` steps; it predicts as in an
     evaluation. The average as it is now is what is evaluated and kept.
 
     From the authors' code: w_T = β = 0.01, a refresh every 5000 steps, 80 epochs (of 1000 steps) of VADA. There
@@ -85,13 +85,13 @@ class DIRTT(Method):
         with torch.no_grad():
             (taught,) = forward(self.teacher, images, domains, "separate")
         (smooth,) = smoothness(model, images, domains, outputs, self.radius, "separate")
-        answers = outputs[0].logits
+        predictions = outputs[0].logits
         terms = {
             "target_smoothness": self.target_weight * smooth,
-            "target_entropy": self.target_weight * entropy(answers).mean(),
-            "teacher": self.beta * divergence(taught.logits, answers).mean(),
+            "target_entropy": self.target_weight * entropy(predictions).mean(),
+            "teacher": self.beta * divergence(taught.logits, predictions).mean(),
         }
-        return Loss(terms, {"agreement": (answers.argmax(1) == taught.logits.argmax(1)).float().mean()})
+        return Loss(terms, {"agreement": (predictions.argmax(1) == taught.logits.argmax(1)).float().mean()})
 
     def after_step(self, model: Classifier) -> None:
         """The average follows the model; its running statistics are the model's."""

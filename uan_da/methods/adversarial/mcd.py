@@ -25,8 +25,8 @@ class MCD(Method):
         D = w · E \frac{1}{C} \sum_k |p_{1,k}(x_T) − p_{2,k}(x_T)|
 
     three steps on each batch: (A) everything minimises S, (B) the heads minimise S − D, (C) the features minimise D, K
-    times. The answer is the first head's; TLLib's published figures are of the head that is better on the target's test
-    labels.
+    times. The prediction is the first head's; TLLib's published figures are of the head that is better on the target's
+    test labels.
 
     From the paper: the steps, D and K = 4. From TLLib, whose figures are the published ones: w = 10 (on the 31 classes
     of Office-31; the authors have 1 on 10), b = 0.01, and both domains in one forward in each step. The authors' code

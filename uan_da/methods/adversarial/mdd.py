@@ -18,8 +18,8 @@ class MDD(TransferMethod):
     .. math:: L = CE(f(x_S), y_S) + w · \big[γ · CE(f'(r_λ(g_S)), \hat y_S) + E(−\log(1 − p'_{\hat y_T}(r_λ(g_T))))\big]
 
     where g are the features, f′ a second head like the model's with probabilities p′, ŷ the classes that the model
-    answers, without gradient, and r_λ the gradient reversal: f′ learns to agree with the model on the source, with the
-    margin log γ, and to disagree on the target; the features learn the opposite.
+    predicts, without gradient, and r_λ the gradient reversal: f′ learns to agree with the model on the source, with
+    the margin log γ, and to disagree on the target; the features learn the opposite.
 
     From the authors' code, which TLLib follows: γ = 4, λ from 0 to 0.1 over 1000 steps. The paper's heads are networks
     of two layers: the second head here is like the recipe's.
@@ -45,8 +45,8 @@ class MDD(TransferMethod):
         strength = reversal_strength(progress, self.reversal_steps, self.reversal_high)
         features = reverse_gradient(torch.cat([source.features, target.features]), strength)
         on_source, on_target = self.adversary(features).split([len(source.features), len(target.features)])
-        answers = [output.logits.argmax(1) for output in (source, target)]
-        agreement, disagreement = F.cross_entropy(on_source, answers[0]), not_cross_entropy(on_target, answers[1])
+        y_source, y_target = (output.logits.argmax(1) for output in (source, target))
+        agreement, disagreement = F.cross_entropy(on_source, y_source), not_cross_entropy(on_target, y_target)
         terms = {
             "agreement": self.trade_off * self.margin * agreement,
             "disagreement": self.trade_off * disagreement,
@@ -55,7 +55,8 @@ class MDD(TransferMethod):
 
 
 def not_cross_entropy(logits: Tensor, classes: Tensor) -> Tensor:
-    """E[−log(1 − p_c)] of ``logits`` ``(N, C)`` and ``classes`` ``(N,)``: small where the answer is any other class.
+    """E[−log(1 − p_c)] of ``logits`` ``(N, C)`` and ``classes`` ``(N,)``: small where the prediction is any other
+    class.
 
     From logits, where 1 − p_c is the sum of the others: a p_c that rounds to 1, where this has the most to say, keeps
     its gradient. With one class there is no other, and the loss is 0.

@@ -22,7 +22,7 @@ class PADA(Method):
         + w · ½\Big[E\,\frac{γ_y}{\max_i γ_{y_i}} BCE(d(r_λ(g(x_S))), 1) + E\,BCE(d(r_λ(g(x_T))), 0)\Big],
         \quad γ = E\,softmax f(x_T)
 
-    DANN, whose source images count by γ, the mean answer on the target: a class that no target image is taken for
+    DANN, whose source images count by γ, the mean prediction on the target: a class that no target image is taken for
     counts nothing. γ starts as 1 for all classes and is replaced every ``refresh`` steps. The maximum is the batch's.
 
     From the authors' code: the weights of both terms, w = 1 and ``refresh: 500``. They average γ over ten crops of all
@@ -81,7 +81,7 @@ class PADA(Method):
         return own / own.max()
 
     def after_step(self, model: Classifier) -> None:
-        """Count the step, and take the mean answer of the last ``refresh`` ones as γ, scaled to the mean 1."""
+        """Count the step, and take the mean prediction of the last ``refresh`` ones as γ, scaled to the mean 1."""
         self.steps += 1
         if int(self.steps) % self.refresh == 0:
             self.weight.copy_(self.sum / self.sum.mean())

@@ -28,9 +28,9 @@ class SWD(Method):
     minimise S − D, the features minimise D.
 
     From the paper: the steps. From the authors' code: M = 128, D as a mean and without a weight, each step once, and
-    the answer of the first head. The network of that code has no normalisation layer, to which it would matter how the
-    domains go through; here each step takes both in one forward, so that the statistics of training and of evaluation
-    agree, or, with ``routing: separate``, the domains that it needs in one each.
+    the prediction of the first head. The network of that code has no normalisation layer, to which it would matter how
+    the domains go through; here each step takes both in one forward, so that the statistics of training and of
+    evaluation agree, or, with ``routing: separate``, the domains that it needs in one each.
     """
 
     def __init__(

@@ -27,7 +27,7 @@ class VADA(Method):
     .. math:: L = CE(f(x_S), y_S) + w_d · D + w_S · V_S + w_T · \big[V_T + E\,H(p(x_T))\big]
 
     where V is the virtual adversarial loss of
-    :func:`~uan_da.methods.adversarial.virtual_adversarial.virtual_adversarial`, H the entropy of an answer, and
+    :func:`~uan_da.methods.adversarial.virtual_adversarial.virtual_adversarial`, H the entropy of a prediction, and
     D = ½[BCE(d(g_S), 0) + BCE(d(g_T), 1)] what the features minimise to confuse a discriminator d, which minimises the
     same with the labels exchanged.
 

@@ -1,4 +1,4 @@
-"""Virtual adversarial training: answers that a small change of the image does not change."""
+"""Virtual adversarial training: predictions that a small change of the image does not change."""
 
 from collections.abc import Callable, Sequence
 
@@ -28,19 +28,19 @@ def virtual_adversarial(
     Args:
         classify: batches of images to their logits ``(N_i, C)``; called twice, in training mode.
         images: batches ``(N_i, …)``.
-        logits: what ``classify`` has answered on them.
+        logits: what ``classify`` has predicted on them.
         radius: ρ, in the units of the images, over all values of one image.
 
     Returns:
         The mean divergence of each batch, which only the second call's graph leads back from.
     """
-    answers = [each.detach() for each in logits]
+    predictions = [each.detach() for each in logits]
     steps = [(PROBE * _unit(torch.randn_like(x))).requires_grad_() for x in images]
     probed = classify([x + step for x, step in zip(images, steps, strict=True)])
-    change = torch.cat([divergence(p, q) for p, q in zip(answers, probed, strict=True)])
+    change = torch.cat([divergence(p, q) for p, q in zip(predictions, probed, strict=True)])
     gradients = torch.autograd.grad(change.sum(), steps)
     moved = classify([x.detach() + radius * _unit(g) for x, g in zip(images, gradients, strict=True)])
-    return [divergence(p, q).mean() for p, q in zip(answers, moved, strict=True)]
+    return [divergence(p, q).mean() for p, q in zip(predictions, moved, strict=True)]
 
 
 def divergence(p: Tensor, q: Tensor) -> Tensor:

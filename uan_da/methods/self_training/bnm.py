@@ -1,4 +1,4 @@
-"""Batch nuclear-norm maximisation: answers on the target that are sure and, as a matrix, of high rank."""
+"""Batch nuclear-norm maximisation: predictions on the target that are sure and, as a matrix, of high rank."""
 
 from typing import Annotated, ClassVar
 
@@ -22,7 +22,7 @@ class BNM(TransferMethod):
     """
 
     routing: ClassVar[Routing] = "separate"
-    on_answers: ClassVar[bool] = True
+    on_predictions: ClassVar[bool] = True
 
     def __init__(self, model: Classifier, num_classes: int, *, trade_off: Annotated[float, Field(ge=0)] = 1.0) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""Minimum class confusion: no two classes share the answers on the target."""
+"""Minimum class confusion: no two classes share the predictions on the target."""
 
 from typing import Annotated, ClassVar
 
@@ -17,14 +17,14 @@ class MCC(TransferMethod):
     .. math:: L = CE(f(x_S), y_S) + \frac{w}{C} \sum_j \sum_{k ≠ j} \tilde C_{jk}, \quad
         \tilde C_{jk} = \frac{C_{jk}}{\sum_l C_{jl}}, \quad C_{jk} = \sum_i ω_i p_{ij} p_{ik}
 
-    with p = softmax(f(x_T) / T) and weights ω_i ∝ 1 + e^{−H(p_i)} of mean 1, which prefer sure answers and have no
+    with p = softmax(f(x_T) / T) and weights ω_i ∝ 1 + e^{−H(p_i)} of mean 1, which prefer sure predictions and have no
     gradient (the authors' code). The rows of p sum to one, so that the matrix need not be built:
     Σ_l C_jl = Σ_i ω_i p_ij. The authors' first code makes a forward per domain; their later one, in TLLib, whose
     figures are the published ones here, makes one for both.
     """
 
     settings = ("closed_set", "partial")
-    on_answers: ClassVar[bool] = True
+    on_predictions: ClassVar[bool] = True
 
     def __init__(
         self,
@@ -43,9 +43,9 @@ class MCC(TransferMethod):
 
 
 def class_confusion(logits: Tensor) -> Tensor:
-    """The mean over classes of the part of a class's answers, of ``logits`` ``(N, C)``, that other classes share.
+    """The mean over classes of the part of a class's predictions, of ``logits`` ``(N, C)``, that other classes share.
 
-    0 where each answer is one class, 1 − 1/C where all are uniform. A class that no image has a probability of (it
+    0 where each prediction is one class, 1 − 1/C where all are uniform. A class that no image has a probability of (it
     rounds to 0) counts as fully shared, which is the limit.
     """
     p = logits.softmax(1)

@@ -61,8 +61,8 @@ class MeanTeacher(Method):
         source, student = forward(model, images, domains, "separate")
         self.teacher.train()  # it normalises by its batch and keeps its dropout; an evaluation has left it in eval mode
         with torch.no_grad():
-            (answer,) = forward(self.teacher, [batch.target.weak], [batch.target.domain], "separate")
-        p, q = student.logits.softmax(1), answer.logits.softmax(1)
+            (prediction,) = forward(self.teacher, [batch.target.weak], [batch.target.domain], "separate")
+        p, q = student.logits.softmax(1), prediction.logits.softmax(1)
         mask = (q.amax(1) > self.threshold).to(q.dtype)
         consistency = (mask * (p - q).square().mean(1)).mean()
         balance = self.class_balance * mask.mean() * imbalance(p)

@@ -1,4 +1,4 @@
-"""Entropy minimisation: sure answers on the target."""
+"""Entropy minimisation: sure predictions on the target."""
 
 from typing import Annotated, ClassVar
 
@@ -24,12 +24,12 @@ class MinEnt(TransferMethod):
     """
 
     routing: ClassVar[Routing] = "separate"
-    on_answers: ClassVar[bool] = True
+    on_predictions: ClassVar[bool] = True
 
     def __init__(self, model: Classifier, num_classes: int, *, trade_off: Annotated[float, Field(ge=0)] = 0.1) -> None:
         super().__init__()
         self.trade_off = trade_off
 
     def transfer(self, source: Output, target: Output, labels: Tensor, progress: Progress) -> Loss:
-        """The weighted mean entropy of the target's answers."""
+        """The weighted mean entropy of the target's predictions."""
         return Loss({"entropy": self.trade_off * entropy(target.logits).mean()})

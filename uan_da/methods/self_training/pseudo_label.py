@@ -40,7 +40,7 @@ class PseudoLabel(TransferMethod):
         self.ramp_start, self.ramp_end = ramp_start, ramp_end
 
     def transfer(self, source: Output, target: Output, labels: Tensor, progress: Progress) -> Loss:
-        """The weighted cross-entropy of the target's answers and their own most likely class."""
+        """The weighted cross-entropy of the target's predictions and their own most likely class."""
         confidence, pseudo = target.logits.detach().softmax(1).max(1)
         kept = (confidence >= self.threshold).to(confidence.dtype)
         loss = (kept * F.cross_entropy(target.logits, pseudo, reduction="none")).mean()

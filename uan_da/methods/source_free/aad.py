@@ -1,4 +1,4 @@
-"""AaD: each answer agrees with those of its neighbours, and less and less with those of the batch."""
+"""AaD: each prediction agrees with those of its neighbours, and less and less with those of the batch."""
 
 from typing import Annotated
 

@@ -1,4 +1,4 @@
-"""LAME: the answers are smoothed over neighbours in feature space; the model stays as it is."""
+"""LAME: the predictions are smoothed over neighbours in feature space; the model stays as it is."""
 
 from typing import Annotated, Literal
 
@@ -31,8 +31,8 @@ class LAME(SourceFreeMethod):
 
     Affinities, 5 neighbours and the iteration are the authors' code, whose configuration is ``rbf`` in batches of 64,
     for streams in which images near in time share a class. Images of a folder have no order: batches are drawn at
-    random and may be large. There the sums of ``rbf`` and ``linear`` grow with the batch, and soon all its answers are
-    one class; a sum of ``knn`` is ``neighbors``. Hence the defaults, ``knn`` and 1024.
+    random and may be large. There the sums of ``rbf`` and ``linear`` grow with the batch, and soon all its predictions
+    are one class; a sum of ``knn`` is ``neighbors``. Hence the defaults, ``knn`` and 1024.
     """
 
     def __init__(
@@ -50,7 +50,7 @@ class LAME(SourceFreeMethod):
 
     def adapt(self, model: Classifier, target: Target) -> Tensor:
         """The adjusted probabilities ``(N, C)``; nothing of the model changes."""
-        features, logits = target.answers(model)
+        features, logits = target.predict(model)
         log_p = logits.double().log_softmax(1)
         adjusted = torch.empty_like(log_p)
         for indices in torch.split(target.order(0), self.batch):

@@ -40,10 +40,10 @@ class Bank:
 
 
 class NeighborMethod(SourceFreeMethod):
-    """A method that pulls each answer to those of the image's neighbours in a :class:`Bank`.
+    """A method that pulls each prediction to those of the image's neighbours in a :class:`Bank`.
 
     All weights move, the head's too, by :class:`~uan_da.methods.source_free.descent.Descent` on batches of the target's
-    weak views. The bank starts with the answers in evaluation mode. Each batch puts its own in before it looks for
+    weak views. The bank starts with the predictions in evaluation mode. Each batch puts its own in before it looks for
     neighbours.
     """
 
@@ -56,7 +56,7 @@ class NeighborMethod(SourceFreeMethod):
         training = model.training
         parts = [*before_head(model, self.backbone_lr), (model.head, 1.0)]
         descent = Descent(parts, self.lr, self.epochs * target.number_of_batches(self.batch))
-        features, logits = (answers.to(target.device) for answers in target.answers(model))
+        features, logits = (predictions.to(target.device) for predictions in target.predict(model))
         bank = Bank(features, logits.softmax(1))
         model.train()
         for epoch in range(self.epochs):

@@ -1,4 +1,4 @@
-"""NRC: each answer agrees with those of its neighbours, most with those of whom it is a neighbour too."""
+"""NRC: each prediction agrees with those of its neighbours, most with those of whom it is a neighbour too."""
 
 from typing import Annotated
 

@@ -62,7 +62,7 @@ class SHOT(SourceFreeMethod):
         total = self.epochs * target.number_of_batches(self.batch)
         descent = Descent(before_head(model, self.backbone_lr), self.lr, total)
         for epoch in range(self.epochs):
-            features, logits = target.answers(model)
+            features, logits = target.predict(model)
             labels = pseudo_labels(features, logits.softmax(1), self.fewest).to(target.device)
             trade_off = 0.0 if epoch < self.information_epochs else self.trade_off
             model.train()

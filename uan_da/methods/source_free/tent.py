@@ -1,4 +1,4 @@
-"""Tent: sure answers on the target, by the affine parameters of the norms alone."""
+"""Tent: sure predictions on the target, by the affine parameters of the norms alone."""
 
 from typing import Annotated
 
@@ -21,9 +21,9 @@ class Tent(SourceFreeMethod):
 
     one step of Adam a batch, over γ and β of every norm (of a norm with a branch per domain, the target's), while norms
     normalise by the batch. Everything else stays, clusters of UAN included. Defaults: the authors' code for CIFAR-10-C.
-    The paper is online and answers each batch once, from its own statistics. A saved model needs statistics of its own:
-    after the last step the running ones are estimated anew on the target, as by AdaBN, and the answers come from the
-    model so adapted. ``epochs`` above 1 goes over the images again.
+    The paper is online and predicts each batch once, from its own statistics. A saved model needs statistics of its
+    own: after the last step the running ones are estimated anew on the target, as by AdaBN, and the predictions come
+    from the model so adapted. ``epochs`` above 1 goes over the images again.
     """
 
     def __init__(
@@ -39,7 +39,7 @@ class Tent(SourceFreeMethod):
         self.lr, self.batch, self.epochs = lr, batch, epochs
 
     def adapt(self, model: Classifier, target: Target) -> None:
-        """Minimise the entropy of the target's answers, then estimate the running statistics anew."""
+        """Minimise the entropy of the target's predictions, then estimate the running statistics anew."""
         affine = list(affine_parameters(model, target.domain).values())
         if not affine:
             raise UserError(

@@ -35,9 +35,9 @@ class UANAdaptation(SourceFreeMethod):
     mean and variance. γ and β are the network's. There is no label, no gradient, and no source. With one cluster it is
     AdaBN over all images at once.
 
-    K is the one of 1, 2, 4, 8, 16 and 32 whose answers have the most mutual information with the images (Shi & Sha,
-    ICML 2012): H(mean p) − mean H(p), answers that are sure one by one and diverse together. Each K is fitted to up to
-    2,048 of the images, the chosen one to all.
+    K is the one of 1, 2, 4, 8, 16 and 32 whose predictions have the most mutual information with the images (Shi & Sha,
+    ICML 2012): H(mean p) − mean H(p), predictions that are sure one by one and diverse together. Each K is fitted to up
+    to 2,048 of the images, the chosen one to all.
 
     Args:
         clusters: K, or ``auto``.
@@ -87,7 +87,7 @@ class UANAdaptation(SourceFreeMethod):
         return [module for module in model.backbone.modules() if isinstance(module, UAN)]
 
     def _score(self, model: Classifier, target: Target, clusters: int) -> float:
-        """The mutual information of images and answers, of the network that is fitted with K clusters."""
+        """The mutual information of images and predictions, of the network that is fitted with K clusters."""
         network, trial = copy.deepcopy(model), partial(target.drawn, TRIAL)
         self._fit(network, clusters, trial, target.seed)
         with torch.no_grad():

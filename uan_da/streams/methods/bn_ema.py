@@ -34,7 +34,7 @@ class BNEMA(StreamMethod):
         for norm in self.norms:
             norm.momentum = momentum
 
-    def answer(self, pixels: Tensor) -> Tensor:
+    def predict(self, pixels: Tensor) -> Tensor:
         """Update the statistics by the batch, then predict it."""
         images = self.surroundings.seen(pixels)
         if images.numel() > images.shape[1]:

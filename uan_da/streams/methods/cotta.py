@@ -20,9 +20,9 @@ class CoTTA(StreamMethod):
 
     .. math:: \min_θ \mathrm{CE}(\bar y, f_θ(x)), \quad θ' ← m θ' + (1 - m) θ, \quad θ_j ← θ_j^0 \text{ with chance } p
 
-    for all weights θ, by Adam; ȳ is the teacher θ′'s answer, or where the source network's mean confidence is below
+    for all weights θ, by Adam; ȳ is the teacher θ′'s prediction, or where the source network's mean confidence is below
     ``threshold`` the mean of its logits over 32 augmented views. Norms of all three networks normalise by the batch.
-    The answer is the teacher's, from before the step.
+    The prediction is the teacher's, from before the step.
     """
 
     updates: ClassVar[str] = "all weights, and a teacher's"
@@ -48,7 +48,7 @@ class CoTTA(StreamMethod):
         self.momentum, self.restore, self.threshold, self.views = momentum, restore, threshold, views
         self.batches = 0
 
-    def answer(self, pixels: Tensor) -> Tensor:
+    def predict(self, pixels: Tensor) -> Tensor:
         """The teacher predicts; then student and teacher learn."""
         images = self.surroundings.seen(pixels)
         with batch_statistics(self.teacher), batch_statistics(self.anchor):

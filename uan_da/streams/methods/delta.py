@@ -1,4 +1,4 @@
-"""DELTA: entropy with batch renormalisation, and classes weighted by how rarely they are answered."""
+"""DELTA: entropy with batch renormalisation, and classes weighted by how rarely they are predicted."""
 
 import math
 from collections.abc import Iterable
@@ -21,8 +21,8 @@ class DELTA(StreamMethod):
 
     .. math:: \min_{γ, β} \; \mathrm{mean}_{i: H_i < E_0} \; w_i e^{E_0 - H_i} H_i, \quad w_i ∝ 1 / z_{\hat y_i}
 
-    with TBR as the norm, E₀ = ln C / 2, and z the moving average of the answers (DOT); w has mean 1 over the batch. The
-    entropy's weight is the authors' for their entropy loss.
+    with TBR as the norm, E₀ = ln C / 2, and z the moving average of the predictions (DOT); w has mean 1 over the batch.
+    The entropy's weight is the authors' for their entropy loss.
     """
 
     updates: ClassVar[str] = "γ and β of the norms, and the running statistics"
@@ -46,7 +46,7 @@ class DELTA(StreamMethod):
         self.class_decay, self.margin = class_decay, math.log(num_classes) / 2
         self.register_buffer("average", torch.full((num_classes,), 1 / num_classes, device=surroundings.device))
 
-    def answer(self, pixels: Tensor) -> Tensor:
+    def predict(self, pixels: Tensor) -> Tensor:
         """Predict the batch, then minimise its weighted entropy."""
         with self.affine.gradients(self.surroundings.seen(pixels)) as images:
             logits = self.forward_model(images).logits

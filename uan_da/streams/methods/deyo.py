@@ -1,4 +1,4 @@
-"""DeYO: entropy of images whose shape the answer depends on."""
+"""DeYO: entropy of images whose shape the prediction depends on."""
 
 import math
 from collections.abc import Iterable
@@ -50,7 +50,7 @@ class DeYO(StreamMethod):
         self.difference, self.patches = difference, patches
         self.random = generator(surroundings.seed, "deyo")
 
-    def answer(self, pixels: Tensor) -> Tensor:
+    def predict(self, pixels: Tensor) -> Tensor:
         """Predict the batch, then minimise the entropy of the images whose prediction depends on shape."""
         with self.affine.gradients(self.surroundings.seen(pixels)) as images:
             logits = self.forward_model(images).logits
@@ -66,7 +66,7 @@ class DeYO(StreamMethod):
 
     @torch.no_grad()
     def _gap(self, images: Tensor, logits: Tensor) -> Tensor:
-        """By how much the answer's probability falls where patches are shuffled, ``(B,)``."""
+        """By how much the prediction's probability falls where patches are shuffled, ``(B,)``."""
         shuffled = self.forward_model(shuffle_patches(images, self.patches, self.random)).logits.softmax(1)
         p, label = logits.softmax(1), logits.argmax(1, keepdim=True)
         return (p.gather(1, label) - shuffled.gather(1, label))[:, 0]

@@ -35,9 +35,9 @@ class DUA(BNEMA):
         super().__init__(model, num_classes, surroundings, momentum=momentum)
         self.momentum, self.decay, self.least = momentum, decay, least
 
-    def answer(self, pixels: Tensor) -> Tensor:
+    def predict(self, pixels: Tensor) -> Tensor:
         """Update the statistics with the current momentum, then predict the batch."""
         self.momentum *= self.decay
         for norm in self.norms:
             norm.momentum = min(self.momentum + self.least, 1.0)
-        return super().answer(pixels)
+        return super().predict(pixels)

@@ -21,7 +21,7 @@ class EATA(ETA):
     .. math:: β \sum_j ω_j (θ_j - θ_j^0)^2
 
     with ω the diagonal of the Fisher information of γ and β, the mean over batches of the squared gradient of the
-    cross-entropy to the network's own answers, on ``samples`` unlabelled source images.
+    cross-entropy to the network's own predictions, on ``samples`` unlabelled source images.
     """
 
     updates: ClassVar[str] = "γ and β of the norms, near the source's"

@@ -23,8 +23,8 @@ class ETA(StreamMethod):
     .. math:: \min_{γ, β} \; \mathrm{mean}_{i ∈ S} \; e^{E_0 - H_i} H_i, \quad
        S = \{i: H_i < E_0, \; |\cos(p_i, \bar p)| < d\}
 
-    with H_i the entropy of answer p_i, E₀ = ``margin``·ln C, and p̄ the moving average of the answers in S. Defaults are
-    the authors' for CIFAR-10-C.
+    with H_i the entropy of prediction p_i, E₀ = ``margin``·ln C, and p̄ the moving average of the predictions in S.
+    Defaults are the authors' for CIFAR-10-C.
     """
 
     updates: ClassVar[str] = "γ and β of the norms"
@@ -42,13 +42,13 @@ class ETA(StreamMethod):
         margin: Annotated[float, Field(gt=0)] = 0.4,
         redundancy: Annotated[float, Field(gt=0)] = 0.4,
     ) -> None:
-        """``redundancy``: d, the cosine above which an answer is like those before."""
+        """``redundancy``: d, the cosine above which a prediction is like those before."""
         super().__init__(model, num_classes, surroundings)
         self.affine = AffineSteps(model, surroundings.domain, "eta", lr=lr)
         self.margin, self.redundancy = margin * math.log(num_classes), redundancy
         self.register_buffer("average", None)
 
-    def answer(self, pixels: Tensor) -> Tensor:
+    def predict(self, pixels: Tensor) -> Tensor:
         """Predict the batch, then minimise the entropy of its sure and new images."""
         with self.affine.gradients(self.surroundings.seen(pixels)) as images:
             logits = self.forward_model(images).logits

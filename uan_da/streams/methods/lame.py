@@ -1,4 +1,4 @@
-"""LAME: answers smoothed over neighbours within the batch."""
+"""LAME: predictions smoothed over neighbours within the batch."""
 
 from typing import Annotated, ClassVar
 
@@ -17,7 +17,7 @@ class LAME(StreamMethod):
     streams.
     """
 
-    updates: ClassVar[str] = "the answers alone"
+    updates: ClassVar[str] = "the predictions alone"
 
     def __init__(
         self,
@@ -32,7 +32,7 @@ class LAME(StreamMethod):
         self.affinity: Affinity = affinity
         self.neighbors = neighbors
 
-    def answer(self, pixels: Tensor) -> Tensor:
+    def predict(self, pixels: Tensor) -> Tensor:
         """Logarithms of the adjusted probabilities."""
         features, logits = self.forward_model(self.surroundings.seen(pixels))
         weights = affinities(features.double(), self.affinity, self.neighbors)

@@ -1,4 +1,4 @@
-"""MEMO: each image trains the whole network on its own views, and is answered: the upper bound of cost."""
+"""MEMO: each image trains the whole network on its own views, and is predicted: the upper bound of cost."""
 
 import copy
 import math
@@ -19,7 +19,7 @@ class MEMO(StreamMethod):
 
     .. math:: \min_θ H\Big(\frac{1}{V} \sum_v softmax f_θ(x_v)\Big)
 
-    by one step of SGD on all weights, over V augmented views of one image, which is then answered; the next image
+    by one step of SGD on all weights, over V augmented views of one image, which is then predicted; the next image
     starts from the source network again. Norms mix the source's statistics with those of the views at hand, 0.9
     and 0.1. The views are the recipe's strong ones, in place of AugMix.
     """
@@ -43,7 +43,7 @@ class MEMO(StreamMethod):
         put_norm(model, "memo", lambda bn: SharedMoments(bn, batch_share))
         self.lr, self.views, self.images = lr, views, 0
 
-    def answer(self, pixels: Tensor) -> Tensor:
+    def predict(self, pixels: Tensor) -> Tensor:
         """Train on each image's views, then predict it."""
         return torch.cat([self._one(image[None]) for image in pixels])
 

@@ -46,9 +46,9 @@ class NOTE(StreamMethod):
         self.affine = AffineSteps(model, surroundings.domain, "note", lr=lr)
         self.memory, self.seen = ReservoirMemory(capacity, surroundings.seed), 0
 
-    def answer(self, pixels: Tensor) -> Tensor:
+    def predict(self, pixels: Tensor) -> Tensor:
         """Predict the batch, add its images to the memory, and learn after every ``capacity`` images."""
-        logits = super().answer(pixels)
+        logits = super().predict(pixels)
         for image, label in zip(pixels, logits.argmax(1).tolist(), strict=True):
             self.memory.add(Kept(image, label))
             self.seen += 1

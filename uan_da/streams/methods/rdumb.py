@@ -33,13 +33,13 @@ class RDumb(ETA):
         self.period, self.batches = period, 0
         self.start = self.affine.snapshot()
 
-    def answer(self, pixels: Tensor) -> Tensor:
+    def predict(self, pixels: Tensor) -> Tensor:
         """As ETA, after a reset at the end of each period."""
         if self.batches and self.batches % self.period == 0:
             self.affine.restore(self.start)
             self.average = None
         self.batches += 1
-        return super().answer(pixels)
+        return super().predict(pixels)
 
     def kept(self) -> list[Tensor]:
         """The optimizer's tensors, and the source's γ and β."""

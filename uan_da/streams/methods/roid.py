@@ -24,9 +24,9 @@ class ROID(StreamMethod):
        \mathrm{SCE}(f(\tilde x_i), f(x_i)) \Big]
 
     with w = exp(3·diversity·certainty), both scaled to [0, 1] over the batch: one minus the cosine to the moving
-    average of the answers, and minus the entropy; S are the images of more than mean diversity, x̃ augmented views, SCE
-    the symmetric cross-entropy. Then γ and β are pulled to the source's, θ ← 0.99 θ + 0.01 θ⁰, and the answers are
-    weighted by a smoothed prior of the batch's classes.
+    average of the predictions, and minus the entropy; S are the images of more than mean diversity, x̃ augmented views,
+    SCE the symmetric cross-entropy. Then γ and β are pulled to the source's, θ ← 0.99 θ + 0.01 θ⁰, and the predictions
+    are weighted by a smoothed prior of the batch's classes.
     """
 
     updates: ClassVar[str] = "γ and β of the norms, near the source's"
@@ -52,7 +52,7 @@ class ROID(StreamMethod):
         self.keep, self.momentum, self.temperature = keep, momentum, temperature
         self.register_buffer("average", torch.full((num_classes,), 1 / num_classes, device=surroundings.device))
 
-    def answer(self, pixels: Tensor) -> Tensor:
+    def predict(self, pixels: Tensor) -> Tensor:
         """Predict the batch, then learn from it."""
         views = jittered_views(pixels.shape[1], blur=False)
         with self.affine.gradients(self.surroundings.seen(pixels)) as images:
@@ -84,7 +84,7 @@ class ROID(StreamMethod):
 
 
 def soft_likelihood_ratio(logits: Tensor) -> Tensor:
-    """−Σ_c p log(p / (1 − p)) of each answer, ``(B,)``."""
+    """−Σ_c p log(p / (1 − p)) of each prediction, ``(B,)``."""
     p = logits.softmax(1).clamp(0.0, CLIP)
     return -(p * (p / (1 - p) + EPS).log()).sum(1)
 

@@ -26,7 +26,7 @@ class RoTTA(StreamMethod):
 
     over a memory of 64 images, every 64 images of the stream; a_i is an image's age over the memory's size, x̃ an
     augmented view, θ′ the teacher, θ′ ← (1 − ν)θ′ + νθ. Both networks normalise by running statistics (RBN), which a
-    forward of the memory moves at rate α. The teacher answers.
+    forward of the memory moves at rate α. The teacher predicts.
     """
 
     updates: ClassVar[str] = "γ and β, a teacher's, and both networks' statistics"
@@ -51,7 +51,7 @@ class RoTTA(StreamMethod):
         self.affine = AffineSteps(model, surroundings.domain, "rotta", lr=lr)
         self.nu, self.memory, self.seen = nu, TimelyMemory(capacity, num_classes), 0
 
-    def answer(self, pixels: Tensor) -> Tensor:
+    def predict(self, pixels: Tensor) -> Tensor:
         """The teacher predicts; the images enter the memory; after every ``capacity`` images the networks learn."""
         logits = self.forward_model(self.surroundings.seen(pixels), self.teacher).logits
         labels, entropies = logits.argmax(1).tolist(), entropy(logits).tolist()

@@ -48,7 +48,7 @@ class SAR(StreamMethod):
         self.margin, self.rho, self.recovery = margin * math.log(num_classes), rho, recovery
         self.start, self.average = self.affine.snapshot(), math.nan
 
-    def answer(self, pixels: Tensor) -> Tensor:
+    def predict(self, pixels: Tensor) -> Tensor:
         """Predict the batch, then train γ and β."""
         with self.affine.gradients(self.surroundings.seen(pixels)) as images:
             logits = self.forward_model(images).logits

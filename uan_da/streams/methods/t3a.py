@@ -17,8 +17,8 @@ class T3A(StreamMethod):
     r"""Test-time classifier adjustment (Iwasawa & Matsuo, NeurIPS 2021).
 
     A support set a class starts as the class's row of the linear head. An image joins the set of its pseudo-label, the
-    answer of the head; of each set the ``filter`` features of least entropy stay. The answer is z·c_k, c_k the mean of
-    set k's features of length one, made one long again.
+    prediction of the head; of each set the ``filter`` features of least entropy stay. The prediction is z·c_k, c_k the
+    mean of set k's features of length one, made one long again.
     """
 
     updates: ClassVar[str] = "prototypes of the classes"
@@ -44,7 +44,7 @@ class T3A(StreamMethod):
         self.register_buffer("labels", logits.argmax(1))
         self.register_buffer("entropies", entropy(logits))
 
-    def answer(self, pixels: Tensor) -> Tensor:
+    def predict(self, pixels: Tensor) -> Tensor:
         """Add the batch to the support sets, then predict it."""
         features, logits = self.forward_model(self.surroundings.seen(pixels))
         self.supports = torch.cat([self.supports, features])

@@ -1,4 +1,4 @@
-"""Tent: sure answers, by γ and β of the norms."""
+"""Tent: sure predictions, by γ and β of the norms."""
 
 from collections.abc import Iterable
 from typing import Annotated, ClassVar
@@ -17,7 +17,7 @@ class Tent(StreamMethod):
 
     .. math:: \min_{γ, β} \frac{1}{B} \sum_i H(softmax f(x_i))
 
-    by one step of Adam a batch, while norms normalise by the batch. The answers are those from before the step.
+    by one step of Adam a batch, while norms normalise by the batch. The predictions are those from before the step.
     """
 
     updates: ClassVar[str] = "γ and β of the norms"
@@ -35,7 +35,7 @@ class Tent(StreamMethod):
         super().__init__(model, num_classes, surroundings)
         self.affine = AffineSteps(model, surroundings.domain, "tent", lr=lr)
 
-    def answer(self, pixels: Tensor) -> Tensor:
+    def predict(self, pixels: Tensor) -> Tensor:
         """Predict the batch, then minimise its entropy."""
         with self.affine.gradients(self.surroundings.seen(pixels)) as images:
             logits = self.forward_model(images).logits

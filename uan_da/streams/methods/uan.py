@@ -24,7 +24,7 @@ class UANOnline(StreamMethod):
 
     .. math:: τ_k(n) = \mathrm{softmax}_k(T · \mathrm{mean}_{c,s} \log N(x_{ncs}; μ_{kc}, σ_{kc}^2))
 
-    over the clusters that are open. Each batch is one step of EM with memory before it is answered, in every layer:
+    over the clusters that are open. Each batch is one step of EM with memory before its prediction, in every layer:
     with N_k the images that cluster k has had,
 
     .. math:: N_k ← \min(N_k, M) + \sum_n τ_k(n), \quad (μ_k, σ_k^2) ← \text{the moments of all these images}
@@ -36,7 +36,7 @@ class UANOnline(StreamMethod):
     than ``novelty`` nats an activation, opens another while one is left, so a stream of one condition fills few. Single
     images are no special case. BatchNorm of vectors, whose modes would be classes, keeps the source's statistics.
 
-    With ``label_shift`` answers follow the proportions of the classes among the last images, too, where there is
+    With ``label_shift`` predictions follow the proportions of the classes among the last images, too, where there is
     evidence for any: :class:`~uan_da.streams.label_shift.LabelShift`.
     """
 
@@ -64,10 +64,10 @@ class UANOnline(StreamMethod):
         self.label_shift = LabelShift(num_classes) if label_shift else None
         put_clusters(model, self.assignment)
 
-    def answer(self, pixels: Tensor) -> Tensor:
+    def predict(self, pixels: Tensor) -> Tensor:
         """Update the clusters by the batch, then predict it."""
         self.assignment.begin()
-        logits = super().answer(pixels)
+        logits = super().predict(pixels)
         self.assignment.end()
         return logits if self.label_shift is None else self.label_shift.corrected(logits)
 

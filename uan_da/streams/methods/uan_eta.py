@@ -35,9 +35,9 @@ class UANETA(ETA):
         super().__init__(model, num_classes, surroundings, lr=lr, margin=margin, redundancy=redundancy)
         self.assignment, self.label_shift, self._source_bytes = assignment, LabelShift(num_classes), source_bytes
 
-    def answer(self, pixels: Tensor) -> Tensor:
+    def predict(self, pixels: Tensor) -> Tensor:
         """Update the clusters by the batch, predict it, and learn from it."""
         self.assignment.begin()
-        logits = super().answer(pixels)
+        logits = super().predict(pixels)
         self.assignment.end()
         return self.label_shift.corrected(logits)

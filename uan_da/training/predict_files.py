@@ -1,4 +1,4 @@
-"""A trained network's answers on any number of image files, a batch in memory at a time."""
+"""A trained network's predictions on any number of image files, a batch in memory at a time."""
 
 from collections import deque
 from collections.abc import Iterable, Iterator
@@ -17,18 +17,18 @@ from uan_da.data.image_files import DamagedImage, open_image
 from uan_da.data.images import Images, to_pixels
 from uan_da.errors import UserError
 from uan_da.evaluation.clusters import Activations
-from uan_da.evaluation.predict import BATCH, NonFiniteAnswers, predict
+from uan_da.evaluation.predict import BATCH, NonFinitePredictions, predict
 from uan_da.norms.uan.layer import UAN
 from uan_da.recipe.network import Input
 from uan_da.training.trained import Trained
 
 Decoded = tuple[Path, Tensor | DamagedImage]
 AHEAD = 2
-"""Batches that are decoded or waiting while the network answers another."""
+"""Batches that are decoded or waiting while the network predicts another."""
 
 
 @dataclass(frozen=True)
-class Answer:
+class Prediction:
     """Of one file: probabilities ``(classes,)``, features ``(F,)``, and the most responsible cluster of each UAN layer,
     where it was asked for."""
 
@@ -38,14 +38,16 @@ class Answer:
     clusters: dict[str, int]
 
 
-def answers(trained: Trained, files: Iterable[Path], *, clusters: bool = False) -> Iterator[Answer | DamagedImage]:
-    """The answer on each file, in their order; in the place of one that cannot be read stands the reason.
+def predict_files(
+    trained: Trained, files: Iterable[Path], *, clusters: bool = False
+) -> Iterator[Prediction | DamagedImage]:
+    """The prediction on each file, in their order; in the place of one that cannot be read stands the reason.
 
-    ``files`` is read as answers are taken, so that it may be endless.
+    ``files`` is read as predictions are taken, so that it may be endless.
 
     Raises:
         UserError: ``clusters`` of a network without UAN.
-        NonFiniteAnswers: an answer is no number; names the file.
+        NonFinitePredictions: a prediction is not finite; names the file.
     """
     if clusters and not _uan_layers(trained):
         raise UserError("the network has no UAN layer, and so no clusters")
@@ -56,8 +58,8 @@ def answers(trained: Trained, files: Iterable[Path], *, clusters: bool = False) 
             yield found if isinstance(found, DamagedImage) else next(told)
 
 
-def _batch(trained: Trained, read: list[tuple[Path, Tensor]], clusters: bool) -> list[Answer]:
-    """The answers on pixels ``(C, size, size)`` each."""
+def _batch(trained: Trained, read: list[tuple[Path, Tensor]], clusters: bool) -> list[Prediction]:
+    """The predictions on pixels ``(C, size, size)`` each."""
     images = Images(torch.stack([pixels for _, pixels in read]), torch.full((len(read),), UNKNOWN))
     seen = {name: Activations() for name in _uan_layers(trained)} if clusters else {}
     with ExitStack() as watching:
@@ -66,11 +68,13 @@ def _batch(trained: Trained, read: list[tuple[Path, Tensor]], clusters: bool) ->
             watching.callback(hook.remove)
         try:
             found = predict(trained.model, images, trained.recipe.input, trained.domain)
-        except NonFiniteAnswers as error:
+        except NonFinitePredictions as error:
             raise error.about(str(read[error.first][0])) from None
     chosen = {name: torch.cat(noted.tau).argmax(1).tolist() for name, noted in seen.items()}
     return [
-        Answer(path, found.probabilities[row], found.features[row], {name: own[row] for name, own in chosen.items()})
+        Prediction(
+            path, found.probabilities[row], found.features[row], {name: own[row] for name, own in chosen.items()}
+        )
         for row, (path, _) in enumerate(read)
     ]
 
