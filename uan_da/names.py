@@ -165,6 +165,7 @@ METHODS = Names(
         "shot": "uan_da.methods.source_free.shot:SHOT",
         "nrc": "uan_da.methods.source_free.nrc:NRC",
         "aad": "uan_da.methods.source_free.aad:AaD",
+        "plue": "uan_da.methods.source_free.plue:PLUE",
         "lame": "uan_da.methods.source_free.lame:LAME",
     },
     base="uan_da.methods.method:BaseMethod",

@@ -20,8 +20,8 @@ from uan_da.training.run import Run
 from uan_da.training.train import train
 
 SHORT = ["norm=uan", "method=source_only", "train.epochs=1", "train.steps_per_epoch=20"]
-METHODS = ["adabn", "uan", "tent", "shot", "nrc", "aad", "lame"]
-QUICK = {name: ["method.epochs=1"] for name in ("shot", "nrc", "aad")}
+METHODS = ["adabn", "uan", "tent", "shot", "nrc", "aad", "plue", "lame"]
+QUICK = {name: ["method.epochs=1"] for name in ("shot", "nrc", "aad", "plue")}
 
 
 @pytest.fixture(scope="module")

@@ -47,7 +47,7 @@ def test_whole_keys_of_the_recipe() -> None:
 
 
 def test_adapt_names_the_methods_that_can_adapt() -> None:
-    with pytest.raises(UserError, match=r"'foo' \(available: aad, adabn, lame, nrc, shot, tent, uan\)"):
+    with pytest.raises(UserError, match=r"'foo' \(available: aad, adabn, lame, nrc, plue, shot, tent, uan\)"):
         source_free_method("foo")
 
 

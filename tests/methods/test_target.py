@@ -1,5 +1,7 @@
 """The images that source-free methods adapt to."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -16,6 +18,13 @@ class Negative:
 
     def __call__(self, images: Tensor, generator: torch.Generator | None) -> Tensor:
         return 1 - images
+
+
+class Noise:
+    """An augmentation that draws."""
+
+    def __call__(self, images: Tensor, generator: torch.Generator | None) -> Tensor:
+        return images + torch.rand(images.shape, generator=generator)
 
 
 def target(count: int, seed: int = 0) -> Target:
@@ -50,9 +59,20 @@ def test_the_weak_view_is_asked_for() -> None:
     torch.testing.assert_close(weak, 1 - plain)
 
 
+@pytest.mark.parametrize("has_strong", [False, True])
+def test_views_are_one_weak_and_two_strong_ones_or_three_weak_ones(has_strong: bool) -> None:
+    images = replace(target(8), strong=[Noise()] if has_strong else [], augmentations=[Negative()])
+    (indices, plain), ((again, weak, (one, other)),) = next(images.batches(8, 0)), images.views(8, 0)
+    assert torch.equal(indices, again)
+    torch.testing.assert_close(weak, 1 - plain)
+    assert torch.equal(one, other) is not has_strong
+    assert torch.equal(one, weak) is not has_strong
+
+
 def test_one_image_is_refused() -> None:
-    with pytest.raises(UserError, match="one image is too few"):
-        list(target(1).batches(4, 0))
+    for batches in (target(1).batches(4, 0), target(1).views(4, 0)):
+        with pytest.raises(UserError, match="one image is too few"):
+            next(batches)
 
 
 def test_predictions_come_in_order_and_leave_the_mode() -> None:

@@ -25,7 +25,9 @@ def adapt(
             "the run's data set."
         ),
     ],
-    method: Annotated[str, typer.Option(help="uan, adabn, tent, shot, nrc, aad or lame: see uan-da list methods.")],
+    method: Annotated[
+        str, typer.Option(help="uan, adabn, tent, shot, nrc, aad, plue or lame: see uan-da list methods.")
+    ],
     options: Annotated[list[str] | None, typer.Argument(help="Options of the method: method.lr=1e-3")] = None,
     checkpoint: Annotated[Checkpoint, typer.Option(help="The checkpoint to adapt.")] = Checkpoint.last,
     out: Annotated[Path | None, typer.Option(help="The new run folder.  [default: RUN-METHOD]")] = None,

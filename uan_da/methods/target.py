@@ -33,6 +33,8 @@ class Target:
     """The recipe's weak view."""
     seed: int
     device: torch.device
+    strong: Sequence[Augmentation] = ()
+    """The recipe's strong view; empty where it has none."""
 
     def __len__(self) -> int:
         return len(self.images)
@@ -49,12 +51,26 @@ class Target:
         Raises:
             UserError: there is but one image.
         """
+        random = generator(self.seed, "adapt", "augment", epoch)
+        for part, images in self._drawn(size, epoch):
+            yield part, self._seen(images, self.augmentations if augmented else (), random)
+
+    def views(self, size: int, epoch: int) -> Iterator[tuple[Tensor, Tensor, tuple[Tensor, Tensor]]]:
+        """As :meth:`batches`, with each image in its weak view, and twice in the strong one; where there is no strong
+        one, in the weak one."""
+        random = generator(self.seed, "adapt", "augment", epoch)
+        for part, images in self._drawn(size, epoch):
+            weak, one, other = (
+                self._seen(images, view, random)
+                for view in (self.augmentations, *2 * [self.strong or self.augmentations])
+            )
+            yield part, weak, (one, other)
+
+    def _drawn(self, size: int, epoch: int) -> Iterator[tuple[Tensor, Images]]:
         if len(self) < 2:
             raise UserError("one image is too few to adapt to: batch statistics need two or more")
         indices = [part for part in torch.split(self.order(epoch), size) if len(part) > 1]
-        random = generator(self.seed, "adapt", "augment", epoch)
-        for part, images in zip(indices, self.images.stream(indices), strict=True):
-            yield part, self._seen(images, random if augmented else None)
+        yield from zip(indices, self.images.stream(indices), strict=True)
 
     def number_of_batches(self, size: int) -> int:
         """How many :meth:`batches` yields."""
@@ -67,12 +83,12 @@ class Target:
     def in_order(self) -> Iterator[Tensor]:
         """All images in their order, as the network sees them: for what does not depend on the order."""
         for images in self.images.batches(BATCH):
-            yield self._seen(images, None)
+            yield self._seen(images)
 
     def drawn(self, count: int | None = None) -> Iterator[Tensor]:
         """The first ``count`` images of the random :meth:`order` of epoch 0, or all, as the network sees them."""
         for images in self.images.stream(torch.split(self.order(0)[:count], BATCH)):
-            yield self._seen(images, None)
+            yield self._seen(images)
 
     @torch.no_grad()
     def predict(self, model: Classifier) -> Output:
@@ -85,7 +101,8 @@ class Target:
         model.train(training)
         return Output(*(torch.cat(column).float().cpu() for column in zip(*outputs, strict=True)))
 
-    def _seen(self, images: Images, random: torch.Generator | None) -> Tensor:
-        augmentations = self.augmentations if random is not None else ()
+    def _seen(
+        self, images: Images, augmentations: Sequence[Augmentation] = (), random: torch.Generator | None = None
+    ) -> Tensor:
         seen = augmented(images.pixels.to(self.device), augmentations, self.input, random)
         return seen.contiguous(memory_format=torch.channels_last)

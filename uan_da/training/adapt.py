@@ -193,8 +193,8 @@ def _adapt(
 ) -> tuple[Predictions, Predictions, SourceFreeMethod]:
     """The predictions before and after, and the method; the network of ``trained`` is adapted in place."""
     recipe, model = trained.recipe, trained.model
-    weak = [augmentation() for augmentation in recipe.augment.weak]
-    target = Target(stored.unlabelled(), recipe.input, trained.domain, weak, recipe.seed, trained.device)
+    weak, strong = ([augmentation() for augmentation in view] for view in (recipe.augment.weak, recipe.augment.strong))
+    target = Target(stored.unlabelled(), recipe.input, trained.domain, weak, recipe.seed, trained.device, strong)
     before = predict(model, stored, recipe.input, trained.domain)
     with torch.random.fork_rng():
         torch.manual_seed(fold(recipe.seed, "adapt"))

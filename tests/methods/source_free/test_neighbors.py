@@ -1,6 +1,7 @@
-"""The bank, and what NRC and AaD share: what moves, by which steps, and that it learns."""
+"""The bank, and what NRC, AaD and PLUE share: what moves, by which steps, and that it learns."""
 
 import copy
+from dataclasses import replace
 
 import pytest
 import torch
@@ -8,17 +9,21 @@ from sklearn.datasets import load_digits
 from torch import nn
 from torch.nn import functional as F
 
+from uan_da.data.augment import Crop
 from uan_da.data.images import Images
 from uan_da.errors import UserError
 from uan_da.methods.source_free.aad import AaD
 from uan_da.methods.source_free.neighbors import Bank, NeighborMethod, agreement
 from uan_da.methods.source_free.nrc import NRC
+from uan_da.methods.source_free.plue import PLUE
 from uan_da.methods.target import Target
 from uan_da.models.classifier import Classifier
 from uan_da.norms import convert_norm
 from uan_da.recipe.network import Input
 
 METHODS = [AaD, NRC]
+ALL = [*METHODS, PLUE]
+Each = type[AaD] | type[NRC] | type[PLUE]
 
 
 def network(norm: str = "bn") -> Classifier:
@@ -72,9 +77,9 @@ def test_agreement_of_no_neighbors_is_zero() -> None:
     assert float(agreement(torch.rand(3, 4), torch.rand(3, 0, 4))) == 0
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", ALL)
 @pytest.mark.parametrize("norm", ["bn", "uan", "dsbn", "gn"])
-def test_all_weights_move_and_nothing_of_other_domains(method: type[NeighborMethod], norm: str) -> None:
+def test_all_weights_move_and_nothing_of_other_domains(method: Each, norm: str) -> None:
     model = network(norm)
     before = copy.deepcopy(model.state_dict())
     method(model, 4, epochs=2, batch=8).adapt(model, target())
@@ -107,8 +112,8 @@ def test_the_first_step_is_the_authors_sgd(method: type[NeighborMethod]) -> None
         torch.testing.assert_close(new.detach(), old.detach() - rate * step, rtol=1e-5, atol=1e-6)
 
 
-@pytest.mark.parametrize("method", METHODS)
-def test_the_same_seed_gives_the_same_bits(method: type[NeighborMethod]) -> None:
+@pytest.mark.parametrize("method", ALL)
+def test_the_same_seed_gives_the_same_bits(method: Each) -> None:
     states = []
     for _ in range(2):
         model = network()
@@ -117,23 +122,23 @@ def test_the_same_seed_gives_the_same_bits(method: type[NeighborMethod]) -> None
     assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", ALL)
 @pytest.mark.parametrize("count", [2, 3, 9])
-def test_fewer_images_than_neighbors_and_a_last_batch_of_one(method: type[NeighborMethod], count: int) -> None:
+def test_fewer_images_than_neighbors_and_a_last_batch_of_one(method: Each, count: int) -> None:
     model = network()
     method(model, 4, epochs=1, batch=8).adapt(model, target(count))
     assert all(bool(value.isfinite().all()) for value in model.state_dict().values())
 
 
-@pytest.mark.parametrize("method", METHODS)
-def test_one_image_is_refused(method: type[NeighborMethod]) -> None:
+@pytest.mark.parametrize("method", ALL)
+def test_one_image_is_refused(method: Each) -> None:
     model = network()
     with pytest.raises(UserError, match="one image is too few"):
         method(model, 4).adapt(model, target(1))
 
 
-@pytest.mark.parametrize("method", METHODS)
-def test_equal_images_leave_no_nan(method: type[NeighborMethod]) -> None:
+@pytest.mark.parametrize("method", ALL)
+def test_equal_images_leave_no_nan(method: Each) -> None:
     pixels, model = torch.zeros(12, 3, 8, 8, dtype=torch.uint8), network()
     equal = Target(Images(pixels, torch.full((12,), -1)), Input(size=8), 1, [], 0, torch.device("cpu"))
     method(model, 4, epochs=2, batch=4).adapt(model, equal)
@@ -161,12 +166,14 @@ def digits() -> tuple[Classifier, Target, torch.Tensor]:
     return model, Target(moved, seen, 1, [], 0, device), labels[900:]
 
 
-@pytest.mark.parametrize("method", METHODS)
-def test_it_learns_digits_without_labels(
-    digits: tuple[Classifier, Target, torch.Tensor], method: type[NeighborMethod]
-) -> None:
+@pytest.mark.parametrize("method", ALL)
+def test_it_learns_digits_without_labels(digits: tuple[Classifier, Target, torch.Tensor], method: Each) -> None:
     source, images, labels = digits
     model = copy.deepcopy(source)
-    method(model, 10, epochs=5, lr=1e-2, backbone_lr=1.0).adapt(model, images)
+    if method is PLUE:
+        views = [Crop(padding=1)]  # without which there is nothing to contrast
+        PLUE(model, 10, epochs=8, lr=3e-2).adapt(model, replace(images, augmentations=views))
+    else:
+        method(model, 10, epochs=5, lr=1e-2, backbone_lr=1.0).adapt(model, images)
     before, after = ((images.predict(each).logits.argmax(1) == labels).float().mean() for each in (source, model))
     assert float(after) > float(before) + 0.1

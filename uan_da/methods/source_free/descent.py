@@ -1,4 +1,4 @@
-"""How SHOT, NRC and AaD train a network: SGD whose rate falls, and is smaller for the backbone."""
+"""How SHOT, NRC, AaD and PLUE train a network: SGD whose rate falls, and is smaller for the backbone."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -13,25 +13,35 @@ MOMENTUM, WEIGHT_DECAY, DECAY, POWER = 0.9, 1e-3, 10.0, 0.75
 
 
 class Descent:
-    """SGD with Nesterov momentum 0.9, weight decay 1e-3 and the rate lr·(1 + 10·progress)^−0.75.
+    """SGD with Nesterov momentum, weight decay and the rate lr·(1 + decay·progress)^−0.75.
 
     Args:
         parts: the parts of a network that move, each with the factor on its rate. What follows the data's own scale
             does not decay.
         lr: the rate of a factor of 1, before it falls.
         total: the number of steps.
+        momentum, weight_decay, decay: the defaults are those of SHOT, NRC and AaD.
     """
 
-    def __init__(self, parts: Sequence[tuple[nn.Module, float]], lr: float, total: int) -> None:
+    def __init__(
+        self,
+        parts: Sequence[tuple[nn.Module, float]],
+        lr: float,
+        total: int,
+        *,
+        momentum: float = MOMENTUM,
+        weight_decay: float = WEIGHT_DECAY,
+        decay: float = DECAY,
+    ) -> None:
         groups: list[dict[str, Any]] = [
-            {"params": [parameter], "lr": factor * lr, "weight_decay": WEIGHT_DECAY if decays else 0.0}
+            {"params": [parameter], "lr": factor * lr, "weight_decay": weight_decay if decays else 0.0}
             for part, factor in parts
             for parameter, decays in _parameters(part)
         ]
-        self.optimizer = torch.optim.SGD(groups, lr=lr, momentum=MOMENTUM, nesterov=True)
+        self.optimizer = torch.optim.SGD(groups, lr=lr, momentum=momentum, nesterov=momentum > 0)
         self.rates = [group["lr"] for group in groups]
         self.moved = [parameter for group in groups for parameter in group["params"]]
-        self.done, self.total = 0, total
+        self.done, self.total, self.decay = 0, total, decay
 
     @property
     def part(self) -> float:
@@ -42,7 +52,7 @@ class Descent:
         """One step down ``loss``; no other parameter gets a gradient."""
         self.done += 1
         for group, rate in zip(self.optimizer.param_groups, self.rates, strict=True):
-            group["lr"] = rate * (1 + DECAY * self.part) ** -POWER
+            group["lr"] = rate * (1 + self.decay * self.part) ** -POWER
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward(inputs=self.moved)  # type: ignore[no-untyped-call]
         self.optimizer.step()
