@@ -147,7 +147,7 @@ def refine(features: Tensor, bank: Bank, count: int) -> Tensor:
 
 def certainty(probabilities: Tensor) -> Tensor:
     """exp(−H / log C) ``(B,)`` of probabilities ``(B, C)``: from 1/e, where all classes are even, to 1."""
-    entropies = torch.special.entr(probabilities).sum(1)
+    entropies: Tensor = torch.special.entr(probabilities).sum(1)
     return (-entropies / math.log(probabilities.shape[1])).exp()
 
 
