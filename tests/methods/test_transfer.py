@@ -56,6 +56,30 @@ def test_all_methods_share_the_forwards(batch: DomainBatch, routing: str, forwar
     assert int(norm.num_batches_tracked) == forwards
 
 
+def test_each_method_is_told_of_the_training(batch: DomainBatch) -> None:
+    told: list[tuple[str, int]] = []
+
+    class Listening(Gap):
+        def terms(self, model: Classifier, batch: DomainBatch, *rest: object) -> Loss:
+            return Loss({"images": torch.tensor(float(len(batch.target.labels)))})
+
+        def prepare(self, model: Classifier, target_images: int) -> None:
+            told.append(("prepare", target_images))
+
+        def start(self, model: Classifier) -> None:
+            told.append(("start", 0))
+
+        def after_step(self, model: Classifier) -> None:
+            told.append(("after_step", 0))
+
+    model, method = Classifier(nn.Flatten(), 12, 3), TransferLoss([Gap(1.0), Listening(1.0)], "joint")
+    method.prepare(model, 7)
+    method.start(model)
+    assert float(method.loss(model, batch, Progress(0, 1)).terms["images"]) == 5
+    method.after_step(model)
+    assert told == [("prepare", 7), ("start", 0), ("after_step", 0)]
+
+
 def test_a_recipe_composes_methods() -> None:
     recipe = load_recipe("digits", ["method=dann", "method.then=[{name: mcc, temperature: 3.0}, bnm]", "norm=bn"])
     method = build_method(recipe.method, Classifier(nn.Flatten(), 12, 10), 10)
@@ -85,7 +109,7 @@ def test_combinations_without_sense_are_refused(overrides: list[str], message: s
         load_recipe("digits", overrides)
 
 
-@pytest.mark.parametrize("part", ["loss", "phases", "pretrain_loss", "start", "after_step", "predictor"])
+@pytest.mark.parametrize("part", ["loss", "phases", "pretrain_loss", "predictor"])
 def test_a_part_that_the_shared_forward_would_never_call_is_refused(part: str, monkeypatch: pytest.MonkeyPatch) -> None:
     mine = type("Mine", (Gap,), {"__init__": lambda self, model, num_classes: Gap.__init__(self, 1.0)})
     monkeypatch.setitem(sys.modules, "mine", SimpleNamespace(Mine=mine))  # type: ignore[arg-type]

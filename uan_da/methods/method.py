@@ -186,7 +186,7 @@ class TransferMethod(Method):
     """A method whose loss is the cross-entropy of the source plus terms of one forward of both domains.
 
     The terms of such methods can be added (``method.then``), because they share one forward of the weak views. So they
-    define :meth:`transfer` alone, not ``phases`` or ``start``.
+    define :meth:`transfer`, or :meth:`terms` where that reads too little, and no ``loss``, ``phases`` or ``predictor``.
     """
 
     shares_forward: ClassVar[bool] = True
@@ -201,9 +201,13 @@ class TransferMethod(Method):
     sdat_radius: float = 0.0
     """The radius of its :class:`Ascent`; 0: none."""
 
-    @abstractmethod
     def transfer(self, source: Output, target: Output, labels: Tensor, progress: Progress) -> Loss:
         """The terms to add to the source's cross-entropy; ``labels`` ``(N_S,)`` are the source's."""
+        raise NotImplementedError(f"{type(self).__name__} defines neither transfer nor terms")
+
+    def terms(self, model: Classifier, batch: DomainBatch, source: Output, target: Output, progress: Progress) -> Loss:
+        """The same of all that there is to read: by default :meth:`transfer`, of the outputs alone."""
+        return self.transfer(source, target, batch.source.labels, progress)
 
     def loss(self, model: Classifier, batch: DomainBatch, progress: Progress) -> Loss:
         """CE(f(x_S), y_S) plus the method's own terms."""
@@ -258,7 +262,7 @@ def shared_loss(
     source, target = forward(model, images, domains, routing)
     whole = Loss({"source": F.cross_entropy(source.logits, labels)})
     for number, method in enumerate(methods, 1):
-        own = method.transfer(source, target, labels, progress)
+        own = method.terms(model, batch, source, target, progress)
         for into, values in ((whole.terms, own.terms), (whole.metrics, own.metrics)):
             into.update({f"{name}_{number}" if name in into else name: value for name, value in values.items()})
     return whole

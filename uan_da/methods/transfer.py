@@ -11,7 +11,7 @@ from uan_da.methods.routing import Routing
 from uan_da.models.classifier import Classifier
 from uan_da.recipe.blocks import MethodBlock
 
-NOT_SHARED = {"loss", "phases", "pretrain_loss", "prepare", "start", "after_step", "predictor"}
+NOT_SHARED = {"loss", "phases", "pretrain_loss", "predictor"}
 """Parts of a :class:`Method` that need a training to themselves, so that a :class:`TransferMethod` cannot have them."""
 
 
@@ -39,6 +39,21 @@ class TransferLoss(Method):
         ascent = Ascent(self.task_loss, self.sdat_radius) if self.sdat_radius else None
         return [Phase("", self.loss, ascent=ascent)]
 
+    def prepare(self, model: Classifier, target_images: int) -> None:
+        """Tell each."""
+        for method in self._parts():
+            method.prepare(model, target_images)
+
+    def start(self, model: Classifier) -> None:
+        """Tell each."""
+        for method in self._parts():
+            method.start(model)
+
+    def after_step(self, model: Classifier) -> None:
+        """Tell each."""
+        for method in self._parts():
+            method.after_step(model)
+
     def _parts(self) -> list[TransferMethod]:
         return [method for method in self.methods if isinstance(method, TransferMethod)]
 
@@ -65,6 +80,8 @@ def _check(name: str, method: Method) -> None:
     own = {part for cls in ancestors[: ancestors.index(base)] for part in vars(cls)}
     if base is Method and not own & {"loss", "phases"}:
         raise UserError(f"method {name!r} lacks 'loss': a Method defines its loss, or its phases")
+    if base is TransferMethod and not own & {"transfer", "terms"}:
+        raise UserError(f"method {name!r} lacks 'transfer': the terms that it adds to the source's cross-entropy")
     if base is TransferMethod and own & NOT_SHARED:
         raise UserError(
             f"method {name!r} has 'transfer' and {min(own & NOT_SHARED)!r}, which would never be called: methods that "

@@ -1,7 +1,8 @@
 """The network that is trained: input norm, backbone, bottleneck, head."""
 
+import copy
 import warnings
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 import torch
 from torch import Tensor, nn
@@ -65,6 +66,12 @@ class Classifier(nn.Module):
     def new_head(self) -> nn.Module:
         """A freshly initialised head like the model's own, for methods that have a second one."""
         return make_head(self.num_features, self.num_classes, self._head_options)
+
+    def with_head(self, head: nn.Module) -> Self:
+        """The same network with ``head``, for a method that answers with another than it trains; the rest is shared."""
+        other = copy.copy(self)
+        other._modules = {**self._modules, "head": head}
+        return other
 
     def forward(self, images: Tensor) -> Output:
         """Images ``(N, C, H, W)`` to features and logits."""
