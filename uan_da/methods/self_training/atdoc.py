@@ -59,7 +59,7 @@ class ATDOC(TransferMethod):
         self._seen: dict[int, DomainImages] = {}
 
     def prepare(self, model: Classifier, target_images: int) -> None:
-        """The memory: features ``(N, F)`` and probabilities ``(N, C)`` of the target images, or centroids ``(C, F)``."""
+        """The memory of the target, features ``(N, F)`` and probabilities ``(N, C)``, or the centroids ``(C, F)``."""
         rows = target_images if self.classifier == "neighbors" else self.num_classes
         random = torch.rand(rows, model.num_features, generator=generator(self.seed, "atdoc"))
         like = next(model.parameters())
