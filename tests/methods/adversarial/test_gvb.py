@@ -1,4 +1,4 @@
-"""GVB: its loss in plain loops, what it moves, and the network that it answers with."""
+"""GVB: its loss in plain loops, what it moves, and the network that it predicts with."""
 
 import math
 
@@ -49,8 +49,8 @@ def test_the_loss_is_that_of_the_formula(method: GVB, model: Classifier, batch: 
     assert {name: float(value.detach()) for name, value in terms.items()} == pytest.approx(expected)
 
 
-def test_only_the_answers_are_reversed(method: GVB, model: Classifier, batch: DomainBatch) -> None:
-    """The discriminator descends on its loss and on its bridge; what makes the answers ascends on both."""
+def test_only_the_predictions_are_reversed(method: GVB, model: Classifier, batch: DomainBatch) -> None:
+    """The discriminator descends on its loss and on its bridge; what makes the predictions ascends on both."""
     strength = reversal_strength(HALF)
     for name in ("domain", "discriminator_bridge"):
         reversed_ = torch.autograd.grad(method.loss(model, batch, HALF).terms[name], [model.head.weight])[0]
@@ -70,11 +70,11 @@ def test_the_network_that_is_kept_has_the_bridge_in_its_head(
     method: GVB, model: Classifier, batch: DomainBatch
 ) -> None:
     images = batch.target.weak
-    answering = method.predictor(model)
+    kept = method.predictor(model)
     features, logits = model(images)
-    torch.testing.assert_close(answering(images).logits, logits - method.bridge(features))
-    assert answering.backbone is model.backbone
-    assert answering.state_dict().keys() == model.state_dict().keys()
+    torch.testing.assert_close(kept(images).logits, logits - method.bridge(features))
+    assert kept.backbone is model.backbone
+    assert kept.state_dict().keys() == model.state_dict().keys()
     torch.testing.assert_close(model(images).logits, logits)
 
 

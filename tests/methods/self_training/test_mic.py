@@ -35,7 +35,7 @@ def test_the_term_is_that_of_the_formula(model: Classifier, batch: DomainBatch, 
     expected = 0.0
     for i, row in enumerate(q.tolist()):
         label = row.index(max(row))
-        expected -= 0.7 / len(x) * (max(row) if weighted else 1.0) * float(masked[i, label])
+        expected -= 0.7 / len(x) * (max(row) if weighted else 1.0) * float(masked[i, label].detach())
     term = terms(method, model, batch).terms["masked"]
     assert float(term.detach()) == pytest.approx(expected)
     term.backward()

@@ -1,4 +1,4 @@
-"""GVB: bridges take what is of one domain out of the answers and out of the discriminator, and then vanish."""
+"""GVB: bridges take what is of one domain out of the predictions and out of the discriminator, and then vanish."""
 
 import copy
 from typing import Annotated
@@ -25,9 +25,9 @@ class GVB(Method):
         + λ_G E|γ| + λ_D E|σ|, \quad z = f(g) − γ(g), \quad d = D(h) − σ(h), \quad p = softmax\, z
 
     where γ, the bridge of the generator, is a linear layer of the features g beside the head f; h is the last hidden
-    layer of the discriminator, which sees the answers p, and σ its bridge, a linear layer beside its last, D. r_λ is
-    the gradient reversal, through which σ's term goes too. ω ∝ e^{−H(p)}, of mean 1 in each domain, and its gradient
-    is reversed, as in CDAN+E. The answers are z, so that the network that is kept has the head f − γ.
+    layer of the discriminator, which sees the probabilities p, and σ its bridge, a linear layer beside its last, D. r_λ
+    is the gradient reversal, through which σ's term goes too. ω ∝ e^{−H(p)}, of mean 1 in each domain, and its gradient
+    is reversed, as in CDAN+E. The logits are z, so that the network that is kept has the head f − γ.
 
     From the authors' code: w = λ_G = λ_D = 1, a discriminator with layers of 1024, a forward for each domain, and the
     reversal over the training (``reversal_steps: 1000`` is theirs to the step). Theirs has dropout, starts all linear
@@ -91,6 +91,6 @@ class GVB(Method):
 
 
 def _certainty(logits: Tensor, strength: float) -> Tensor:
-    """e^{−H} of each answer of a domain, over their mean; the gradient is reversed."""
+    """e^{−H} of each prediction of a domain, over their mean; the gradient is reversed."""
     weight = (-entropy(reverse_gradient(logits, strength))).exp()
     return weight / weight.detach().mean()

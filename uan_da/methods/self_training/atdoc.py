@@ -36,7 +36,7 @@ class ATDOC(TransferMethod):
     smooth the source's labels by 0.1; here they are as they are. They add it to CDAN+E, ``cdan`` with ``method.then``.
     """
 
-    on_answers: ClassVar[bool] = True
+    on_predictions: ClassVar[bool] = True
     routing: ClassVar[Routing] = "separate"
 
     features: Tensor
@@ -69,7 +69,7 @@ class ATDOC(TransferMethod):
             self.register_buffer("probabilities", even.detach())
 
     def terms(self, model: Classifier, batch: DomainBatch, source: Output, target: Output, progress: Progress) -> Loss:
-        """The weighted cross-entropy of the target's answers and its pseudo-labels."""
+        """The weighted cross-entropy of the target's predictions and its pseudo-labels."""
         self._seen[id(batch)] = batch.target  # SDAT reads a batch twice
         with torch.no_grad():
             labels, weight = self._labels(target.features, batch.target.index)

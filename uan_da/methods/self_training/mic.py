@@ -1,4 +1,4 @@
-"""MIC: the answer on an image with most of it masked is that on the whole image."""
+"""MIC: the prediction on an image with most of it masked is that on the whole image."""
 
 import copy
 from typing import Annotated, ClassVar
@@ -34,7 +34,7 @@ class MIC(TransferMethod):
     the weak view as it is. In the second pass of SDAT their term has no weight max q; here both passes have it.
     """
 
-    on_answers: ClassVar[bool] = True
+    on_predictions: ClassVar[bool] = True
 
     steps: Tensor
 
@@ -77,8 +77,8 @@ class MIC(TransferMethod):
             if isinstance(module, nn.modules.dropout._DropoutNd):
                 module.eval()
         with frozen_statistics(self.teacher):
-            (answer,) = forward(self.teacher, [images], [domain], "separate")
-        return answer.logits
+            (output,) = forward(self.teacher, [images], [domain], "separate")
+        return output.logits
 
     def _mask(self, images: Tensor, step: int) -> Tensor:
         """Ones, and zeros on the masked blocks, ``(N, 1, H, W)``: a function of the seed and the step, so that both
