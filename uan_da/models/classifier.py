@@ -68,7 +68,7 @@ class Classifier(nn.Module):
         return make_head(self.num_features, self.num_classes, self._head_options)
 
     def with_head(self, head: nn.Module) -> Self:
-        """The same network with ``head``, for a method that predicts with another than it trains; the rest is shared."""
+        """The same network with ``head``, for methods that predict with another than they train; all else is shared."""
         other = copy.copy(self)
         other._modules = {**self._modules, "head": head}
         return other
