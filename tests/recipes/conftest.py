@@ -93,6 +93,21 @@ def write_lists(top: Path) -> None:
         (top / "image_list" / f"{domain}.txt").write_text("\n".join(lines) + "\n")
 
 
+def write_domainnet(top: Path) -> None:
+    """``clipart_train.txt`` with ``clipart/aircraft_carrier/clipart_001_000001.jpg 0`` a line, and one image each."""
+    classes = load_card("domainnet").classes
+    for domain in ("clipart", "painting"):
+        picture = top / f"{domain}.jpg"
+        picture.parent.mkdir(exist_ok=True)
+        Image.fromarray(noise(20, 24, 3)).save(picture)
+        for number, split in enumerate(("train", "test"), 1):
+            names = [f"{domain}/{name}/{domain}_{i:03}_{number:06}.jpg" for i, name in enumerate(classes, 1)]
+            (top / f"{domain}_{split}.txt").write_text("".join(f"{name} {i}\n" for i, name in enumerate(names)))
+            for name in names:
+                (top / name).parent.mkdir(parents=True, exist_ok=True)
+                (top / name).hardlink_to(picture)
+
+
 @pytest.fixture(scope="session")
 def filled_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A data root that has everything."""
@@ -109,6 +124,7 @@ def filled_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_folders(root / "office31", "office31", "{domain}/images/{class}/frame_0001.jpg")
     write_lists(root / "office31")
     write_folders(root / "office_home", "office_home", "{domain}/{class}/00001.jpg")
+    write_domainnet(root / "domainnet")
     write_folders(root / "visda2017", "visda2017", "{domain}/{class}/src_1_4850_0__170_210_157.png")
     return root
 

@@ -37,6 +37,8 @@ RECIPES = sorted(shipped("recipes"))
 TRAINED = [name for name in RECIPES if name != "imagenet-c"]
 """The data set of the other has no training images."""
 METHODS = [(name, method) for name in RECIPES for method in methods_of(read_yaml(find_recipe(name)))]
+LIKE_OFFICE_HOME = ("office-home-vit", "domainnet")
+"""Their methods have the keys of ``office-home`` with other numbers."""
 GUIDE = Path(__file__).parents[2] / "docs" / "recipes.md"
 HEADS = [line.partition("  ")[0] for name in RECIPES for line in shipped("recipes")[name].read_text().splitlines()]
 COMMANDS = list(
@@ -70,6 +72,10 @@ def dataset(tmp_path: Path, data_root: Path) -> Callable[[str], list[str]]:
             return ["dataset=office31", "task=amazon:webcam"]
         if name in ("cifar10-c", "cifar100-c"):
             return ["input.size=8"]  # their networks are large
+        if name == "office-home-vit":
+            return ["backbone={name: small_cnn, width: 4}"]  # a ViT takes images of one size
+        if name == "domainnet":
+            return ["backbone={name: resnet18, weights: none}"]  # it has 690 test images
         if name != "digits-five":
             return []
         text = shipped("datasets")["digits_five"].read_text()
@@ -123,6 +129,12 @@ def test_it_is_checked_and_trains(name: str, uan_da: Callable[..., str], dataset
 
 @pytest.mark.parametrize(("name", "method"), METHODS)
 def test_each_of_its_methods_trains(name: str, method: str, dataset: Callable[[str], list[str]]) -> None:
+    if name in LIKE_OFFICE_HOME:
+        ours, theirs = (load_recipe(recipe, [f"method={method}"]) for recipe in (name, "office-home"))
+        assert ours.method.options.keys() == theirs.method.options.keys()
+        assert (ours.bottleneck is None) is (theirs.bottleneck is None)
+        assert (ours.train.schedule.name, ours.head.dropouts) == (theirs.train.schedule.name, theirs.head.dropouts)
+        return
     large = load_recipe(name).backbone.name.startswith("resnet")
     training = training_of(name, f"method={method}", *dataset(name), *(["backbone=small_cnn"] if large else []))
     before = {name: p.detach().clone() for name, p in training.model.named_parameters()}

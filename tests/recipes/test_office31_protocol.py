@@ -272,7 +272,7 @@ def test_its_epochs_on_the_source(method: str) -> None:
         assert "reversal" not in training.sums
 
 
-@pytest.mark.parametrize("name", ["office31", "office-home", "visda2017"])
+@pytest.mark.parametrize("name", ["office31", "office-home", "office-home-vit", "visda2017", "domainnet"])
 def test_the_published_figures_of_mcd_say_that_they_are_of_the_better_head(name: str) -> None:
     published = [row for row in load_recipe(name).published or () if row.method == "mcd"]
     assert published
