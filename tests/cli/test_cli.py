@@ -48,7 +48,8 @@ def test_evaluate(uan_da: Any, run_folder: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert "optdigits_m" in done.stdout
     for arguments, message in [
-        ((str(folder), "--domain", "mnist"), "unknown domain 'mnist'"),
+        ((str(folder), "--domain", "mnist"), "error: unknown domain 'mnist'"),
+        ((str(folder), "--domain", "digits:mnist"), "error: digits: unknown domain 'mnist'"),
         ((str(run_folder),), "holds no run"),
     ]:
         failed = uan_da("evaluate", *arguments)

@@ -18,7 +18,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
 
 
 def test_it_says_what_was_compared_and_written(uan_da: Any, run: Run, tmp_path: Path) -> None:
-    done = uan_da("export", run.folder, "--format", "pt2", "--out", tmp_path / "model.pt2")
+    done = uan_da("export", run.folder, "--out", tmp_path / "model.pt2")
     assert done.returncode == 0, done.stderr
     assert "compared with PyTorch on 360 test images of optdigits_m" in done.stdout
     assert (tmp_path / "model.labels.txt").read_text().split() == list("0123456789")
@@ -44,8 +44,10 @@ def test_mistakes(uan_da: Any, run: Run, tmp_path: Path) -> None:
         (run.folder, file, "--overwrite"),
         (run.folder, tmp_path / "none" / "model.onnx", "there is no folder"),
         (tmp_path, tmp_path / "other.onnx", "holds no run"),
+        (run.folder, tmp_path / "m.txt", f"{tmp_path / 'm.txt'}: the name of the file must end in .onnx or .pt2"),
+        (run.folder, tmp_path / "m.onnx", "must end in .pt2"),
     ):
-        done = uan_da("export", folder, "--out", out)
+        done = uan_da("export", folder, "--out", out, *(["--format", "pt2"] if out.name == "m.onnx" else []))
         assert done.returncode == 2
         assert words in done.stderr
     assert file.read_text() == "mine"

@@ -30,6 +30,10 @@ from uan_da.training.adapt import source_free_method
         (["train"], "which recipe? uan-da list recipes"),
         (["list", "methods", "dan_n"], "did you mean 'dann'?"),
         (["list", "recipes", "digits"], "uan-da recipe show digits"),
+        (["list", "norm"], "Invalid value for 'kind': 'norm' is not one of"),
+        (["evaluate", ".", "--split", "val"], "Invalid value for '--split': 'val' is not one of 'test', 'train'"),
+        (["train", "digits", "norm.em_rate=2"], "norm 'uan': Expected `em_rate` to be between 0 and 1, but got 2.0\n"),
+        (["train", "digits", "norm.num_clusters=0"], "`num_clusters` to be an integer of at least 1, but got 0\n"),
     ],
 )
 def test_a_hint(uan_da: Callable[..., Any], tmp_path: Path, arguments: list[str], hint: str) -> None:

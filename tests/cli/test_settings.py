@@ -32,10 +32,19 @@ def test_a_setting_chooses_among_methods(arguments: list[str], uan_da: Command) 
 
 
 def test_a_run_reports_what_papers_report_and_what_knows_no_unknown_refuses_it(uan_da: Command, tmp_path: Path) -> None:
-    run = tmp_path / "run"
-    _, out, error = uan_da("train", "digits-open", *FEW, "--device", "cpu", "--out", run)
+    run, more = tmp_path / "run", ["train.epochs=4", "seed=2", "selection.oracle=true"]
+    _, out, error = uan_da("train", "digits-open", *FEW, *more, "--device", "cpu", "--out", run)
     assert error == ""
-    numbers = json.loads((run / "results.json").read_text())["selections"]["last"]["domains"]
+    selections = json.loads((run / "results.json").read_text())["selections"]
+    rows = [json.loads(row) for row in (run / "metrics.jsonl").read_text().splitlines()]
+    accuracies, h_scores = ([row[key]["optdigits_m"] for row in rows] for key in ("domains", "h_score"))
+    best = h_scores.index(max(h_scores))
+    assert best != accuracies.index(max(accuracies))
+    assert selections["oracle"]["epoch"] == best + 1
+    assert f"epoch {best + 1}, optdigits_m H-score {100 * h_scores[best]:.1f}\n" in out
+    assert f"epoch 4: loss {rows[3]['train']['loss']:.4f}, accuracy" in (run / "train.log").read_text()
+    assert f"H-score {{'optdigits_m': {h_scores[3]}}}" in (run / "train.log").read_text()
+    numbers = selections["last"]["domains"]
     own, line = numbers["optdigits_m"]["open_set"], "optdigits_m: H-score {:.1f} (shared classes {:.1f}"
     assert "open_set" not in numbers["optdigits"]
     assert line.format(100 * own["h_score"], 100 * own["known"]) in out

@@ -2,13 +2,15 @@
 
 from typing import Any
 
+from uan_da.evaluation.open_set import main_measures
 from uan_da.training.monitor import Silent
 from uan_da.training.run import Run
 from uan_da.training.training import Training
 
 
 class Lines(Silent):
-    """Prints what is trained, and one line per epoch: mean loss, and accuracy on each domain in percent."""
+    """Prints what is trained, and one line per epoch: mean loss, and accuracy on each domain in percent, or the H-score
+    on a target with unknown classes."""
 
     def __init__(self) -> None:
         self.epochs = 0
@@ -22,7 +24,7 @@ class Lines(Silent):
         )
 
     def epoch(self, row: dict[str, Any]) -> None:
-        """Mean loss and accuracies of an epoch."""
-        shares = {name: "-" if share is None else f"{100 * share:.1f}" for name, share in row["domains"].items()}
+        """Mean loss and measures of an epoch."""
+        shares = {name: "-" if share is None else f"{100 * share:.1f}" for name, share in main_measures(row).items()}
         told = "  ".join(f"{name} {share}" for name, share in shares.items())
         print(f"epoch {row['epoch']}/{self.epochs}  loss {row['train']['loss']:.3f}  {told}", flush=True)

@@ -184,7 +184,7 @@ class Run:
         self,
         out: Path | str,
         *,
-        format: Literal["onnx", "pt2"] = "onnx",
+        format: Literal["onnx", "pt2"] | None = None,
         checkpoint: Checkpoint = "last",
         overwrite: bool = False,
     ) -> Exported:
@@ -195,7 +195,8 @@ class Run:
 
         Args:
             out: the file, such as ``model.onnx``; the classes go to ``model.labels.txt``.
-            format: ``onnx`` (needs the extra ``export``), or ``pt2`` for ``torch.export.load``.
+            format: ``onnx`` (needs the extra ``export``), or ``pt2`` for ``torch.export.load``; None: what ``out`` ends
+                in.
             checkpoint: the checkpoint to export.
             overwrite: replace existing files.
 
@@ -203,7 +204,7 @@ class Run:
             The two files, and the largest difference of a probability.
 
         Raises:
-            UserError: ``out`` exists or cannot be written, or a package is missing.
+            UserError: ``out`` does not end like its format, exists or cannot be written, or a package is missing.
             Failure: the exporter cannot express the network, or the outputs differ.
         """
         return export_run(self._run, format, Path(out), checkpoint=checkpoint, overwrite=overwrite)

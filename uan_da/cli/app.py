@@ -3,9 +3,10 @@
 import sys
 import warnings
 from collections.abc import Sequence
-from typing import Annotated, TextIO
+from typing import Annotated, Any, TextIO
 
 import typer
+from typer.core import TyperGroup
 
 from uan_da.cli import (
     adapt,
@@ -33,7 +34,21 @@ from uan_da.errors import DataWarning, Failure, UserError
 USAGE = 2
 """What wrong usage exits with."""
 
+
+class Group(TyperGroup):
+    """Says of a wrong value what is wrong with it, without the name of a Python error."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command that was named."""
+        try:
+            return super().invoke(ctx)
+        except typer.BadParameter as error:
+            error.message = error.message.removeprefix("Value error, ")
+            raise
+
+
 app = typer.Typer(
+    cls=Group,
     help="Unsupervised domain adaptation whose normalisation layer adapts too.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,

@@ -17,6 +17,7 @@ from rich.progress import (
 
 from uan_da.cli.advice import advice
 from uan_da.cli.terminal import print_sheet, rich_console
+from uan_da.evaluation.open_set import headline, main_measures
 from uan_da.evaluation.verdict import source_cost, verdict
 from uan_da.sweeps.sheet import Sheet
 from uan_da.training.run import Run
@@ -51,7 +52,8 @@ class Console:
         )
         self.bar = self.progress.add_task("reading", total=None, unit="images")
         self.plain, self.told, self.moved = plain, time.monotonic(), float("-inf")
-        self.names: list[str] = []
+        self.heads: dict[str, str] = {}
+        """The head of each domain's column."""
 
     def __enter__(self) -> Self:
         self.progress.start()
@@ -102,8 +104,10 @@ class Console:
         self.say(_pairs(facts))
         if said := advice(recipe):
             self.say(said)
-        self.names = [domain.name for domain in task.domains]
-        heads = ["epoch", "loss", *self.names, recipe.selection.validator.name]
+        self.heads = {domain.name: domain.name for domain in task.domains}
+        if task.shared is not None:
+            self.heads[task.target.name] += " H-score"
+        heads = ["epoch", "loss", *self.heads.values(), recipe.selection.validator.name]
         self.say("  ".join(head.rjust(WIDTH) for head in heads))
         self.progress.reset(self.bar, total=training.total_steps, description=recipe.method.name, unit="steps")
 
@@ -114,7 +118,8 @@ class Console:
     def epoch(self, row: dict[str, Any]) -> None:
         """A row of the table."""
         cells = [str(row["epoch"]), f"{row['train']['loss']:.3f}"]
-        cells += [percent(row["domains"][name]).rjust(len(name)) for name in self.names]
+        measures = main_measures(row)
+        cells += [percent(measures[name]).rjust(len(head)) for name, head in self.heads.items()]
         score = "-" if row["score"] is None else f"{row['score']:.3f}"
         self.say("  ".join(cell.rjust(WIDTH) for cell in [*cells, score]))
 
@@ -127,12 +132,11 @@ class Console:
         for line in open_set_lines(last["domains"]):
             self.say(line)
         target = run.recipe.task.target
-        accuracy = selected["domains"][target]["accuracy"]
-        reached = f"{target} has no labels" if accuracy is None else f"{target} {percent(accuracy)}"
+        reached = _reached(target, selected["domains"][target])
         self.say(f"selected by {selected['validator']} (no target label): epoch {selected['epoch']}, {reached}")
         if oracle := results["selections"]["oracle"]:
-            accuracy = percent(oracle["domains"][target]["accuracy"])
-            self.say(f"oracle (reads target labels, selects nothing): epoch {oracle['epoch']}, {target} {accuracy}")
+            reached = _reached(target, oracle["domains"][target])
+            self.say(f"oracle (reads target labels, selects nothing): epoch {oracle['epoch']}, {reached}")
         if "gain" in results["baseline"]:
             for line in [verdict(results, target), *source_cost(results)]:
                 self.say(line)
@@ -160,6 +164,13 @@ def open_set_lines(domains: dict[str, dict[str, Any]]) -> list[str]:
         for name, numbers in domains.items()
         if (own := numbers.get("open_set"))
     ]
+
+
+def _reached(target: str, numbers: dict[str, Any]) -> str:
+    measure, value = headline(numbers)
+    if value is None:
+        return f"{target} has no labels"
+    return f"{target} {'' if measure == 'accuracy' else measure + ' '}{percent(value)}"
 
 
 def percent(share: float | None) -> str:

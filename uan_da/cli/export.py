@@ -20,7 +20,10 @@ class ExportFormat(StrEnum):
 def export(
     run: Annotated[Path, typer.Argument(help="A run folder.")],
     out: Annotated[Path, typer.Option(help="The file to write.")],
-    format: Annotated[ExportFormat, typer.Option(help="ONNX, or a program of torch.export.")] = ExportFormat.onnx,
+    format: Annotated[
+        ExportFormat | None,
+        typer.Option(help="ONNX, or a program of torch.export.  [default: what --out ends in]"),
+    ] = None,
     checkpoint: Annotated[Checkpoint, typer.Option(help="The checkpoint.")] = Checkpoint.last,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace --out if it exists.")] = False,
     trust: Trusted = False,
@@ -31,7 +34,11 @@ def export(
     from uan_da.training.run import Run
 
     written = export_run(
-        Run.open(run, trust_of(trust)), format.value, out, checkpoint=checkpoint.value, overwrite=overwrite
+        Run.open(run, trust_of(trust)),
+        None if format is None else format.value,
+        out,
+        checkpoint=checkpoint.value,
+        overwrite=overwrite,
     )
     typer.echo(
         f"compared with PyTorch on {written.images} {written.what}: probabilities differ by at most "

@@ -213,7 +213,7 @@ def load_unseen(task: Task, recipe: Recipe, spec: str, device: torch.device) -> 
     dataset, _, name = spec.rpartition(":")
     adapter = dataset_of(recipe, dataset)
     if name not in adapter.domains:
-        raise UserError(f"{spec}: {unknown('domain', name, adapter.domains)}")
+        raise UserError(f"{dataset}: " * bool(dataset) + unknown("domain", name, adapter.domains))
     if tuple(adapter.classes) != tuple(task.classes):
         raise UserError(f"{spec}: its classes are not those of the task, {', '.join(task.classes)}")
     train, test = _store(adapter, [name], recipe, device)

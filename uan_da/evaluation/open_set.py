@@ -52,6 +52,12 @@ def headline(numbers: Mapping[str, Any]) -> tuple[str, float | None]:
     return "accuracy", numbers["accuracy"]
 
 
+def main_measures(row: Mapping[str, Any]) -> dict[str, float | None]:
+    """Of a row of ``metrics.jsonl`` the number by which each domain is judged: the accuracy on its test images, or of a
+    target with unknown classes the H-score."""
+    return {**row["domains"], **row.get("h_score", {})}
+
+
 def _h_score(known: float | None, unknown: float | None) -> float | None:
     if known is None or unknown is None:
         return None

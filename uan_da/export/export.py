@@ -11,7 +11,7 @@ from uan_da.data.digest import digest
 from uan_da.errors import Failure, UserError
 from uan_da.evaluation.deployed import Deployed
 from uan_da.export.folding import folded
-from uan_da.export.formats import FORMATS, Format, Outputs
+from uan_da.export.formats import Format, Outputs, format_of
 from uan_da.export.images import trial_images
 from uan_da.files import read_bytes, read_json, whole_file, write_text
 from uan_da.training.run import Run
@@ -32,7 +32,9 @@ class Exported:
     what: str
 
 
-def export_run(run: Run, format_name: str, out: Path, *, checkpoint: str = "last", overwrite: bool = False) -> Exported:
+def export_run(
+    run: Run, format_name: str | None, out: Path, *, checkpoint: str = "last", overwrite: bool = False
+) -> Exported:
     """Write the network of a checkpoint as ``out``, and its classes, one a line, as ``NAME.labels.txt`` beside it.
 
     The file takes float32 images ``(N, C, H, W)`` in [0, 1] at the network's size, and returns ``logits`` and
@@ -40,16 +42,17 @@ def export_run(run: Run, format_name: str, out: Path, *, checkpoint: str = "last
 
     Args:
         run: its folder is all that is needed.
-        format_name: ``onnx`` or ``pt2``.
+        format_name: ``onnx`` or ``pt2``; None: the one that ends like ``out``.
         out: the file.
         checkpoint: ``last``, ``selected`` or ``oracle``.
         overwrite: replace what is there.
 
     Raises:
-        UserError: ``out`` exists or cannot be written, a package is missing, or the run lacks the checkpoint.
+        UserError: ``out`` does not end like its format, exists or cannot be written, a package is missing, or the run
+            lacks the checkpoint.
         Failure: the exporter cannot express the network, or the file's predictions differ; nothing is written.
     """
-    chosen, labels = FORMATS[format_name], out.with_suffix(".labels.txt")
+    chosen, labels = format_of(format_name, out), out.with_suffix(".labels.txt")
     chosen.check()
     if not out.parent.is_dir():
         raise UserError(f"{out}: there is no folder {out.parent}")

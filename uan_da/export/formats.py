@@ -8,6 +8,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
@@ -101,6 +102,19 @@ class Pt2(Format):
 
 
 FORMATS: dict[str, Format] = {"onnx": Onnx(), "pt2": Pt2()}
+
+
+def format_of(name: str | None, file: Path) -> Format:
+    """The format of that name, or the one that ``file`` ends like.
+
+    Raises:
+        UserError: the file does not end like it.
+    """
+    fitting = [form for key, form in FORMATS.items() if name in (None, key) and form.suffix == file.suffix]
+    if not fitting:
+        expected = " or ".join(form.suffix for key, form in FORMATS.items() if name in (None, key))
+        raise UserError(f"{file}: the name of the file must end in {expected}")
+    return fitting[0]
 
 
 def _example(network: Deployed) -> Tensor:

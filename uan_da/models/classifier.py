@@ -146,9 +146,18 @@ def _put_norm(model: Classifier, recipe: Recipe) -> None:
     try:
         convert_norm(place, norm.target, where=where, **options)
     except ValueError as error:
+        _check_options(recipe, options)
         raise UserError(
             f"norm {norm.name!r} in backbone {recipe.backbone.name!r}: {error}; norm=bn leaves a backbone as it is"
         ) from error
+
+
+def _check_options(recipe: Recipe, options: dict[str, Any]) -> None:
+    """UserError where the norm refuses its options for any BatchNorm, so that no backbone is to blame."""
+    try:
+        recipe.norm.target(nn.BatchNorm2d(8), **options)
+    except ValueError as error:
+        raise UserError(f"norm {recipe.norm.name!r}: {error}") from error
 
 
 def _norm_options(recipe: Recipe) -> dict[str, Any]:

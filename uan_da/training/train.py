@@ -9,6 +9,7 @@ from uan_da.data.progress import Progress, silent
 from uan_da.errors import UserError
 from uan_da.evaluation.evaluate import predictions_on_test
 from uan_da.evaluation.evidence import Evidence, all_scores, check_validator
+from uan_da.evaluation.open_set import main_measures
 from uan_da.evaluation.predict import NonFinitePredictions, Predictions
 from uan_da.files import write_json
 from uan_da.norms.distributed import alone, process_number
@@ -198,11 +199,15 @@ def _finish_epoch(training: Training, run: Run, saver: Saver, measured: Measured
     row: dict[str, Any] = {"epoch": training.epoch, "step": training.step, "train": training.take_averages()}
     row |= {"score": scores[recipe.selection.validator.name], "validators": scores}
     row["domains"] = {name: numbers["accuracy"] for name, numbers in domains.items()}
-    run.log(f"epoch {row['epoch']}: loss {row['train']['loss']:.4f}, accuracy {row['domains']}, score {row['score']}")
+    if training.task.shared is not None:
+        row["h_score"] = {name: own["open_set"]["h_score"] for name, own in domains.items() if "open_set" in own}
+    h_score = f", H-score {row['h_score']}" if "h_score" in row else ""
+    said = f"accuracy {row['domains']}{h_score}, score {row['score']}"
+    run.log(f"epoch {row['epoch']}: loss {row['train']['loss']:.4f}, {said}")
     names, target = [], training.task.target.name
     if _is_best(row["score"], [before["score"] for before in saver.metrics]):
         names.append("selected")
-    best = _is_best(row["domains"][target], [before["domains"][target] for before in saver.metrics])
+    best = _is_best(main_measures(row)[target], [main_measures(before)[target] for before in saver.metrics])
     if recipe.selection.oracle and best:
         names.append("oracle")
     saver.metrics.append(row)

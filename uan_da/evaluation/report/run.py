@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from uan_da.evaluation.metrics import paired_gain
+from uan_da.evaluation.open_set import main_measures
 from uan_da.evaluation.ranking import Rank, Scored, rank_validators
 from uan_da.evaluation.report import figures
 from uan_da.evaluation.report.files import MetricsOf, RunFiles
@@ -94,12 +95,18 @@ def _class_figure(files: RunFiles) -> str:
 def _progress(files: RunFiles) -> list[dict[str, str]]:
     if not files.metrics:
         return []
-    series = {name: [row["domains"].get(name) for row in files.metrics] for name in files.metrics[0]["domains"]}
+    rows = [main_measures(row) for row in files.metrics]
+    series = {name: [row.get(name) for row in rows] for name in rows[0]}
     if files.baseline and files.baseline.metrics:
-        series[f"{files.target}, source_only"] = [row["domains"].get(files.target) for row in files.baseline.metrics]
+        series[f"{files.target}, source_only"] = [
+            main_measures(row).get(files.target) for row in files.baseline.metrics
+        ]
+    caption = "Accuracy on the test images of each domain."
+    if "h_score" in files.metrics[0]:
+        caption = f"Accuracy on the test images of the source, and the H-score on those of {files.target}."
     marks = {name: chosen["epoch"] for name, chosen in files.results["selections"].items() if chosen and name != "last"}
     return [
-        {"svg": figures.accuracy_by_epoch(series, marks), "caption": "Accuracy on the test images of each domain."},
+        {"svg": figures.accuracy_by_epoch(series, marks), "caption": caption},
         {
             "svg": figures.losses_by_epoch([row["train"] for row in files.metrics]),
             "caption": "The loss, its terms, and what the method measures of itself.",
@@ -191,10 +198,10 @@ def _layers(files: RunFiles) -> list[dict[str, Any]]:
 
 
 def _validators(files: RunFiles) -> list[dict[str, Any]]:
-    """Each validator's course over the epochs, and how it agrees with the true accuracy of the target."""
+    """Each validator's course over the epochs, and how it agrees with the target's accuracy or H-score."""
     rows = [row for row in files.metrics if "validators" in row]
-    known = [row for row in rows if row["domains"].get(files.target) is not None]
-    ranks = rank_validators({"": [Scored(row["validators"], row["domains"][files.target]) for row in known]})
+    measured = [(row["validators"], main_measures(row).get(files.target)) for row in rows]
+    ranks = rank_validators({"": [Scored(scores, value) for scores, value in measured if value is not None]})
     of: dict[str, Rank] = {rank.validator: rank for rank in ranks}
     chosen = files.recipe["selection"]["validator"]["name"]
     names = list(rows[-1]["validators"]) if rows else []
