@@ -12,7 +12,7 @@ import uan_da
 from uan_da.data.digits import Digits
 from uan_da.errors import UserError
 
-FEW = ["method=source_only", "norm=uan", "train.epochs=1", "train.steps_per_epoch=5"]
+FEW = ["method=source_only", "norm=bn", "train.epochs=1", "train.steps_per_epoch=5"]
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +32,7 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_line_an_epoch_is_printed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     uan_da.train("digits", [*FEW, "train.steps_per_epoch=1"], out=tmp_path / "run", device="cpu")
     first, second = capsys.readouterr().out.splitlines()
-    assert first.startswith("optdigits:optdigits_m  source_only  uan  on cpu")
+    assert first.startswith("optdigits:optdigits_m  source_only  bn  on cpu")
     assert second.startswith("epoch 1/1  loss ")
 
 

@@ -6,6 +6,8 @@ from typing import NamedTuple
 import pytest
 
 from uan_da.cli.app import main
+from uan_da.sweeps.here import Here
+from uan_da.sweeps.local import Local
 
 
 class Done(NamedTuple):
@@ -31,3 +33,9 @@ def uan_da(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) 
         return Done(code, captured.out, captured.err)
 
     return run
+
+
+@pytest.fixture
+def without_processes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The runs of a grid are trained one after the other in this process, which has imported torch already."""
+    monkeypatch.setattr(Local, "run", lambda self, jobs, tell: Here(self.devices[0]).run(jobs, tell))

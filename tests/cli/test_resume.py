@@ -4,7 +4,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 SHORT = ["norm=bn", "method=source_only", "train.epochs=null", "train.steps=2", "train.steps_per_epoch=1"]
+
+
+@pytest.fixture(autouse=True)
+def no_report(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A report takes longer than these trainings, and resuming does not depend on it."""
+    monkeypatch.setattr("uan_da.cli.report.write_report", lambda *_, **__: None)
 
 
 def test_a_job_that_is_started_again_goes_on_and_needs_no_recipe(uan_da: Callable[..., Any], tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from uan_da.data.open_dataset import open_dataset
 from uan_da.names import METHODS
 from uan_da.recipe.classes import SETTINGS
 
+pytestmark = pytest.mark.usefixtures("without_processes")
 FEW = ["norm=bn", "backbone.width=4", "input.size=16", "train.epochs=1", "train.steps_per_epoch=2"]
 Command = Callable[..., tuple[int, str, str]]
 

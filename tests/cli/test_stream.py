@@ -15,6 +15,7 @@ from uan_da.training.run import Run
 from uan_da.training.train import train
 from uan_da.training.trained import Trained
 
+pytestmark = pytest.mark.usefixtures("without_processes")
 SHORT = ["norm=bn", "method=source_only", "train.epochs=1", "train.steps_per_epoch=20", "dataset=digits_c"]
 FEW = ["--length", "40", "--batch", "16"]
 

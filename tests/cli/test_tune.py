@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 pytest.importorskip("optuna")
+pytestmark = pytest.mark.usefixtures("without_processes")
 SHORT = [
     "norm=bn",
     "method=source_only",

@@ -16,7 +16,7 @@ from uan_da.norms.uan.conversion import uan
 
 OPTIONS = [
     {"num_clusters": k, "assignment": assignment, "scale": scale}
-    for k, assignment, scale in itertools.product((1, 2, 5), ("sample", "element"), ("none", "prior", "unit"))
+    for k, assignment, scale in itertools.product((1, 2, 3), ("sample", "element"), ("none", "prior", "unit"))
 ]
 
 

@@ -14,8 +14,8 @@ from uan_da.errors import UserError
 from uan_da.files import write_json
 from uan_da.recipe import load_recipe
 from uan_da.recipe.source import dump_yaml
+from uan_da.sweeps.here import Here
 from uan_da.sweeps.jobs import Event, Job, Tell
-from uan_da.sweeps.local import Local
 from uan_da.sweeps.space import Range, Space
 from uan_da.sweeps.tune import Search, Trial, _report, best_by_epoch, floors_of, sheet, tune
 from uan_da.sweeps.work import TrainingJob, cut
@@ -176,9 +176,9 @@ def test_the_table_says_which_validator_chose(recipe, tmp_path):
 def test_real_runs_are_stopped_early_by_their_floors(recipe, tmp_path):
     job = TrainingJob("a" * 16, tmp_path / "sweep", load_recipe(recipe, ["train.steps=3"]).to_dict(), {2: math.inf})
     heard: list[Event] = []
-    Local(["cpu"], 1, 1).run([job], heard.append)
+    Here("cpu").run([job], heard.append)
     assert heard[-1].kind == "finished"
     assert not Run(job.folder).done
     assert json.loads((job.folder / "metrics.jsonl").read_text().splitlines()[-1])["epoch"] == 2
-    Local(["cpu"], 1, 1).run([TrainingJob(job.run_id, job.sweep, job.recipe)], heard.append)  # as a comparison would
+    Here("cpu").run([TrainingJob(job.run_id, job.sweep, job.recipe)], heard.append)  # as a comparison would
     assert Run(job.folder).done
