@@ -12,7 +12,7 @@ import uan_da
 from uan_da.data.digits import Digits
 from uan_da.errors import UserError
 
-FEW = ["method=source_only", "norm=bn", "train.epochs=1", "train.steps_per_epoch=5"]
+FEW = ["backbone.width=4", "method=source_only", "norm=bn", "train.epochs=1", "train.steps_per_epoch=5"]
 
 
 @pytest.fixture(scope="module")

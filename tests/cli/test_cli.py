@@ -1,5 +1,7 @@
 """The command line as a user meets it."""
 
+import contextlib
+import io
 import json
 import os
 import signal
@@ -11,7 +13,16 @@ from typing import Any
 
 import pytest
 
-SHORT = ["norm=bn", "train.epochs=null", "train.steps=2", "train.batch.source=8", "train.batch.target=8"]
+from uan_da.cli.app import main
+
+SHORT = [
+    "backbone.width=4",
+    "norm=bn",
+    "train.epochs=null",
+    "train.steps=2",
+    "train.batch.source=8",
+    "train.batch.target=8",
+]
 
 
 COMMAND = [sys.executable, "-c", "from uan_da.cli.app import main; main()"]
@@ -23,10 +34,13 @@ def in_a_process(*arguments: str, cwd: Path | None = None) -> subprocess.Complet
 
 @pytest.fixture(scope="module")
 def run_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("cli")
-    done = in_a_process("train", "digits", *SHORT, "--with-baseline", cwd=folder)
-    assert done.returncode == 0, done.stderr
-    (folder / "stdout").write_text(done.stdout)
+    folder, out = tmp_path_factory.mktemp("cli"), io.TextIOWrapper(io.BytesIO(), encoding="utf-8")
+    with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(out), contextlib.chdir(folder):
+        patch.setattr(sys, "argv", ["uan-da", "train", "digits", *SHORT, "--with-baseline"])
+        with pytest.raises(SystemExit, match="^0$"):
+            main()
+    out.seek(0)
+    (folder / "stdout").write_text(out.read())
     return folder
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 SHORT = [
+    "backbone.width=4",
     "norm=bn",
     "train.epochs=null",
     "train.steps=2",

@@ -10,7 +10,7 @@ from uan_da.data.digits import Digits
 from uan_da.recipe import load_recipe
 from uan_da.training.train import train
 
-SHORT = ["norm=uan", "method=source_only", "train.epochs=1", "train.steps_per_epoch=2"]
+SHORT = ["backbone.width=4", "norm=uan", "method=source_only", "train.epochs=1", "train.steps_per_epoch=2"]
 
 
 @pytest.fixture(scope="module")

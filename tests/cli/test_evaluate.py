@@ -14,7 +14,14 @@ from uan_da.recipe import load_recipe
 from uan_da.training.run import Run
 from uan_da.training.train import train
 
-SHORT = ["norm=bn", "train.epochs=2", "train.steps_per_epoch=2", "train.batch.source=8", "train.batch.target=8"]
+SHORT = [
+    "backbone.width=4",
+    "norm=bn",
+    "train.epochs=2",
+    "train.steps_per_epoch=2",
+    "train.batch.source=8",
+    "train.batch.target=8",
+]
 
 
 @pytest.fixture(scope="module")

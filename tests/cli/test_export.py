@@ -13,7 +13,7 @@ from uan_da.training.train import train
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
-    short = ["method=source_only", "norm=bn", "train.epochs=1", "train.steps_per_epoch=2"]
+    short = ["backbone.width=4", "method=source_only", "norm=bn", "train.epochs=1", "train.steps_per_epoch=2"]
     return train(load_recipe("digits", short), tmp_path_factory.mktemp("runs") / "run")
 
 

@@ -24,7 +24,7 @@ from uan_da.training.trained import Trained
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
-    few = ["method=source_only", "norm=uan", "train.epochs=1", "train.steps_per_epoch=5"]
+    few = ["method=source_only", "norm=uan", "backbone.width=4", "train.epochs=1", "train.steps_per_epoch=5"]
     return train("digits", few, out=tmp_path_factory.mktemp("runs") / "run", device="cpu", progress=False)
 
 
@@ -129,7 +129,7 @@ def test_no_more_files_are_taken_than_are_under_way(run: Run, photos: Path, monk
 
 
 def test_clusters_need_uan(uan_da: Any, photos: Path, tmp_path: Path) -> None:
-    few = ["method=source_only", "norm=bn", "train.epochs=1", "train.steps_per_epoch=1"]
+    few = ["method=source_only", "norm=bn", "backbone.width=4", "train.epochs=1", "train.steps_per_epoch=1"]
     plain = train("digits", few, out=tmp_path / "plain", device="cpu", progress=False)
     done = uan_da("predict", plain.folder, photos, "--clusters")
     assert (done.returncode, "no UAN layer" in done.stderr) == (2, True)

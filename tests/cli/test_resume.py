@@ -6,7 +6,14 @@ from typing import Any
 
 import pytest
 
-SHORT = ["norm=bn", "method=source_only", "train.epochs=null", "train.steps=2", "train.steps_per_epoch=1"]
+SHORT = [
+    "norm=bn",
+    "backbone.width=4",
+    "method=source_only",
+    "train.epochs=null",
+    "train.steps=2",
+    "train.steps_per_epoch=1",
+]
 
 
 @pytest.fixture(autouse=True)

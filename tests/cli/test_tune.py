@@ -8,6 +8,7 @@ import pytest
 pytest.importorskip("optuna")
 pytestmark = pytest.mark.usefixtures("without_processes")
 SHORT = [
+    "backbone.width=4",
     "norm=bn",
     "method=source_only",
     "train.epochs=null",

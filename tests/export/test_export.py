@@ -25,7 +25,14 @@ from uan_da.training.run import Run
 from uan_da.training.train import train
 from uan_da.training.trained import Trained
 
-SHORT = ["method=source_only", "norm=bn", "train.epochs=1", "train.steps_per_epoch=4", "train.batch.source=16"]
+SHORT = [
+    "backbone.width=4",
+    "method=source_only",
+    "norm=bn",
+    "train.epochs=1",
+    "train.steps_per_epoch=4",
+    "train.batch.source=16",
+]
 CPU = torch.device("cpu")
 ELSEWHERE = {
     "onnx": """

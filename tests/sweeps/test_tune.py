@@ -70,7 +70,7 @@ class MadeUp:
         run.finish()
 
 
-def search(recipe: Path, out: Path, trials: int, executor: MadeUp | Local, at_once: int = 2) -> Search:
+def search(recipe: Path, out: Path, trials: int, executor: MadeUp | Here, at_once: int = 2) -> Search:
     options = {"trials": trials, "validator": "snd", "executor": executor, "at_once": at_once}
     return tune(recipe, ["norm=bn"], SPACE, out=out, **options)  # type: ignore[arg-type]
 

@@ -32,6 +32,7 @@ from uan_da.training.run import Run
 from uan_da.training.train import train
 
 STEPS = [
+    "backbone.width=4",
     "train.epochs=null",
     "train.steps=6",
     "train.steps_per_epoch=3",

@@ -138,7 +138,14 @@ def test_three_processes_go_on_from_the_state_of_two(
 
 
 def uan_da(out: Path, *arguments: str) -> "subprocess.Popen[str]":
-    short = ["train.steps_per_epoch=2", "train.batch.source=8", "train.batch.target=8", "--device", "cpu"]
+    short = [
+        "backbone.width=4",
+        "train.steps_per_epoch=2",
+        "train.batch.source=8",
+        "train.batch.target=8",
+        "--device",
+        "cpu",
+    ]
     command = [sys.executable, "-m", "uan_da", "train", "digits", *short, "--out", str(out), *arguments]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 

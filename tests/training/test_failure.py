@@ -20,7 +20,14 @@ from uan_da.training.run import Run
 from uan_da.training.train import train
 from uan_da.training.training import Training
 
-SHORT = ["train.epochs=null", "train.steps=4", "train.steps_per_epoch=2", "method=source_only", "norm=bn"]
+SHORT = [
+    "backbone.width=4",
+    "train.epochs=null",
+    "train.steps=4",
+    "train.steps_per_epoch=2",
+    "method=source_only",
+    "norm=bn",
+]
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EIO, errno.EDQUOT])

@@ -17,7 +17,14 @@ from uan_da.training.run import Run
 from uan_da.training.train import train
 from uan_da.training.training import Training
 
-SHORT = ["method=source_only", "norm=bn", "train.steps_per_epoch=2", "train.batch.source=8", "train.batch.target=8"]
+SHORT = [
+    "backbone.width=4",
+    "method=source_only",
+    "norm=bn",
+    "train.steps_per_epoch=2",
+    "train.batch.source=8",
+    "train.batch.target=8",
+]
 
 
 def epochs(number: int, *overrides: str) -> Recipe:

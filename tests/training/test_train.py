@@ -27,6 +27,7 @@ from uan_da.training.training import Training
 
 def recipe(*overrides: str) -> Recipe:
     short = [
+        "backbone.width=4",
         "train.epochs=null",
         "train.steps=5",
         "train.steps_per_epoch=2",

@@ -21,7 +21,14 @@ from uan_da.training.train import train
 from uan_da.training.training import Training
 
 CPU = torch.device("cpu")
-SHORT = ["norm=bn", "train.epochs=2", "train.steps_per_epoch=3", "train.batch.source=8", "train.batch.target=4"]
+SHORT = [
+    "backbone.width=4",
+    "norm=bn",
+    "train.epochs=2",
+    "train.steps_per_epoch=3",
+    "train.batch.source=8",
+    "train.batch.target=4",
+]
 
 
 class Recorder(Method):

@@ -6,7 +6,13 @@ from uan_da.cli.report import write_report
 from uan_da.recipe import load_recipe
 from uan_da.training.train import train
 
-SHORT = ["train.epochs=2", "train.steps_per_epoch=2", "train.batch.source=8", "train.batch.target=8"]
+SHORT = [
+    "backbone.width=4",
+    "train.epochs=2",
+    "train.steps_per_epoch=2",
+    "train.batch.source=8",
+    "train.batch.target=8",
+]
 
 
 @pytest.fixture(scope="session")
