@@ -15,7 +15,7 @@ def test_an_in_place_activation_changes_no_gradient(
 ) -> None:
     torch.manual_seed(0)
     x = torch.randn(4, 8, 5, 5).contiguous(memory_format=memory_format)
-    layer = UAN2d(8, assignment=assignment)  # type: ignore[arg-type]
+    layer = UAN2d(8, num_clusters=3, assignment=assignment)  # type: ignore[arg-type]
     layer(x)
     layer.train(training).requires_grad_()
     gradients = []

@@ -278,11 +278,11 @@ def test_opcheck(assignment: Any, training: bool) -> None:
     """PyTorch's own checks of an operator: schema, autograd, shapes, tracing."""
     torch.manual_seed(0)
     x = torch.randn(4, 3, 5, 2).contiguous(memory_format=torch.channels_last).requires_grad_(training)
-    clusters = [torch.randn(2, 3), torch.randn(2, 3), torch.randn(2)]
+    clusters = [torch.randn(3, 3), torch.randn(3, 3), torch.randn(3)]
     parameters = [p.requires_grad_() for p in (*clusters, torch.randn(3), torch.randn(3))]
     step, running = (
         [0.1 * torch.rand_like(p) for p in clusters],
-        [torch.randn(2, 3), torch.rand(2, 3), torch.ones(2, 1)],
+        [torch.randn(3, 3), torch.rand(3, 3), torch.ones(3, 1)],
     )
     options = (1e-3, 1.0, 2.0 if assignment == "sample" else None, 0.1, 0.1)
     torch.library.opcheck(torch.ops.uan_da.train.default, (x, *parameters, step, running, True, *options))
