@@ -6,7 +6,6 @@ from pathlib import Path
 import pytest
 
 SHORT = [
-    "backbone.width=4",
     "norm=bn",
     "train.epochs=null",
     "train.steps=2",
@@ -14,7 +13,7 @@ SHORT = [
     "train.batch.source=4",
     "train.batch.target=4",
 ]
-GRID = ["compare", "digits", *SHORT, "--method", "dann", "--device", "cpu", "--out", "out"]
+GRID = ["compare", "digits", *SHORT, "backbone.width=4", "--method", "dann", "--device", "cpu", "--out", "out"]
 
 
 def test_a_grid_from_its_dry_run_to_its_table(uan_da: Callable[..., tuple[int, str, str]], tmp_path: Path) -> None:
@@ -43,13 +42,13 @@ def test_a_grid_from_its_dry_run_to_its_table(uan_da: Callable[..., tuple[int, s
 
 def test_a_run_that_fails_ends_in_exit_code_1(uan_da: Callable[..., tuple[int, str, str]], tmp_path: Path) -> None:
     (tmp_path / "failing_net.py").write_text("def net(channels):\n    raise RuntimeError('no such luck')\n")
-    code, out, _ = uan_da(*GRID[:-6], "backbone=failing_net:net", "--method", "source_only", cwd=tmp_path)
+    code, out, _ = uan_da(*GRID[:-7], "backbone=failing_net:net", "--method", "source_only", cwd=tmp_path)
     assert code == 1
     assert (
         "failed: optdigits:optdigits_m source_only bn 0: UserError: backbone 'failing_net:net' cannot be built" in out
     )
     assert "report.html" not in out  # there is none
-    code, out, _ = uan_da(*GRID[:-6], "backbone=failing_net:net", "--method", "source_only", "--dry-run", cwd=tmp_path)
+    code, out, _ = uan_da(*GRID[:-7], "backbone=failing_net:net", "--method", "source_only", "--dry-run", cwd=tmp_path)
     assert "failed, to be tried again: UserError: backbone 'failing_net:net' cannot be built" in out
     assert (tmp_path / "runs" / "digits" / "compare" / "results.csv").is_file()
 

@@ -26,7 +26,6 @@ from uan_da.training.train import train
 from uan_da.training.trained import Trained
 
 SHORT = [
-    "backbone.width=4",
     "method=source_only",
     "norm=bn",
     "train.epochs=1",

@@ -6,7 +6,6 @@ import pytest
 from uan_da.sweeps.results import Result
 
 SHORT = (
-    "backbone.width=4",
     "train.epochs=null",
     "train.steps=2",
     "train.steps_per_epoch=1",

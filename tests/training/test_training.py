@@ -22,7 +22,6 @@ from uan_da.training.training import Training
 
 CPU = torch.device("cpu")
 SHORT = [
-    "backbone.width=4",
     "norm=bn",
     "train.epochs=2",
     "train.steps_per_epoch=3",

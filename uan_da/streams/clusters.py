@@ -1,8 +1,9 @@
-r"""Clusters of statistics that follow a stream; one assignment of images to clusters serves all layers.
+r"""Clusters of statistics that follow a stream. One assignment of images to clusters serves all layers.
 
-A layer describes an image by the moments of its channels about the source's mean, ``moments_nd`` ``(N, 2C)``:
-:math:`E[z]` and :math:`E[z^2]` of :math:`z = x - μ_S`. Moments of several sets of images together are the mean of
-theirs, so that EM, the prior and the image's own part are matrices which all layers share.
+A layer describes an image by ``moments_nd`` ``(N, 2C)``: :math:`E[z]` and :math:`E[z^2]` of each channel, where
+:math:`z = x - μ_S` is the distance to the source's mean. The moments of several images together are the mean of theirs.
+So an EM step, the prior and the image's own part are weighted means of moments, and all layers share the weights:
+:class:`Step`.
 """
 
 import copy
@@ -19,46 +20,49 @@ from uan_da.norms.uan.layer import UAN
 from uan_da.streams.norm import StreamNorm, image_moments
 
 PARKED = -30.0
-"""The prior logit of a cluster that waits for images, in a network that is saved."""
+"""The prior logit, in a saved network, of a cluster that is not in use yet."""
 SHARPNESS = 50.0
-"""T; from 30 to 100 nearly every image has one cluster, and errors on digits_c are alike."""
+"""T. From 30 to 100 nearly every image belongs to one cluster, and errors on digits_c are alike."""
 PRIOR = 8.0
-"""Images; a cluster of few images is the source's. From 4 to 16 errors on digits_c are alike."""
+"""Images of the source that count in each cluster, so that a cluster of few images stays near the source. From 4 to 16
+errors on digits_c are alike."""
 OWN = 0.2
-"""What a condition does differs from image to image. From 0.1 to 0.3 errors on digits_c are alike."""
+"""The weight of an image's own moments, for images of one condition differ. From 0.1 to 0.3 errors on digits_c are
+alike."""
 NOVELTY = 0.05
-"""Nats; images of one condition are explained by each other's moments about so well."""
+"""Nats. Images of one condition are explained by each other's moments about so well."""
 MEMORY = 1000.0
-"""Images; so many determine a mean to 3 % of the deviation among images, and an older past can be forgotten."""
+"""Images. So many determine a mean to 3 % of the deviation among images; what is older can be forgotten."""
 
 
 class Step(NamedTuple):
-    """A step of EM, alike in all layers. Row 0 of what has ``1 + K`` rows is the source, which stays."""
+    """The weights of one EM step, the same in all layers. Of ``1 + K`` rows or columns, the first is the source's; its
+    moments do not change."""
 
     tau_nk: Tensor
-    """To which clusters the images of the batch belong."""
+    """The responsibility of each cluster for each image of the batch."""
     count_k: Tensor
-    """The images that each cluster's moments stand for once the batch counts."""
+    """The number of images whose mean each cluster's new moments are."""
     learn_kn: Tensor
-    """The images' parts of the clusters' new moments, ``(1 + K, N)``."""
+    """The weight of each image in the new moments of the clusters, ``(1 + K, N)``."""
     keep_k1: Tensor
-    """The old moments' parts of the new, ``(1 + K, 1)``."""
+    """The weight of the old moments in the new ones, ``(1 + K, 1)``."""
     use_nk: Tensor
-    """The clusters' parts of the moments that each image is normalised by, ``(N, 1 + K)``."""
+    """The weight of each cluster in the moments that an image is normalised by, ``(N, 1 + K)``."""
 
 
 class Assignment(nn.Module):
-    """To which clusters the images of a batch belong; ``count`` ``(K,)`` is the images that each cluster has had,
-    ``is_open`` ``(K,)`` which take any.
+    """Assigns the images of a batch to the clusters that are open. ``count`` ``(K,)`` is the number of images that each
+    cluster has had, ``is_open`` ``(K,)`` says which are in use.
 
     Args:
         num_clusters: K.
         sharpness: T.
-        novelty: nats an activation, by which an image must be better explained by its own moments than by any open
-            cluster for another to open.
-        memory: the images that a cluster's past counts for at most.
-        prior: images of the source that are counted with each cluster's.
-        own: the part of the image's own moments in those that it is normalised by.
+        novelty: an image opens a cluster if its own moments explain it better than every open one, by more than so many
+            nats per activation.
+        memory: how many images the past of a cluster counts for at most.
+        prior: how many images of the source count in each cluster.
+        own: the weight of the image's own moments in those that it is normalised by.
     """
 
     count: Tensor
@@ -81,11 +85,11 @@ class Assignment(nn.Module):
         self.step: Step | None = None
 
     def begin(self) -> None:
-        """Start a batch; the first layer that it meets assigns it."""
+        """Before a batch: the first layer that it meets will assign it."""
         self.step = None
 
     def end(self) -> None:
-        """End a batch: its images now count for the clusters."""
+        """After a batch: its images count for the clusters from now on."""
         if self.step is not None:
             self.count = self.step.count_k
 
@@ -104,7 +108,7 @@ class Assignment(nn.Module):
         return self._step((self.sharpness * likelihood_nk).softmax(1))
 
     def _open(self, closed: Sequence[int], moments_nd: Tensor, likelihood_nk: Tensor, eps: float) -> None:
-        """Clusters for the images that are explained worst, worst first; their likelihoods are written in place."""
+        """Open clusters for the images that are explained too badly, the worst first; ``likelihood_nk`` follows."""
         if not closed:
             return
         own_n = -0.5 * (1 + (variance(moments_nd) + eps).log().mean(1))
@@ -136,13 +140,13 @@ class Assignment(nn.Module):
         return self.prior / (self.prior + count_k).clamp_min(1e-6)
 
     def shrunk(self, clusters: Tensor) -> Tensor:
-        """A layer's moments of each cluster with the prior's images of the source, ``(K, 2C)``."""
+        """The moments of a layer's clusters, the images of the source that count in them included, ``(K, 2C)``."""
         return torch.lerp(clusters[1:], clusters[:1], self._source_share(self.count)[:, None])
 
 
 class ClusterNorm(StreamNorm):
-    """The clusters of one layer: ``clusters`` ``(1 + K, 2C)`` are the moments of the source, and of each cluster's
-    images."""
+    """The clusters of one layer. ``clusters`` ``(1 + K, 2C)`` has the moments of the source, then those of each
+    cluster."""
 
     clusters: Tensor
 

@@ -23,10 +23,11 @@ class ROID(StreamMethod):
     .. math:: \min_{γ, β} \frac{1}{B} \sum_{i ∈ S} w_i \Big[ -\sum_c p_{ic} \log \frac{p_{ic}}{1 - p_{ic}} +
        \mathrm{SCE}(f(\tilde x_i), f(x_i)) \Big]
 
-    with w = exp(3·diversity·certainty), both scaled to [0, 1] over the batch: one minus the cosine to the moving
-    average of the predictions, and minus the entropy; S are the images of more than mean diversity, x̃ augmented views,
-    SCE the symmetric cross-entropy. Then γ and β are pulled to the source's, θ ← 0.99 θ + 0.01 θ⁰, and the predictions
-    are weighted by a smoothed prior of the batch's classes.
+    with w = exp(3 · diversity · certainty). The diversity is one minus the cosine of p and the moving average of the
+    predictions, the certainty is minus the entropy of p; both are scaled to [0, 1] over the batch. S are the
+    images of at least mean diversity, x̃ is an augmented view, and SCE is the symmetric cross-entropy. After the step γ
+    and β are pulled to the source's, θ ← 0.99 θ + 0.01 θ⁰. The predictions are those from before the step, times a
+    smoothed prior of the batch's classes.
     """
 
     updates: ClassVar[str] = "γ and β of the norms, near the source's"

@@ -16,9 +16,10 @@ from uan_da.streams.method import StreamMethod, Surroundings
 class T3A(StreamMethod):
     r"""Test-time classifier adjustment (Iwasawa & Matsuo, NeurIPS 2021).
 
-    A support set a class starts as the class's row of the linear head. An image joins the set of its pseudo-label, the
-    prediction of the head; of each set the ``filter`` features of least entropy stay. The prediction is z·c_k, c_k the
-    mean of set k's features of length one, made one long again.
+    Each class has a set of features, its support, which starts with the class's row of the linear head. The feature of
+    each image joins the support of the class that the head predicts. Of each support the ``filter`` features of least
+    entropy stay. The prediction for a feature z is z·c_k, where c_k is the sum of support k's features, each of length
+    one, brought to length one.
     """
 
     updates: ClassVar[str] = "prototypes of the classes"

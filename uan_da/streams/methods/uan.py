@@ -16,28 +16,27 @@ from uan_da.streams.norm import put_norm
 
 
 class UANOnline(StreamMethod):
-    r"""UAN (arXiv:2409.04757), whose clusters follow the stream without a label or a gradient.
+    r"""UAN (arXiv:2409.04757) whose clusters follow the stream, without a label or a gradient.
 
-    Every BatchNorm of images keeps K clusters of statistics, all of them the source's at the start, so that the
-    network's function is kept. An image's clusters are decided once, at the first of them, since a condition is a
-    property of the image: by the likelihood of its channels' moments,
+    Every BatchNorm of images gets K clusters of statistics. All start as the source's, so that the network's function
+    is kept. For each batch:
 
-    .. math:: τ_k(n) = \mathrm{softmax}_k(T · \mathrm{mean}_{c,s} \log N(x_{ncs}; μ_{kc}, σ_{kc}^2))
+    1. The first of these layers assigns the images, and this serves all layers: the condition belongs to the image. It
+       takes the likelihood of its channels' values under the clusters that are open,
 
-    over the clusters that are open. Each batch is one step of EM with memory before its prediction, in every layer:
-    with N_k the images that cluster k has had,
+       .. math:: τ_k(n) = \mathrm{softmax}_k(T · \mathrm{mean}_{c,s} \log N(x_{ncs}; μ_{kc}, σ_{kc}^2))
 
-    .. math:: N_k ← \min(N_k, M) + \sum_n τ_k(n), \quad (μ_k, σ_k^2) ← \text{the moments of all these images}
+       At the start one is open. An image opens another, while one is left, if its own moments explain it better than
+       every open cluster, by more than ``novelty`` nats per activation.
+    2. In every layer the clusters take one EM step with memory, where N_k is the number of images of cluster k:
 
-    An image is normalised by the moments of a set of images: those of its clusters, with ``prior`` images of the source
-    in each, and itself, which is a share ``own`` of the set.
+       .. math:: N_k ← \min(N_k, M) + \sum_n τ_k(n), \quad (μ_k, σ_k^2) ← \text{the moments of all these images}
+    3. Each image is normalised by a weighted mean of moments: ``own`` is the weight of its own, the rest is that of its
+       clusters, in each of which ``prior`` images of the source count.
+    4. With ``label_shift`` the predictions follow the proportions of the classes among the last images, where there is
+       evidence that these are not equal: :class:`~uan_da.streams.label_shift.LabelShift`.
 
-    One cluster is open at the start. An image whose own moments explain it better than any open cluster does, by more
-    than ``novelty`` nats an activation, opens another while one is left, so a stream of one condition fills few. Single
-    images are no special case. BatchNorm of vectors, whose modes would be classes, keeps the source's statistics.
-
-    With ``label_shift`` predictions follow the proportions of the classes among the last images, too, where there is
-    evidence for any: :class:`~uan_da.streams.label_shift.LabelShift`.
+    A batch may have one image. BatchNorm of vectors, whose modes would be classes, keeps the source's statistics.
     """
 
     updates: ClassVar[str] = "clusters and their statistics, the proportions of the classes"
@@ -56,7 +55,7 @@ class UANOnline(StreamMethod):
         memory: Annotated[float, Field(gt=0)] = MEMORY,
         label_shift: bool = True,
     ) -> None:
-        """``sharpness``: T. ``memory``: M, the images that a cluster's past counts for at most."""
+        """``sharpness``: T. ``memory``: M, how many images the past of a cluster counts for at most."""
         super().__init__(model, num_classes, surroundings)
         self.assignment = Assignment(
             num_clusters, sharpness=sharpness, novelty=novelty, memory=memory, prior=prior, own=own
@@ -72,8 +71,8 @@ class UANOnline(StreamMethod):
         return logits if self.label_shift is None else self.label_shift.corrected(logits)
 
     def leaves(self) -> Left:
-        """UAN layers with the clusters and their statistics. Each assigns images by itself, and without ``own``; what
-        is known of classes is not kept."""
+        """UAN layers with the clusters and their statistics. Each assigns images by itself, ``own`` has no effect, and
+        the proportions of the classes are not kept."""
         options = {"num_clusters": len(self.assignment.count), "sharpness": self.assignment.sharpness}
         model = copy.deepcopy(self.model)
         for path, layer in list(model.backbone.named_modules()):
