@@ -8,9 +8,9 @@ import pytest
 pytest.importorskip("optuna")
 pytestmark = pytest.mark.usefixtures("without_processes")
 SHORT = [
-    "backbone.width=4",
     "norm=bn",
     "method=source_only",
+    "backbone.width=4",
     "train.epochs=null",
     "train.steps=2",
     "train.steps_per_epoch=1",
