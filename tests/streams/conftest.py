@@ -1,5 +1,6 @@
 """A small network with BatchNorms that have seen data, and images for it."""
 
+import copy
 from collections.abc import Callable
 
 import numpy as np
@@ -55,3 +56,28 @@ def domains() -> list[StreamDomain]:
         held = Images(pixels(count, number), torch.full((count,), -1))
         found.append(StreamDomain(held, labels, np.arange(count) % len(names), names))
     return found
+
+
+def entropies(logits: Tensor) -> Tensor:
+    p = logits.softmax(1)
+    return -(p * p.log()).sum(1)
+
+
+@pytest.fixture
+def h() -> Callable[[Tensor], Tensor]:
+    """The entropy of each image's prediction, of logits."""
+    return entropies
+
+
+def twin_in_batch(network: Classifier) -> Classifier:
+    twin = copy.deepcopy(network).requires_grad_(False)
+    for layer in twin.modules():
+        if isinstance(layer, nn.BatchNorm2d):
+            layer.train().requires_grad_(True)
+    return twin
+
+
+@pytest.fixture
+def in_batch() -> Callable[[Classifier], Classifier]:
+    """A twin whose norms normalise by the batch, and whose γ and β are free."""
+    return twin_in_batch

@@ -30,21 +30,9 @@ from uan_da.streams.methods.ttn import MixedMoments
 from uan_da.streams.norm import learning
 
 Double = torch.float64
+Entropies = Callable[[Tensor], Tensor]
+Twin = Callable[[Classifier], Classifier]
 AFFINE_ONLY = ["tent", "eta", "eata", "sar", "rdumb", "delta", "roid", "deyo", "uan_eta", "rotta", "note"]
-
-
-def h(logits: Tensor) -> Tensor:
-    p = logits.softmax(1)
-    return -(p * p.log()).sum(1)
-
-
-def in_batch(network: Classifier) -> Classifier:
-    """A twin whose norms normalise by the batch, and whose γ and β are free."""
-    twin = copy.deepcopy(network).requires_grad_(False)
-    for layer in twin.modules():
-        if isinstance(layer, nn.BatchNorm2d):
-            layer.train().requires_grad_(True)
-    return twin
 
 
 def affine(model: Classifier) -> list[Tensor]:
@@ -67,7 +55,7 @@ def test_gamma_and_beta_alone_move(
 
 
 def test_tent_is_one_step_of_adam_on_the_mean_entropy(
-    network: Classifier, surroundings: Surroundings, images: Callable[..., Tensor]
+    network: Classifier, surroundings: Surroundings, images: Callable[..., Tensor], h: Entropies, in_batch: Twin
 ) -> None:
     twin = in_batch(network)
     optimizer = torch.optim.Adam(affine(twin), lr=1e-3)
@@ -89,7 +77,7 @@ def test_stored_bytes_are_what_is_kept_beside_the_network(
 
 
 def test_eta_weights_what_is_sure_and_new(
-    network: Classifier, surroundings: Surroundings, images: Callable[..., Tensor]
+    network: Classifier, surroundings: Surroundings, images: Callable[..., Tensor], h: Entropies, in_batch: Twin
 ) -> None:
     margin = 1.03 * math.log(3)  # the untrained network is sure of nothing
     twin = in_batch(network)
@@ -117,7 +105,7 @@ def test_eta_weights_what_is_sure_and_new(
 
 
 def test_eata_is_eta_with_an_anchor_of_fisher_information(
-    network: Classifier, surroundings: Surroundings, images: Callable[..., Tensor]
+    network: Classifier, surroundings: Surroundings, images: Callable[..., Tensor], in_batch: Twin
 ) -> None:
     twin = in_batch(network)
     method = EATA(network, 3, surroundings, samples=12, fisher=2.0)
@@ -139,7 +127,7 @@ def test_eata_is_eta_with_an_anchor_of_fisher_information(
 
 
 def test_sar_steps_by_the_gradient_at_the_sharpest_point_near(
-    network: Classifier, surroundings: Surroundings, images: Callable[..., Tensor]
+    network: Classifier, surroundings: Surroundings, images: Callable[..., Tensor], h: Entropies, in_batch: Twin
 ) -> None:
     twin, method = in_batch(network), SAR(network, 3, surroundings, margin=2.0, recovery=0.0)
     seen, parameters = surroundings.seen(images(6, 0)), affine(twin)
@@ -171,7 +159,7 @@ def test_sar_recovers_and_rdumb_resets(
 
 
 def test_cottas_teacher_follows_and_all_weights_may_return(
-    network: Classifier, surroundings: Surroundings, images: Callable[..., Tensor]
+    network: Classifier, surroundings: Surroundings, images: Callable[..., Tensor], in_batch: Twin
 ) -> None:
     start = [p.clone() for p in network.parameters()]
     method = CoTTA(copy.deepcopy(network), 3, surroundings, momentum=0.9, restore=0.0, views=2)
@@ -247,7 +235,9 @@ def test_statistics_of_tbr_ttn_and_rotta() -> None:
     torch.testing.assert_close(robust.mean, 0.1 * mean[0])
 
 
-def test_t3as_prototypes_are_means_of_unit_features(network: Classifier, surroundings: Surroundings) -> None:
+def test_t3as_prototypes_are_means_of_unit_features(
+    network: Classifier, surroundings: Surroundings, h: Entropies
+) -> None:
     method = T3A(network, 3, surroundings, filter=2)
     pixels = torch.randint(0, 256, (6, 3, 8, 8), generator=torch.Generator().manual_seed(0)).to(torch.uint8)
     features, logits = network(surroundings.seen(pixels))

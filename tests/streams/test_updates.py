@@ -27,20 +27,8 @@ from uan_da.streams.methods.unmix_tns import UnMixNorm, UnMixTNS
 from uan_da.streams.views import jittered_views
 
 Images = Callable[..., Tensor]
-
-
-def h(logits: Tensor) -> Tensor:
-    p = logits.softmax(1)
-    return -(p * p.log()).sum(1)
-
-
-def in_batch(network: Classifier) -> Classifier:
-    """A twin whose norms normalise by the batch, and whose γ and β are free."""
-    twin = copy.deepcopy(network).requires_grad_(False)
-    for layer in twin.modules():
-        if isinstance(layer, nn.BatchNorm2d):
-            layer.train().requires_grad_(True)
-    return twin
+Entropies = Callable[[Tensor], Tensor]
+Twin = Callable[[Classifier], Classifier]
 
 
 def affine(model: Classifier) -> list[Tensor]:
@@ -88,7 +76,7 @@ def close(found: Any, expected: Any) -> None:
 
 
 def test_deyo_weights_what_is_sure_and_depends_on_shape(
-    network: Classifier, surroundings: Surroundings, images: Images
+    network: Classifier, surroundings: Surroundings, images: Images, h: Entropies, in_batch: Twin
 ) -> None:
     twin, seen = in_batch(network), surroundings.seen(images(6, 0))
     logits = twin(seen).logits
@@ -106,7 +94,7 @@ def test_deyo_weights_what_is_sure_and_depends_on_shape(
 
 
 def test_delta_weights_what_is_rarely_predicted(
-    network: Classifier, surroundings: Surroundings, images: Images
+    network: Classifier, surroundings: Surroundings, images: Images, h: Entropies, in_batch: Twin
 ) -> None:
     twin = in_batch(network)  # the first batch starts TBR's averages
     logits = twin(surroundings.seen(images(6, 0))).logits
@@ -121,7 +109,7 @@ def test_delta_weights_what_is_rarely_predicted(
 
 
 def test_roid_is_its_two_losses_and_a_pull_to_the_source(
-    network: Classifier, surroundings: Surroundings, images: Images
+    network: Classifier, surroundings: Surroundings, images: Images, h: Entropies, in_batch: Twin
 ) -> None:
     twin, start, pixels = in_batch(network), [p.clone() for p in affine(network)], images(6, 0)
     logits = twin(surroundings.seen(pixels)).logits
@@ -188,7 +176,9 @@ def _keep_all(method: RoTTA) -> Callable[..., None]:
     return add
 
 
-def test_note_minimises_entropy_on_its_memory(network: Classifier, surroundings: Surroundings, images: Images) -> None:
+def test_note_minimises_entropy_on_its_memory(
+    network: Classifier, surroundings: Surroundings, images: Images, h: Entropies, in_batch: Twin
+) -> None:
     """Where no image differs from the batch by more than chance (k is large), the norms are BatchNorm in training."""
     twin = in_batch(network)
     logits = by(mixed(1.0, 1), twin, surroundings.seen(images(6, 0)))

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from uan_da.data.images import ImageSet
 from uan_da.data.own_images import target_folder
 from uan_da.data.storage import store
 from uan_da.evaluation.before_after import before_after
@@ -16,7 +17,7 @@ from uan_da.recipe.blocks import NormBlock
 from uan_da.recipe.schema import Evaluation
 from uan_da.spreadsheet import to_csv
 from uan_da.streams.cells import StreamBlock
-from uan_da.streams.method import Surroundings
+from uan_da.streams.method import Left, Surroundings
 from uan_da.training.adapt import check_out, write_adapted
 from uan_da.training.device import choose_device
 from uan_da.training.failure import told
@@ -52,17 +53,7 @@ def adapt_online(
     trained.require_closed_set()
     images, recipe = target_folder(folder, trained.classes), trained.recipe
     (stored,) = store([images], recipe.input, trained.device)
-    before = predict(trained.model, stored, recipe.input, trained.domain)
-    weak, strong = ([augmentation() for augmentation in v] for v in (recipe.augment.weak, recipe.augment.strong))
-    around = Surroundings(recipe.input, trained.domain, batch, weak, strong, recipe.seed, trained.device)
-    with torch.random.fork_rng():
-        torch.manual_seed(recipe.seed)
-        built = method(copy.deepcopy(trained.model), len(trained.classes), around)
-        built.leaves()  # before any image is predicted in vain
-        with torch.no_grad():
-            parts = [built.predict(some.pixels.to(trained.device)) for some in stored.unlabelled().batches(batch)]
-    after = Predictions(before.features, torch.cat(parts).double().cpu(), before.labels)
-    left = built.leaves()
+    before, after, left = _predict_once(trained, method, stored, batch)
     norm = recipe.norm if left.norm is None else NormBlock.parse(left.norm)
     new_recipe = recipe.model_copy(update={"norm": norm, "evaluation": Evaluation()})
     report: dict[str, Any] = {
@@ -87,3 +78,21 @@ def adapt_online(
             file.write(to_csv(table))
         write_json(out / "adapt.json", report)
     return report
+
+
+def _predict_once(
+    trained: Trained, method: StreamBlock, stored: ImageSet, batch: int
+) -> tuple[Predictions, Predictions, Left]:
+    """The predictions of the network as it is, those on the stream, and the network after it."""
+    recipe = trained.recipe
+    before = predict(trained.model, stored, recipe.input, trained.domain)
+    weak, strong = ([augmentation() for augmentation in v] for v in (recipe.augment.weak, recipe.augment.strong))
+    around = Surroundings(recipe.input, trained.domain, batch, weak, strong, recipe.seed, trained.device)
+    with torch.random.fork_rng():
+        torch.manual_seed(recipe.seed)
+        built = method(copy.deepcopy(trained.model), len(trained.classes), around)
+        built.leaves()  # before any image is predicted in vain
+        with torch.no_grad():
+            parts = [built.predict(some.pixels.to(trained.device)) for some in stored.unlabelled().batches(batch)]
+    after = Predictions(before.features, torch.cat(parts).double().cpu(), before.labels)
+    return before, after, built.leaves()
