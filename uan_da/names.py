@@ -149,6 +149,7 @@ METHODS = Names(
         "pada": "uan_da.methods.adversarial.pada:PADA",
         "ovanet": "uan_da.methods.open_set.ovanet:OVANet",
         "dance": "uan_da.methods.open_set.dance:DANCE",
+        "m3sda": "uan_da.methods.multi_source.m3sda:M3SDA",
         "mme": "uan_da.methods.semi_supervised.mme:MME",
         "afn": "uan_da.methods.self_training.afn:AFN",
         "mcc": "uan_da.methods.self_training.mcc:MCC",

@@ -3,6 +3,7 @@
 import copy
 import math
 import re
+from pathlib import Path
 from typing import ClassVar
 
 import pytest
@@ -41,6 +42,8 @@ def build(method: str, *overrides: str) -> Training:
     setting = METHODS.load(method).settings[0]
     common = [] if setting == "closed_set" else [f"classes={CLASSES[setting]}"]
     common += ["target.labelled=3"] if setting == "semi_supervised" else []
+    if METHODS.load(method).head_per_source:
+        common += [f"dataset={Path(__file__).with_name('few_digits.yaml')}", "task=optdigits+synthetic:optdigits_m"]
     common += ["norm=bn", "backbone.width=8", "input.size=16", "train.epochs=1", "train.steps_per_epoch=null"]
     common += ["train.batch.source=64", "train.batch.target=32"]
     return Training.build(load_recipe("digits", [f"method={method}", *common, *overrides]), CPU)

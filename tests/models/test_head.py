@@ -5,9 +5,22 @@ import torch
 from torch import nn
 
 from uan_da.errors import UserError
-from uan_da.models.head import CosineLinear, NormKeepingDropout, make_bottleneck, make_head
+from uan_da.models.head import CosineLinear, NormKeepingDropout, SourceHeads, make_bottleneck, make_head
 from uan_da.recipe import load_recipe
 from uan_da.recipe.network import Bottleneck, Head
+
+
+def test_the_heads_of_several_sources_predict_by_their_weighted_probabilities() -> None:
+    heads, x = SourceHeads([nn.Linear(2, 3) for _ in range(3)]), torch.randn(4, 2)
+    p = [head(x).softmax(1) for head in heads.heads]
+    torch.testing.assert_close(heads(x).softmax(1), (p[0] + p[1] + p[2]) / 3)
+    heads.weights.copy_(torch.tensor([0.25, 0.0, 0.75]))
+    torch.testing.assert_close(heads(x).exp(), 0.25 * p[0] + 0.75 * p[2])
+    heads.weights.copy_(torch.tensor([1.0, 0.0, 0.0]))
+    logits = heads.heads[0](x) * 1e4  # certain of a class, and of no other
+    heads.heads[0].weight.data *= 1e4
+    heads.heads[0].bias.data *= 1e4
+    torch.testing.assert_close(heads(x), logits.log_softmax(1))
 
 
 def layout(module: nn.Module) -> str:

@@ -91,6 +91,11 @@ def test_a_closed_set_says_nothing_of_classes() -> None:
     assert Recipe.model_validate(load_recipe("digits-open").to_dict()) == load_recipe("digits-open")
 
 
+def test_a_method_of_several_sources_refuses_one() -> None:
+    with pytest.raises(UserError, match=r"'m3sda' matches several sources .* has one: use a task A\+B:optdigits_m"):
+        load_recipe("digits", ["method=m3sda"])
+
+
 @pytest.mark.parametrize("name", ["digits", "digits-open", "digits-partial", "digits-semi"])
 def test_the_baseline_serves_every_setting(name: str) -> None:
     assert load_recipe(name).source_only().method.target is SourceOnly

@@ -39,8 +39,8 @@ class DomainImages:
         """The same without labels."""
         return replace(self, labels=torch.full_like(self.labels, UNKNOWN))
 
-    def __getitem__(self, indices: slice) -> Self:
-        """Some of the images, in the same memory."""
+    def __getitem__(self, indices: slice | Tensor) -> Self:
+        """Some of the images; those of a slice are in the same memory."""
         views = {view: images[indices] for view, images in self.views.items()}
         return type(self)(views, self.labels[indices], self.domain[indices], self.index[indices])
 

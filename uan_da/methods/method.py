@@ -155,6 +155,10 @@ class Method(BaseMethod):
     shares_forward: ClassVar[bool] = False
     """Whether it is a :class:`TransferMethod`."""
 
+    head_per_source: ClassVar[bool] = False
+    """Whether it needs several sources, and the network has a head for each,
+    :class:`~uan_da.models.head.SourceHeads`."""
+
     def loss(self, model: Classifier, batch: DomainBatch, progress: Progress) -> Loss:
         """The loss of a batch."""
         raise NotImplementedError(f"{type(self).__name__} defines neither loss nor phases")

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from uan_da.errors import DataWarning, UserError
-from uan_da.models.head import make_bottleneck, make_head
+from uan_da.models.head import SourceHeads, make_bottleneck, make_head
 from uan_da.models.rejection import THRESHOLD, Rejection
 from uan_da.models.weights import load_weights
 from uan_da.norms import convert_norm
@@ -110,6 +110,8 @@ def build_model(
         backbone = _build_backbone(recipe, shape[0])
         known = num_classes - recipe.rejects
         model = Classifier(backbone, _num_features(backbone, recipe, shape), known, recipe.bottleneck, recipe.head)
+        if recipe.method.target.head_per_source:
+            model.head = SourceHeads([model.new_head() for _ in recipe.task.sources])
         if recipe.classes is not None and recipe.rejects:
             threshold = recipe.classes.threshold or THRESHOLD
             model.rejection = recipe.method.target.rejection(model.num_features, known, threshold)

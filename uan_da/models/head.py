@@ -1,8 +1,10 @@
 """Bottleneck and head: the layers between a backbone's features and the logits."""
 
 import math
+from collections.abc import Sequence
 from itertools import pairwise
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -68,6 +70,26 @@ class CosineLinear(nn.Linear):
     def forward(self, x: Tensor) -> Tensor:
         """``(N, num_features)`` to logits ``(N, num_classes)``."""
         return F.linear(F.normalize(x), F.normalize(self.weight)) / self.temperature
+
+
+class SourceHeads(nn.Module):
+    r"""A head for each source; the network's prediction is the weighted mean of their probabilities.
+
+    .. math:: z = \log \sum_i w_i\, softmax(h_i(g))
+    """
+
+    weights: Tensor
+
+    def __init__(self, heads: Sequence[nn.Module]) -> None:
+        """``heads``: from features to the logits of the same classes; their weights start equal."""
+        super().__init__()
+        self.heads = nn.ModuleList(heads)
+        self.register_buffer("weights", torch.full((len(heads),), 1 / len(heads)))
+
+    def forward(self, features: Tensor) -> Tensor:
+        """``(N, num_features)`` to logits ``(N, num_classes)``."""
+        log_p = torch.stack([head(features).log_softmax(1) for head in self.heads])
+        return (log_p + self.weights.log()[:, None, None]).logsumexp(0)
 
 
 def _linear(before: int, after: int, std: float | None) -> nn.Linear:

@@ -67,6 +67,7 @@ class MethodClass(Protocol):
     pretrain_epochs: int | None
     pretrains_with_target: bool
     shares_forward: bool
+    head_per_source: bool
     routing: Routing
 
     def __call__(self, model: Any, num_classes: int, **options: Any) -> Any:

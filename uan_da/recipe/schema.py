@@ -195,6 +195,17 @@ class Recipe(Strict):
 
     @field_validator("method")
     @classmethod
+    def _has_sources(cls, method: MethodBlock, info: ValidationInfo) -> MethodBlock:
+        task = info.data.get("task")
+        if task and method.target.head_per_source and len(task.sources) < 2:
+            raise ValueError(
+                f"{method.name!r} matches several sources with each other, and the task {task} has one: "
+                f"use a task A+B:{task.target}, or another method"
+            )
+        return method
+
+    @field_validator("method")
+    @classmethod
     def _serves_the_setting(cls, method: MethodBlock, info: ValidationInfo) -> MethodBlock:
         if not {"classes", "target"} <= info.data.keys():  # one of them is wrong, so the setting is not known
             return method
