@@ -147,6 +147,7 @@ METHODS = Names(
         "vada": "uan_da.methods.adversarial.vada:VADA",
         "dirt_t": "uan_da.methods.adversarial.dirt_t:DIRTT",
         "pada": "uan_da.methods.adversarial.pada:PADA",
+        "ba3us": "uan_da.methods.adversarial.ba3us:BA3US",
         "ovanet": "uan_da.methods.open_set.ovanet:OVANet",
         "dance": "uan_da.methods.open_set.dance:DANCE",
         "m3sda": "uan_da.methods.multi_source.m3sda:M3SDA",

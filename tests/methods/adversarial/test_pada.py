@@ -17,7 +17,7 @@ HALF = Progress(1, 2)
 def method(model: Classifier) -> PADA:
     torch.manual_seed(2)
     made = PADA(model, 3, trade_off=0.7, refresh=2, hidden=4).double()
-    made.weight.copy_(torch.tensor([1.5, 1.0, 0.5]))
+    made.classes.weight.copy_(torch.tensor([1.5, 1.0, 0.5]))
     return made
 
 
@@ -45,15 +45,15 @@ def test_a_class_that_no_target_image_is_taken_for_counts_nothing(
             model.head.bias.copy_(torch.tensor([step, 0.0, -50.0]))
             means.append(model(batch.target.weak).logits.softmax(1).mean(0))
         method.loss(model, batch, HALF)
-        before = method.weight.clone()
+        before = method.classes.weight.clone()
         method.after_step(model)
         if step % 2 == 0:
-            assert torch.equal(method.weight, before)
+            assert torch.equal(method.classes.weight, before)
         else:
             expected = means[step] + means[step - 1]
-            torch.testing.assert_close(method.weight, expected / expected.mean())
-    assert float(method.weight.mean()) == pytest.approx(1)
-    assert float(method.weight[2]) < 1e-15
+            torch.testing.assert_close(method.classes.weight, expected / expected.mean())
+    assert float(method.classes.weight.mean()) == pytest.approx(1)
+    assert float(method.classes.weight[2]) < 1e-15
     loss = method.loss(model, batch, HALF)
     assert loss.total.isfinite()
 
@@ -63,7 +63,7 @@ def test_sharpness_makes_the_weights_of_surer_predictions(model: Classifier, bat
     method.loss(model, batch, HALF)
     method.after_step(model)
     expected = (10 * model(batch.target.weak).logits).softmax(1).mean(0).detach()
-    torch.testing.assert_close(method.weight, expected / expected.mean())
+    torch.testing.assert_close(method.classes.weight, expected / expected.mean())
 
 
 def test_the_discriminator_descends_and_the_features_ascend(

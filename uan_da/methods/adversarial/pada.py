@@ -2,12 +2,12 @@
 
 from typing import Annotated
 
-import torch
 from pydantic import Field
 from torch import Tensor
 from torch.nn import functional as F
 
 from uan_da.data.domain_batch import DomainBatch
+from uan_da.methods.adversarial.class_weights import ClassWeights
 from uan_da.methods.adversarial.discriminator import discriminator, domain_accuracy, domain_loss, judge
 from uan_da.methods.adversarial.gradient_reversal import ReversalSteps, reversal_strength, reverse_gradient
 from uan_da.methods.method import Loss, Method, Progress
@@ -32,10 +32,6 @@ class PADA(Method):
 
     settings = ("closed_set", "partial")
 
-    weight: Tensor
-    sum: Tensor
-    steps: Tensor
-
     def __init__(
         self,
         model: Classifier,
@@ -52,37 +48,32 @@ class PADA(Method):
     ) -> None:
         """``sharpness`` multiplies the logits that γ is taken from."""
         super().__init__()
-        self.trade_off, self.refresh, self.sharpness, self.routing = trade_off, refresh, sharpness, routing
+        self.trade_off, self.routing = trade_off, routing
         self.reversal_steps, self.reversal_high = reversal_steps, reversal_high
         self.discriminator = discriminator(model.num_features, (hidden, hidden), discriminator_norm)
-        self.register_buffer("weight", torch.ones(num_classes))
-        self.register_buffer("sum", torch.zeros(num_classes))
-        self.register_buffer("steps", torch.zeros((), dtype=torch.int64))
+        self.classes = ClassWeights(num_classes, refresh, sharpness)
 
     def loss(self, model: Classifier, batch: DomainBatch, progress: Progress) -> Loss:
         """The weighted losses of the classifier and of the discriminator, whose gradient is reversed."""
         labels = batch.source.labels
         images, domains = [batch.source.weak, batch.target.weak], [batch.source.domain, batch.target.domain]
         source, target = forward(model, images, domains, self.routing)
-        self.sum += (self.sharpness * target.logits.detach()).softmax(1).mean(0)
+        self.classes.see(target.logits)
         strength = reversal_strength(progress, self.reversal_steps, self.reversal_high)
         reversed_ = [reverse_gradient(output.features, strength) for output in (source, target)]
         on_source, on_target = judge(self.discriminator, *reversed_)
         terms = {
-            "source": F.cross_entropy(source.logits, labels, self.weight),
+            "source": F.cross_entropy(source.logits, labels, self.classes.weight),
             "domain": self.trade_off * domain_loss(on_source, on_target, self._relative(labels)),
         }
-        metrics = {"domain_accuracy": domain_accuracy(on_source, on_target), "least_weight": self.weight.min()}
+        metrics = {"domain_accuracy": domain_accuracy(on_source, on_target), "least_weight": self.classes.weight.min()}
         return Loss(terms, metrics)
 
     def _relative(self, labels: Tensor) -> Tensor:
         """γ_y over the greatest of the batch, ``(N,)``."""
-        own = self.weight[labels]
+        own = self.classes.weight[labels]
         return own / own.max()
 
     def after_step(self, model: Classifier) -> None:
-        """Count the step, and take the mean prediction of the last ``refresh`` ones as γ, scaled to the mean 1."""
-        self.steps += 1
-        if int(self.steps) % self.refresh == 0:
-            self.weight.copy_(self.sum / self.sum.mean())
-            self.sum.zero_()
+        """Count the step of the class weights."""
+        self.classes.after_step()
