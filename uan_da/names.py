@@ -132,6 +132,8 @@ METHODS = Names(
         "joint": "uan_da.methods.bounds:Joint",
         "source_and_target": "uan_da.methods.bounds:SourceAndTarget",
         "target_oracle": "uan_da.methods.bounds:TargetOracle",
+        "zero_shot": "uan_da.methods.prompts.zero_shot:ZeroShot",
+        "dapl": "uan_da.methods.prompts.dapl:DAPL",
         "dan": "uan_da.methods.discrepancy.dan:DAN",
         "jan": "uan_da.methods.discrepancy.jan:JAN",
         "deep_coral": "uan_da.methods.discrepancy.deep_coral:DeepCORAL",
@@ -229,7 +231,10 @@ BACKBONES = Names(
         "vit_b_16": "uan_da.models.torchvision_backbones:vit_b_16",
         "convnext_tiny": "uan_da.models.torchvision_backbones:convnext_tiny",
     },
-    families={"timm": "uan_da.models.timm_backbone:timm_backbone"},
+    families={
+        "timm": "uan_da.models.timm_backbone:timm_backbone",
+        "clip": "uan_da.models.clip_backbone:clip_backbone",
+    },
 )
 
 AUGMENTATIONS = Names(

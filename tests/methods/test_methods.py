@@ -23,7 +23,9 @@ READ_LABELS = [
     "target_oracle",
     *(name for name in METHODS.targets if METHODS.load(name).settings == ("semi_supervised",)),
 ]
-TRAINED = [name for name in METHODS.targets if issubclass(METHODS.load(name), Method)]
+PROMPTED = ["zero_shot", "dapl"]
+"""They read text by a CLIP, and tests of their own have one."""
+TRAINED = [name for name in METHODS.targets if issubclass(METHODS.load(name), Method) and name not in PROMPTED]
 """The methods that train from the source on; the others start from a trained run."""
 
 

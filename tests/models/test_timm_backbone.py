@@ -9,6 +9,7 @@ from uan_da.models.classifier import build_model
 from uan_da.models.weights import load_weights
 from uan_da.names import BACKBONES
 from uan_da.recipe import load_recipe
+from uan_da.training.optimizer import parameter_groups
 
 timm = pytest.importorskip("timm")
 
@@ -38,6 +39,14 @@ def test_layer_norms_stay_under_bn_and_are_named_under_another_norm(name: str) -
     assert [layer for layer in model.modules() if isinstance(layer, nn.LayerNorm)]
     with pytest.raises(UserError, match=rf"norm 'uan' in backbone 'timm:{name}': no BatchNorm .* norm=bn leaves"):
         build_model(load_recipe("digits", [*overrides, "norm=uan"]), 10)
+
+
+def test_timms_own_word_on_weight_decay_is_not_ours() -> None:
+    """A ViT has a method of that name."""
+    model = build_model(load_recipe("digits", ["backbone=timm:test_vit", "input.size=160", "norm=bn"]), 10)
+    (backbone, rest) = parameter_groups([model], 0.1, 1e-3, 0.5)
+    assert {group["weight_decay"] for group in (backbone, rest)} == {1e-3}
+    assert len(backbone["params"]) == len(list(model.backbone.parameters()))
 
 
 @pytest.mark.parametrize(

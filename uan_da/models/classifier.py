@@ -58,6 +58,10 @@ class Classifier(nn.Module):
         self.num_classes = num_classes
         self._head_options = head
         self.head = self.new_head()
+        self.class_names: tuple[str, ...] = ()
+        """What a training calls its classes, for methods that read words."""
+        self.domain_names: tuple[str, ...] = ()
+        """What it calls its domains, in the order of their indices."""
         self.rejection: Rejection | None = None
         """Predicts ``unknown`` in evaluation, where the target has classes that the head has not."""
         self.autocast_dtype: torch.dtype | None = None

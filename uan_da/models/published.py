@@ -18,7 +18,8 @@ def published_weights(backbone: str, weights: str) -> dict[str, Tensor]:
 
     Args:
         backbone: its name in a recipe.
-        weights: ``default``, or a name of torchvision's: ``IMAGENET1K_V1``, ``ResNet50_Weights.IMAGENET1K_V1``.
+        weights: ``default``, a name of torchvision's: ``IMAGENET1K_V1``, ``ResNet50_Weights.IMAGENET1K_V1``, or a tag
+            of open_clip's: ``openai``.
 
     Raises:
         UserError: there are none of that name (says which there are), or they cannot be downloaded (says which file
@@ -28,6 +29,8 @@ def published_weights(backbone: str, weights: str) -> dict[str, Tensor]:
 
     if backbone.startswith("timm:"):
         return _of_timm(backbone.removeprefix("timm:"), weights)
+    if backbone.startswith("clip:"):
+        return _of_open_clip(backbone.removeprefix("clip:"), weights)
     if backbone == "efficientnet_lite0":
         return _of_package(weights)
     if backbone not in models.list_models():
@@ -53,6 +56,12 @@ def _of_timm(name: str, weights: str) -> dict[str, Tensor]:
             f"backbone=timm:resnet50.a1_in1k; here they are none, default, or the path of a file"
         )
     return of_timm(name)
+
+
+def _of_open_clip(name: str, tag: str) -> dict[str, Tensor]:
+    from uan_da.models.clip_backbone import published_weights as of_open_clip
+
+    return of_open_clip(name, tag)
 
 
 def _of_package(weights: str) -> dict[str, Tensor]:

@@ -27,6 +27,14 @@ class FollowsScale(Protocol):
     """Their names."""
 
 
+def not_decayed(layer: object) -> tuple[str, ...]:
+    """The names of the parameters of ``layer`` that follow the scale of the data. Networks of timm and open_clip have a
+    method of the same name, which is for their own optimizers."""
+    if isinstance(layer, FollowsScale) and not callable(layer.no_weight_decay):
+        return layer.no_weight_decay
+    return ()
+
+
 def affine_parameters(model: nn.Module, domain: int) -> dict[str, nn.Parameter]:
     """γ and β of every norm of ``model``, by their paths; frozen ones (``requires_grad`` False) do not count.
 

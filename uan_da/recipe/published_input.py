@@ -36,7 +36,8 @@ def published_input(backbone: str, weights: str) -> PublishedInput | None:
     if backbone in TORCHVISION:
         large = weights.endswith("SWAG_E2E_V1")
         return PublishedInput(384, IMAGENET.mean, IMAGENET.std) if large else IMAGENET
-    return _of_timm(backbone.removeprefix("timm:")) if backbone.startswith("timm:") else None
+    family, _, name = backbone.partition(":")
+    return _of_timm(name) if family == "timm" else _of_open_clip(name, weights) if family == "clip" else None
 
 
 def _of_timm(name: str) -> PublishedInput | None:
@@ -46,6 +47,17 @@ def _of_timm(name: str) -> PublishedInput | None:
         return None
     config = get_pretrained_cfg(name)
     return None if config is None else PublishedInput(config.input_size[-1], config.mean, config.std)
+
+
+def _of_open_clip(name: str, tag: str) -> PublishedInput | None:
+    try:
+        import open_clip
+    except ImportError:  # the backbone's own error says so
+        return None
+    model, weights = open_clip.get_model_config(name), open_clip.get_pretrained_cfg(name, tag)
+    if not model or not weights:
+        return None
+    return PublishedInput(model["vision_cfg"]["image_size"], tuple(weights["mean"]), tuple(weights["std"]))
 
 
 def with_published_input(recipe: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -11,7 +11,7 @@ from pydantic import Field
 from torch import nn
 
 from uan_da.models.classifier import Classifier
-from uan_da.norms.affine import FollowsScale
+from uan_da.norms.affine import not_decayed
 
 LearningRate = Annotated[float, Field(gt=0)]
 NotNegative = Annotated[float, Field(ge=0)]
@@ -125,7 +125,7 @@ def parameter_groups(
     pretrained = {layer for backbone in backbones for layer in backbone.modules()}
     groups: dict[tuple[bool, float], list[nn.Parameter]] = {}
     for layer in (layer for module in modules for layer in module.modules()):
-        exempt = layer.no_weight_decay if isinstance(layer, FollowsScale) else ()
+        exempt = not_decayed(layer)
         for name, parameter in layer.named_parameters(recurse=False):
             if parameter.requires_grad:
                 decay = 0.0 if name in exempt else weight_decay

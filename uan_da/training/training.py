@@ -69,6 +69,7 @@ class Training:
         model = build_model(recipe, len(task.classes), pretrained=pretrained, channels=channels).to(device)
         if fresh and recipe.init is not None:
             Run.open(recipe.init).start_from(model, device)
+        model.class_names, model.domain_names = tuple(task.classes), recipe.task.domains
         model.autocast_dtype = HALF[recipe.train.precision]
         if recipe.train.compile:
             model.backbone.compile()
@@ -168,6 +169,7 @@ class Training:
                 self.optimizer_step.step(self.finite.stop)
                 values |= {f"{phase.name}{name}": x for name, x in {**found.terms, **found.metrics}.items()}
                 values["loss"] = found.total + before
+        values.setdefault("loss", torch.zeros(()))  # of a method without phases
         self.optimizer_step.after_batch()
         if not self.pretraining:
             self.method.after_step(self.model)

@@ -5,14 +5,14 @@ from typing import Annotated, ClassVar
 
 import torch
 from pydantic import Field
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from uan_da.data.domain_batch import DomainBatch
 from uan_da.methods.method import Loss, Progress, TransferMethod
 from uan_da.methods.routing import forward
 from uan_da.models.classifier import Classifier, Output
-from uan_da.norms import frozen_statistics
+from uan_da.norms.affine import batch_statistics
 from uan_da.seeding import generator
 
 
@@ -72,11 +72,7 @@ class MIC(TransferMethod):
     @torch.no_grad()
     def _teach(self, images: Tensor, domain: Tensor) -> Tensor:
         """The teacher's logits ``(N, C)``."""
-        self.teacher.train()
-        for module in self.teacher.modules():
-            if isinstance(module, nn.modules.dropout._DropoutNd):
-                module.eval()
-        with frozen_statistics(self.teacher):
+        with batch_statistics(self.teacher):
             (output,) = forward(self.teacher, [images], [domain], "separate")
         return output.logits
 

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from uan_da.models.classifier import Classifier
-from uan_da.norms.affine import FollowsScale
+from uan_da.norms.affine import not_decayed
 
 MOMENTUM, WEIGHT_DECAY, DECAY, POWER = 0.9, 1e-3, 10.0, 0.75
 
@@ -70,7 +70,7 @@ def before_head(model: Classifier, backbone_lr: float) -> list[tuple[nn.Module, 
 def _parameters(part: nn.Module) -> Iterator[tuple[nn.Parameter, bool]]:
     """The parameters of a part of the model that train, and whether they decay."""
     for layer in part.modules():
-        exempt = layer.no_weight_decay if isinstance(layer, FollowsScale) else ()
+        exempt = not_decayed(layer)
         for name, parameter in layer.named_parameters(recurse=False):
             if parameter.requires_grad:
                 yield parameter, name not in exempt

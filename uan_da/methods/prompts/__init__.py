@@ -1,0 +1,1 @@
+"""Methods that classify by the text tower of CLIP."""
