@@ -23,7 +23,7 @@ NORMS = ("bn", "dsbn", UAN)
 CASES = [f"method={method} norm={norm} norm.sync=true" for method, norm in itertools.product(METHODS, NORMS)]
 RESUMED = f"method=mcd norm={UAN} norm.sync=true"
 OWN_STATISTICS = "method=source_only norm=bn"
-ANSWERED = (RESUMED, "method=dann norm=dsbn norm.sync=true", OWN_STATISTICS)
+PREDICTED = (RESUMED, "method=dann norm=dsbn norm.sync=true", OWN_STATISTICS)
 
 
 def run_processes(count: int, folder: Path, cases: list[str], steps: int = STEPS) -> Path:
@@ -54,7 +54,7 @@ def of_one(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def of_two(tmp_path_factory: pytest.TempPathFactory, of_one: Path) -> Path:
-    cases = [f"{case} predicted" if case in ANSWERED else case for case in (*CASES, OWN_STATISTICS)]
+    cases = [f"{case} predicted" if case in PREDICTED else case for case in (*CASES, OWN_STATISTICS)]
     cases.append(f"{RESUMED} state={of_one}")
     return run_processes(2, tmp_path_factory.mktemp("two") / "processes", cases)
 
@@ -94,7 +94,7 @@ def test_a_hundred_steps_of_two_processes_are_those_of_one(tmp_path: Path) -> No
     assert max(worst.values()) < 1e-3
 
 
-@pytest.mark.parametrize("case", ANSWERED)
+@pytest.mark.parametrize("case", PREDICTED)
 def test_two_processes_share_an_evaluation_and_predict_as_one(case: str, of_two: Path) -> None:
     """To the bit, with three batches for two processes; also where each has statistics of its own."""
     number, training = [*CASES, OWN_STATISTICS].index(case), build(case)
