@@ -1,6 +1,7 @@
 """Zero-shot CLIP and DAPL against open_clip's own functions, on a small CLIP with random weights."""
 
 import copy
+import functools
 import sys
 from collections.abc import Callable, Sequence
 from types import SimpleNamespace
@@ -25,6 +26,7 @@ TASK = ["dataset=pictures:Pictures", "task=photo:pencil_sketch", "augment.weak=[
 TRAIN = ["train.batch.source=6", "train.batch.target=9", "train.epochs=4", "train.optimizer={name: sgd, lr: 0.1}"]
 NOW = Progress(1, 2)
 Build = Callable[..., Training]
+tokenizer = functools.cache(open_clip.get_tokenizer)
 
 
 class Pictures:
@@ -68,7 +70,7 @@ def advance(training: Training, steps: int) -> Training:
 
 
 def text(model: Classifier, sentences: list[str]) -> torch.Tensor:
-    tokens = open_clip.get_tokenizer("test-clip")(sentences)
+    tokens = tokenizer("test-clip")(sentences)
     return F.normalize(model.backbone.encode_text(tokens), dim=1)
 
 
@@ -121,7 +123,7 @@ def test_the_loss_of_dapl_is_that_of_the_formula(build: Build, specific: bool, t
         found = []
         for k, name in enumerate(names):
             words = ["photo", "pencil sketch"][domain]
-            tokens = open_clip.get_tokenizer("test-clip")([f"X X X X X {name} , a {words} image.."])
+            tokens = tokenizer("test-clip")([f"X X X X X {name} , a {words} image.."])
             x = clip.token_embedding(tokens).clone()
             x[0, 1:4], x[0, 4:6] = part.words["context"][k if specific else 0], part.words["domain"][domain]
             x = clip.ln_final(clip.transformer(x + clip.positional_embedding, attn_mask=clip.attn_mask))

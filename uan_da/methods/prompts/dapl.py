@@ -15,7 +15,8 @@ from uan_da.models.classifier import Classifier
 from uan_da.models.clip_text import TextTower, cosine_head, readable
 from uan_da.models.head import CosineLinear
 
-Length = Annotated[int, Field(ge=1)]
+Length = Annotated[int, Field(ge=1, le=24)]
+"""Of learned vectors: two of the greatest leave room for the names, of the 77 tokens that CLIP reads."""
 
 
 class DAPL(Method):
