@@ -158,8 +158,8 @@ def build_task(recipe: Recipe, device: torch.device, progress: Progress = silent
             raise UserError(f"task {recipe.task}: {unknown('domain', name, adapter.domains)}")
     splits = _store(adapter, names, recipe, device, progress)
     domains = [
-        _domain(name, min(place, target_index(recipe)), train, test, recipe)
-        for place, (name, train, test) in enumerate(zip(names, splits[::2], splits[1::2], strict=True))
+        _domain(name, min(index, target_index(recipe)), train, test, recipe)
+        for index, (name, train, test) in enumerate(zip(names, splits[::2], splits[1::2], strict=True))
     ]
     sources, target = [domain for domain in domains if domain.role == "source"], domains[-1]
     space = adapter if isinstance(adapter, LabelSpace) else None
@@ -188,8 +188,8 @@ def task_of(recipe: Recipe, classes: Sequence[str], parts: Sequence[ImageSet], d
         if given is not None:
             raise UserError(f"{key}: images that are given have the labels that they have; leave it out")
     domains = [
-        _domain(name, min(place, target_index(recipe)), part, part, recipe)
-        for place, (name, part) in enumerate(zip(recipe.task.domains, parts, strict=True))
+        _domain(name, min(index, target_index(recipe)), part, part, recipe)
+        for index, (name, part) in enumerate(zip(recipe.task.domains, parts, strict=True))
     ]
     return Task(
         domains, tuple(classes), recipe.input, make_views(recipe), _loaders(domains, recipe, device), recipe.seed

@@ -44,7 +44,7 @@ def _clusters(model: Classifier, task: Task, options: Evaluation) -> list[dict[s
     images = {domain.name: subset(domain.test, domain.name) for domain in task.domains}
     layers = cluster_report(lambda domain: prepared(model, task, domain, options), task.domains, images, task.input)
     rows = {domain.name: subset_indices(len(domain.test), domain.name) for domain in task.domains}
-    for layer in layers:  # a row of the subset becomes the image's place in the domain
+    for layer in layers:  # a row of the subset becomes the image's index in the domain
         layer["examples"] = [
             [{"domain": e["domain"], "index": int(rows[e["domain"]][e["row"]])} for e in own]
             for own in layer["examples"]

@@ -24,7 +24,7 @@ class TaskName(Strict):
 
     @property
     def domains(self) -> tuple[str, ...]:
-        """All domains, the target last: a domain's place here is its index."""
+        """All domains in the order of their indices, the target last."""
         return self.sources if self.alone else (*self.sources, self.target)
 
 

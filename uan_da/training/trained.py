@@ -78,8 +78,8 @@ class Trained:
         """
         input, parts = self.recipe.input, []
         for start in range(0, len(images), BATCH):
-            place = slice(start, start + BATCH)
-            some = decode(ImageFiles(images.paths[place], images.labels[place]), input)
+            rows = slice(start, start + BATCH)
+            some = decode(ImageFiles(images.paths[rows], images.labels[rows]), input)
             try:
                 parts.append(predict(self.model, some, input, self.domain))
             except NonFinitePredictions as error:

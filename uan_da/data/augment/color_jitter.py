@@ -61,5 +61,5 @@ class ColorJitter:
         ]
 
 
-def _apply(function: Callable[[Tensor, Tensor], Tensor], values: Tensor, images: Tensor, place: Tensor) -> Tensor:
-    return function(images, values[place])
+def _apply(function: Callable[[Tensor, Tensor], Tensor], values: Tensor, images: Tensor, index: Tensor) -> Tensor:
+    return function(images, values[index])

@@ -162,8 +162,8 @@ def tsne_by_class(points: Mapping[str, NDArray[np.float64]], labels: Mapping[str
         (ax,) = made.axes()
         _bare(ax)
         for i, (name, xy) in enumerate(points.items()):
-            for place, label in zip(xy, labels[name], strict=True):
-                ax.annotate(marks[label], tuple(place), color=COLORS[i % 6], fontsize=6.5, ha="center", va="center")
+            for point, label in zip(xy, labels[name], strict=True):
+                ax.annotate(marks[label], tuple(point), color=COLORS[i % 6], fontsize=6.5, ha="center", va="center")
         everything = np.concatenate(list(points.values()))
         ax.set(xlim=_span(everything[:, 0]), ylim=_span(everything[:, 1]))
         for i, name in enumerate(points):

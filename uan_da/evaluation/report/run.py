@@ -205,7 +205,7 @@ def _validators(files: RunFiles) -> list[dict[str, Any]]:
     of: dict[str, Rank] = {rank.validator: rank for rank in ranks}
     chosen = files.recipe["selection"]["validator"]["name"]
     names = list(rows[-1]["validators"]) if rows else []
-    order = {rank.validator: place for place, rank in enumerate(ranks)}
+    order = {rank.validator: index for index, rank in enumerate(ranks)}
     return [
         {
             "name": name,

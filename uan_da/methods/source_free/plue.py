@@ -46,7 +46,7 @@ class PLUE(SourceFreeMethod):
     Defaults are those of the authors' code for VisDA-2017; for DomainNet they have 1,000 epochs, batches of 128 and a
     rate of 1e-3. Differences: they keep the epoch that is best by the target's labels, here it is the last. Their
     prediction in that evaluation is the class of p̄, here the network's own. Their 16,384 neighbours are drawn anew for
-    each epoch and replaced in their order, here each image has a place of its own. Their entropies have + 1e-5 or
+    each epoch and replaced in their order, here each image has a row of its own. Their entropies have + 1e-5 or
     + 1e-8, and their log(1 − p) ends at 1e-5.
     """
 
@@ -131,8 +131,8 @@ class Keys:
         """Take over the keys ``(B, F)`` and pseudo-labels ``(B,)`` of the images ``indices`` ``(B,)``, in place of the
         oldest."""
         count = len(self.owners)
-        places = torch.arange(self.next, self.next + len(indices), device=indices.device) % count
-        self.features[places], self.owners[places] = features, indices
+        rows = torch.arange(self.next, self.next + len(indices), device=indices.device) % count
+        self.features[rows], self.owners[rows] = features, indices
         self.labels[indices, epoch % self.labels.shape[1]] = labels
         self.next = (self.next + len(indices)) % count
 

@@ -55,8 +55,8 @@ class InstanceAwareNorm(StreamNorm):
         mean_nc, var_nc = image_moments(x)
         var_nc, wide = var_nc * (positions / (positions - 1)), var + self.eps
         corrected = mean + _shrunk(mean_nc - mean, self.k * (wide / positions).sqrt())
-        spread = var + _shrunk(var_nc - var, self.k * wide * math.sqrt(2 / (positions - 1)))
-        return corrected, spread.clamp_min(0.0)
+        own_var = var + _shrunk(var_nc - var, self.k * wide * math.sqrt(2 / (positions - 1)))
+        return corrected, own_var.clamp_min(0.0)
 
 
 def _shrunk(a: Tensor, limit: Tensor) -> Tensor:
