@@ -4,19 +4,22 @@
 
 Trains OUT/RECIPE-SEED where it is not there yet, and adds a row a seed to OUT/RECIPE.csv: the run's id, and accuracies
 in percent on test images. On those of the domain `mixed`: the network as it was trained (source), after adabn, and
-after uan, with K chosen without labels and each K. The oracle is adabn on each condition by itself, averaged over the
-conditions' own test images. The numbers are those of `uan-da train`, `uan-da adapt RUN domain:D --method M` and
-`uan-da evaluate RUN --domain D`.
+after uan, with K chosen without labels and each K. The oracle knows the condition of each of these images, and adapts
+to the images of each by adabn. All but the oracle's are the numbers of `uan-da train`, `uan-da adapt RUN domain:mixed
+--method M` and `uan-da evaluate RUN --domain mixed`.
 """
 
 import argparse
 import copy
 import csv
 from pathlib import Path
+from typing import cast
 
 import torch
+from torch import Tensor
 
-from uan_da.data.images import ImageSet
+from uan_da.data.adapters.corrupted import ConditionedArrays
+from uan_da.data.images import Images
 from uan_da.data.open_dataset import open_dataset
 from uan_da.data.storage import store
 from uan_da.evaluation.predict import predict
@@ -30,35 +33,47 @@ from uan_da.training.run import Run
 from uan_da.training.train import train
 from uan_da.training.trained import Trained
 
-CONDITIONS = ("clean", "negative", "blended", "noisy", "dark", "bright", "blurred", "tinted")
 CLUSTERS = [2, 4, 8, 16, 32]
 
 
-class Domain:
-    """The images of a domain, and what becomes of a network on them."""
+class Mixed:
+    """The images of the domain `mixed`, and what becomes of a network on them."""
 
-    def __init__(self, trained: Trained, name: str) -> None:
+    def __init__(self, trained: Trained) -> None:
         dataset = open_dataset(trained.recipe.dataset)
-        parts = [dataset.load(name, split) for split in ("train", "test")]
+        parts = [dataset.load("mixed", split) for split in ("train", "test")]
         self.trained, self.input = trained, trained.recipe.input
-        self.train, self.test = store(parts, self.input, trained.device)
+        self.train, self.test = (cast(Images, part) for part in store(parts, self.input, trained.device))
+        self.conditions = [torch.from_numpy(cast(ConditionedArrays, part).conditions) for part in parts]
+
+    def right(self, model: Classifier, test: Images) -> Tensor:
+        """100 for each image whose class is predicted, else 0."""
+        found = predict(model, test, self.input, self.trained.domain)
+        return 100 * (found.logits.argmax(1) == found.labels).double()
 
     def accuracy(self, model: Classifier) -> float:
         """On the test images, in percent."""
-        predictions = predict(model, self.test, self.input, self.trained.domain)
-        return 100 * float((predictions.logits.argmax(1) == predictions.labels).double().mean())
+        return float(self.right(model, self.test).mean())
 
-    def adapted(self, name: str, *options: str) -> tuple[float, int | None]:
-        """The accuracy of the network that is adapted to the training images, and how many clusters it has."""
+    def adapted(self, images: Images, name: str, *options: str) -> tuple[Classifier, int]:
+        """The network that is adapted to ``images``, and how many clusters it has."""
         trained, recipe = self.trained, self.trained.recipe
-        images: ImageSet = self.train.unlabelled()
-        target = Target(images, self.input, trained.domain, [], recipe.seed, trained.device)
+        target = Target(images.unlabelled(), self.input, trained.domain, [], recipe.seed, trained.device)
         model = copy.deepcopy(trained.model)
         with torch.random.fork_rng():
             torch.manual_seed(fold(recipe.seed, "adapt"))
             method = source_free_method(name, options)(model, len(trained.classes))
             method.adapt(model, target)
-        return self.accuracy(model), None if method.norm is None else int(method.norm["num_clusters"])
+        return model, 0 if method.norm is None else int(method.norm["num_clusters"])
+
+    def oracle(self) -> float:
+        """The accuracy where adabn adapts to the images of each condition by itself."""
+        train, test = self.conditions
+        right = []
+        for condition in test.unique():
+            model, _ = self.adapted(self.train.take((train == condition).nonzero()[:, 0]), "adabn")
+            right.append(self.right(model, self.test.take((test == condition).nonzero()[:, 0])))
+        return float(torch.cat(right).mean())
 
 
 def row(recipe: str, folder: Path, seed: int, each: list[int]) -> dict[str, str | float]:
@@ -67,17 +82,17 @@ def row(recipe: str, folder: Path, seed: int, each: list[int]) -> dict[str, str 
     if not (run / "results.json").is_file():
         train(resolved, run, overwrite=True)
     trained = Trained.load(Run.open(run), "last", torch.device("cpu"))
-    mixed = Domain(trained, "mixed")
+    mixed = Mixed(trained)
     found: dict[str, str | float] = {"run": RunIds().of(resolved), "seed": seed}
-    found["source"], found["adabn"] = mixed.accuracy(trained.model), mixed.adapted("adabn")[0]
-    found["uan"], chosen = mixed.adapted("uan")
-    found["chosen_K"] = chosen or 0
+    found["source"] = mixed.accuracy(trained.model)
+    found["adabn"] = mixed.accuracy(mixed.adapted(mixed.train, "adabn")[0])
+    model, chosen = mixed.adapted(mixed.train, "uan")
+    found["uan"], found["chosen_K"] = mixed.accuracy(model), chosen
     for clusters in each:
-        same = clusters == chosen
-        accuracy = found["uan"] if same else mixed.adapted("uan", f"method.clusters={clusters}")[0]
-        found[f"uan_K{clusters}"] = accuracy
-    oracle = [Domain(trained, condition).adapted("adabn")[0] for condition in CONDITIONS]
-    return found | {"oracle": sum(oracle) / len(oracle)}
+        if clusters != chosen:
+            model, _ = mixed.adapted(mixed.train, "uan", f"method.clusters={clusters}")
+        found[f"uan_K{clusters}"] = found["uan"] if clusters == chosen else mixed.accuracy(model)
+    return found | {"oracle": mixed.oracle()}
 
 
 def main() -> None:

@@ -325,7 +325,7 @@ def test_a_domain_of_the_data_set_is_adapted_to(uan_da: Any, run: Path, tmp_path
     assert written["conditions"][0]["examples"][0].startswith("optdigits_m/")
     assert f"{len(written['conditions'])} conditions found" in done.stdout
     norm = Run.open(tmp_path / "new").recipe.norm
-    assert (norm.name, norm.options["num_clusters"], norm.options["depth"]) == ("uan", 2, 2)
+    assert (norm.name, norm.options["num_clusters"], norm.options["depth"]) == ("uan", 2, 8)
     assert uan_da("evaluate", tmp_path / "new", "--domain", "optdigits_m").returncode == 0
     done = uan_da("report", tmp_path / "new")
     assert done.returncode == 0, done.stderr

@@ -5,7 +5,7 @@ from torch import nn
 from uan_da.data.images import Images
 from uan_da.errors import UserError
 from uan_da.methods.source_free.adabn import AdaBN
-from uan_da.methods.source_free.uan import UANAdaptation
+from uan_da.methods.source_free.uan import UANAdaptation, _of_one_cluster
 from uan_da.methods.target import Target
 from uan_da.models.classifier import Classifier
 from uan_da.norms import UAN, convert_norm
@@ -34,7 +34,7 @@ def test_the_norms_become_uan_and_the_two_conditions_are_found() -> None:
     method = UANAdaptation(model, 5, clusters=2)
     method.adapt(model, images)
     assert [type(m).__name__ for m in model.backbone.modules() if isinstance(m, UAN)] == ["UAN2d", "UAN2d"]
-    assert method.norm == {"name": "uan", "num_clusters": 2, "sharpness": 30.0, "depth": 2}
+    assert method.norm == {"name": "uan", "num_clusters": 2, "sharpness": 30.0, "depth": 8}
     assert method.groups is not None
     first = method.groups[0]
     assert method.groups.tolist() == [int(first) if i % 2 == 0 else 1 - int(first) for i in range(64)]
@@ -54,7 +54,7 @@ def test_one_cluster_is_adabn_on_one_batch() -> None:
     one, other, images = network(), network(), target()
     UANAdaptation(one, 5, clusters=1).adapt(one, images)
     AdaBN(other, 5, batch=64).adapt(other, images)
-    torch.testing.assert_close(images.predict(one).logits, images.predictions(other).logits, atol=2e-3, rtol=2e-3)
+    torch.testing.assert_close(images.predict(one).logits, images.predict(other).logits, atol=2e-3, rtol=2e-3)
 
 
 def test_the_number_of_clusters_is_that_of_the_most_informative_predictions() -> None:
@@ -88,6 +88,19 @@ def test_a_network_with_uan_is_fitted_anew() -> None:
     model = network("uan", num_clusters=3)
     UANAdaptation(model, 5, clusters=2).adapt(model, target())
     assert {m.num_clusters for m in model.modules() if isinstance(m, UAN)} == {2}
+
+
+def test_a_network_with_uan_starts_from_the_moments_of_all_its_clusters_together() -> None:
+    """Its clusters are found in what its layers see, which the statistics of the source normalise."""
+    model = network("uan", num_clusters=2)
+    layer = model.backbone[1]
+    layer.running_mean.copy_(torch.tensor([[0.0, 1.0, 2.0, 3.0], [4.0, 1.0, 0.0, 3.0]]))  # type: ignore[union-attr, operator]
+    layer.running_var.copy_(torch.tensor([[1.0, 1.0, 2.0, 2.0], [3.0, 1.0, 4.0, 2.0]]))  # type: ignore[union-attr, operator]
+    layer.prior_logits.data.copy_(torch.tensor([0.25, 0.75]).log())  # type: ignore[union-attr]
+    one = _of_one_cluster(layer)  # type: ignore[arg-type]
+    torch.testing.assert_close(one.running_mean[0], torch.tensor([3.0, 1.0, 0.5, 3.0]))  # type: ignore[index]
+    # the variance within, and that of the means: 0.25 · 0.75 · (difference of the means)²
+    torch.testing.assert_close(one.running_var[0], torch.tensor([2.5 + 3.0, 1.0, 3.5 + 0.75, 2.0]))  # type: ignore[index]
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from sklearn.cluster import KMeans
 from torch import Tensor, nn
 
 from uan_da.norms import UAN, convert_norm
@@ -90,8 +91,8 @@ def test_equal_images_and_more_clusters_than_images_give_numbers(x: Tensor) -> N
     assert torch.isfinite(model(torch.randn(4, 3, 8, 8))).all()
 
 
-def test_the_layers_behind_those_that_assign_take_one_pass(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The first of them sees what no part can change; the last sees images normalised by the moments of a part."""
+def test_the_moments_of_all_layers_take_one_pass(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first layer sees what no part can change; the last sees images normalised by the moments of a part."""
     x, _ = conditions()
     found = []
     for pixels in (64 * 60, 64 * 20):
@@ -106,13 +107,30 @@ def test_the_layers_behind_those_that_assign_take_one_pass(monkeypatch: pytest.M
         fit_mixture(model, layers, lambda: x.split(10), 4.0, 0)
         assert seen == [pixels // 64] * (64 * 60 // pixels)
         found.append(layers)
-    for layer in (0, 1):
-        torch.testing.assert_close(found[0][layer].running_var, found[1][layer].running_var, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(found[0][0].running_var, found[1][0].running_var, atol=1e-5, rtol=1e-5)
     whole, parts = (layers[3].running_mean for layers in found)
     assert whole is not None
     assert parts is not None
     torch.testing.assert_close(whole, parts, atol=0.1, rtol=0.1)
     assert not torch.equal(whole, parts)
+
+
+def test_the_clusters_are_those_of_k_means_on_the_styles_in_front_of_the_layers_that_assign() -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.BatchNorm2d(2), nn.Conv2d(2, 6, 3), nn.BatchNorm2d(6))
+    x, _ = conditions(40)
+    x = x[:, :2]
+    with torch.no_grad():
+        seen = model[1](model[0].eval()(x))
+    convert_norm(model, "uan", num_clusters=2, depth=2)
+    layers = [module for module in model if isinstance(module, UAN)]
+    styles = []
+    for layer in (x.double(), seen.double()):
+        style = torch.cat([layer.mean((2, 3)), layer.var((2, 3), correction=0).log()], 1)
+        styles.append((style - style.mean(0)) / style.std(0, correction=0) / style.shape[1] ** 0.5)
+    expected = KMeans(2, n_init=4, random_state=0).fit_predict(torch.cat(styles, 1).numpy())
+    tau = fit_mixture(model, layers, lambda: x.split(7), 0.0, 0)
+    assert tau.argmax(1).tolist() == expected.tolist()
 
 
 def test_an_error_of_the_network_is_not_swallowed() -> None:

@@ -27,13 +27,14 @@ TRIAL = 2048
 
 
 class UANAdaptation(SourceFreeMethod):
-    r"""UAN (Faye et al., IJCNN 2024, arXiv:2409.04757) in place of the BatchNorms, fitted to the target by EM.
+    r"""UAN (Faye et al., IJCNN 2024, arXiv:2409.04757) in place of the BatchNorms, fitted to the target.
 
     .. math:: y = γ \sum_k τ_k \frac{x - m_k}{\sqrt{v_k + ε}} + β
 
     An image belongs to a mode k of the target, such as one of several lights or cameras; m_k and v_k are the mode's own
-    mean and variance. γ and β are the network's. There is no label, no gradient, and no source. With one cluster it is
-    AdaBN over all images at once.
+    mean and variance. k-means finds the modes, in the means and variances of an image's channels in front of the first
+    ``depth`` norm layers. γ and β are the network's. There is no label, no gradient, and no source. With one cluster it
+    is AdaBN over all images at once.
 
     K is the one of 1, 2, 4, 8, 16 and 32 whose predictions have the most mutual information with the images (Shi & Sha,
     ICML 2012): H(mean p) − mean H(p), predictions that are sure one by one and diverse together. Each K is fitted to up
@@ -53,7 +54,7 @@ class UANAdaptation(SourceFreeMethod):
         *,
         clusters: Annotated[int, Field(ge=1)] | Literal["auto"] = "auto",
         sharpness: Annotated[float, Field(gt=0)] = 30.0,
-        depth: Annotated[int, Field(ge=1)] = 2,
+        depth: Annotated[int, Field(ge=1)] = 8,
         pseudo_count: Annotated[float, Field(ge=0)] = 8.0,
     ) -> None:
         super().__init__()
@@ -135,10 +136,16 @@ def _to_batch_norms(model: Classifier) -> None:
 
 @torch.no_grad()
 def _of_one_cluster(layer: UAN) -> UAN:
-    """A layer of one cluster with the γ and β of ``layer``; its statistics are to be fitted."""
+    """A layer of one cluster with the γ and β of ``layer``, and the running moments of all its clusters together."""
     tracks, has_bias = True, layer.bias is not None
     one = type(layer)(
         layer.num_features, layer.eps, layer.momentum, layer.affine, tracks, bias=has_bias, num_clusters=1
     ).to(layer.mean)
     one.load_state_dict({name: tensor for name, tensor in layer.state_dict().items() if name in AFFINE}, strict=False)
+    if layer.running is not None and one.running is not None:
+        share_k1 = layer.prior_logits.softmax(0)[:, None]
+        mean_kc, var_kc, _, batches = layer.running
+        mean_c = (share_k1 * mean_kc).sum(0)
+        second_c = (share_k1 * (var_kc + mean_kc.square())).sum(0)
+        one.running.fill(mean_c, second_c - mean_c.square(), batches)
     return one.train(layer.training)

@@ -1,12 +1,11 @@
 """Clusters and moments of a converted network, fitted to images: no label, no gradient, and no batch statistics.
 
-A layer is fitted to what it sees behind the layers that are fitted already, from the first to the last. All that a
-fit needs of an image is the mean and variance of its channels, so that EM runs over the whole data set at once. The
-layers behind those that assign are fitted in one pass, however many they are, by parts of the images.
+All that a fit needs of an image is the mean and variance of its channels. One pass finds the clusters, a second one
+their moments in every layer.
 """
 
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from typing import NamedTuple, Self
 
 import numpy as np
@@ -18,22 +17,17 @@ from torch.nn import functional as F
 
 from uan_da.norms.uan.clusters import MIN_VAR, PRIOR_FLOOR
 from uan_da.norms.uan.layer import UAN
-from uan_da.norms.uan.mixture import Mixture, sample_evidence, sample_statistics
+from uan_da.norms.uan.mixture import Mixture, sample_statistics
 
 Batches = Callable[[], Iterable[Tensor]]
 """The images, ``(N, C, H, W)`` a batch; each call gives them in the same order, which says nothing about them."""
 
-STEPS = 50
-"""EM steps of a layer at most; it ends where no responsibility moves by more than ``SETTLED``."""
-SETTLED = 1e-3
-CHUNK = 1024
-"""Samples whose likelihoods are worked out at once."""
 PIXELS = 2**21
 """Pixels of the images that go through the network at once, if one batch does not have more."""
 
 
 class _SeenEnough(Exception):
-    """The layer that is fitted has seen the batch: the rest of the forward is not needed."""
+    """The last layer that is watched has seen the batch: the rest of the forward is not needed."""
 
 
 class _Sums(NamedTuple):
@@ -78,54 +72,58 @@ class _Sums(NamedTuple):
 def fit_mixture(model: nn.Module, layers: list[UAN], batches: Batches, pseudo_count: float, seed: int) -> Tensor:
     """Fit ``layers``, which assign together, to images; ``model`` runs in evaluation mode.
 
-    The clusters start from k-means on what the first layer sees. EM then goes on over the layers that give evidence;
-    the others take the moments of the clusters that were found. A cluster's moments are shrunk toward those of all
-    images, as if it had seen ``pseudo_count`` more images that are like all.
+    k-means finds the clusters, in what the layers that assign see of the network as it was trained. Then every layer
+    takes the moments of these clusters, each behind the layers before it. A cluster's moments are shrunk toward those of
+    all images, as if it had seen ``pseudo_count`` more images that are like all.
 
     Args:
         model: the network that ``layers`` are part of.
         layers: UAN layers of sample assignment, in the order in which they run, joined by ``depth``.
-        batches: the images in a random order; called once for each layer that assigns, and once for all others.
+        batches: the images in a random order; called twice.
         pseudo_count: 0 means no shrinkage.
         seed: of k-means.
 
     Returns:
-        τ of every image, ``(N, K)``, on the CPU.
+        The cluster of every image, one-hot ``(N, K)``, on the CPU.
     """
     model.eval()
-    depth = layers[0].options.depth
-    evidence: Tensor | None = None
-    tau = torch.empty(0)
-    for number, layer in enumerate(layers[:depth]):
-        mean_nc, var_nc = _statistics(model, layer, batches)
-        if number == 0:
-            tau = _start(mean_nc, var_nc, layer.num_clusters, seed)
-        tau, evidence = _em(tau, evidence, mean_nc, var_nc, layer)
-        _set(layer, _Sums.of(tau, mean_nc, var_nc, mean_nc.mean(0)), pseudo_count)
-    if layers[depth:]:
-        _fit_deeper(model, layers[depth:], batches, tau, pseudo_count)
+    assigning = layers[: layers[0].options.depth or 1]
+    tau = _clusters(_styles(model, assigning, batches), layers[0].num_clusters, seed)
+    _fit_moments(model, layers, batches, tau, pseudo_count)
     return tau
 
 
-def _statistics(model: nn.Module, layer: UAN, batches: Batches) -> tuple[Tensor, Tensor]:
-    """Mean and variance ``(N, C)`` of every image's channels in front of ``layer``."""
-    seen: list[tuple[Tensor, Tensor]] = []
+def _styles(model: nn.Module, layers: list[UAN], batches: Batches) -> Tensor:
+    """What tells an image's condition, ``(N, S)``: mean and log variance of the channels in front of each layer.
 
-    def look(_: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-        seen.append(_of_images(inputs[0]))
-        raise _SeenEnough
+    Every number has variance 1 over the images, before each layer gets the same weight, however many channels it has.
+    """
+    seen: dict[UAN, list[tuple[Tensor, Tensor]]] = {layer: [] for layer in layers}
 
-    watch = layer.register_forward_pre_hook(look)
-    try:
+    def look(layer: UAN, inputs: tuple[Tensor, ...]) -> None:
+        seen[layer].append(_of_images(inputs[0]))
+        if layer is layers[-1]:
+            raise _SeenEnough
+
+    with ExitStack() as watches:
+        for layer in layers:
+            watches.callback(layer.register_forward_pre_hook(look).remove)
         for images in batches():
-            try:
+            with suppress(_SeenEnough):
                 model(images)
-            except _SeenEnough:
-                continue
-    finally:
-        watch.remove()
-    means, variances = zip(*seen, strict=True)
-    return torch.cat(means), torch.cat(variances)
+    styles = []
+    for found in seen.values():
+        mean_nc, var_nc = (torch.cat(part) for part in zip(*found, strict=True))
+        style = torch.cat([mean_nc, (var_nc + MIN_VAR).log()], 1)
+        styles.append(torch.from_numpy(StandardScaler().fit_transform(style.numpy())) / style.shape[1] ** 0.5)
+    return torch.cat(styles, 1)
+
+
+def _clusters(styles: Tensor, clusters: int, seed: int) -> Tensor:
+    """The cluster of each image by k-means, one-hot ``(N, K)``; some are empty where few styles differ."""
+    different = len(np.unique(styles.numpy(), axis=0))
+    found = KMeans(min(clusters, different), n_init=4, random_state=seed).fit_predict(styles.numpy())
+    return F.one_hot(torch.from_numpy(found).long(), clusters).double()
 
 
 def _of_images(x: Tensor) -> tuple[Tensor, Tensor]:
@@ -134,8 +132,8 @@ def _of_images(x: Tensor) -> tuple[Tensor, Tensor]:
     return mean_nc.double().cpu(), var_nc.double().cpu()
 
 
-def _fit_deeper(model: nn.Module, layers: list[UAN], batches: Batches, tau: Tensor, pseudo_count: float) -> None:
-    """Layers whose clusters are known: one forward of every image fits them all.
+def _fit_moments(model: nn.Module, layers: list[UAN], batches: Batches, tau: Tensor, pseudo_count: float) -> None:
+    """The moments of the clusters in all layers, by one forward of every image.
 
     A part of the images is normalised by its own moments, from layer to layer. At the end a layer has those of all.
     """
@@ -171,33 +169,6 @@ def _parts(batches: Iterable[Tensor]) -> Iterator[Tensor]:
             held = []
     if held:
         yield torch.cat(held)
-
-
-def _start(mean_nc: Tensor, var_nc: Tensor, clusters: int, seed: int) -> Tensor:
-    """Hard assignments ``(N, K)`` by k-means on the means and log variances of the channels, each standardised."""
-    style = torch.cat([mean_nc, (var_nc + MIN_VAR).log()], 1).numpy() if var_nc.any() else mean_nc.numpy()
-    style = StandardScaler().fit_transform(style)
-    clusters_there = min(clusters, len(np.unique(style, axis=0)))
-    found = KMeans(clusters_there, n_init=4, random_state=seed).fit_predict(style)
-    return F.one_hot(torch.from_numpy(found).long(), clusters).double()
-
-
-def _em(tau: Tensor, before: Tensor | None, mean_nc: Tensor, var_nc: Tensor, layer: UAN) -> tuple[Tensor, Tensor]:
-    """τ where EM settles, and the evidence behind it, both ``(N, K)``; ``before`` is that of the layers before."""
-    evidence = tau.new_zeros(tau.shape)
-    for _ in range(STEPS):
-        mixture = _Sums.of(tau, mean_nc, var_nc, mean_nc.mean(0)).mixture()
-        evidence = torch.cat(
-            [
-                sample_evidence(mean, var, mixture, layer.eps)
-                for mean, var in zip(torch.split(mean_nc, CHUNK), torch.split(var_nc, CHUNK), strict=True)
-            ]
-        )
-        evidence = layer.options.sharpness * evidence + (0.0 if before is None else before)
-        old, tau = tau, F.softmax(mixture.log_prior + evidence, dim=1)
-        if float((tau - old).abs().max()) < SETTLED:
-            break
-    return tau, evidence
 
 
 def _set(layer: UAN, sums: _Sums, pseudo_count: float) -> None:
