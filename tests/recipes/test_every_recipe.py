@@ -65,7 +65,7 @@ def uan_da(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) 
 
 @pytest.fixture
 def dataset(tmp_path: Path, data_root: Path, request: pytest.FixtureRequest) -> Callable[[str], list[str]]:
-    """What a recipe's data set is replaced by: Digits-Five has fewer rendered digits, which take longest to make."""
+    """What a recipe's data set is replaced by: one with fewer rendered digits, which take longest to make."""
 
     def changes(name: str) -> list[str]:
         if name == "photos":
@@ -78,13 +78,14 @@ def dataset(tmp_path: Path, data_root: Path, request: pytest.FixtureRequest) -> 
             return ["backbone={name: small_cnn, width: 4}"]  # a ViT takes images of one size
         if name == "domainnet":
             return ["backbone={name: resnet18, weights: none}"]  # it has 690 test images
-        if name != "digits-five":
+        if name not in ("digits-five", "digits-sources"):
             return []
-        text = shipped("datasets")["digits_five"].read_text()
-        few = text.replace("train: 10000, test: 2000", "train: 20, test: 10")
+        card = "digits_five" if name == "digits-five" else "digits"
+        text = shipped("datasets")[card].read_text()
+        few = re.sub(r"train: \d{4,}, test: \d{4,}", "train: 20, test: 10", text)
         assert few != text
         path = tmp_path / "few.yaml"
-        path.write_text(f"folder: {data_root / 'digits_five'}\n{few}")
+        path.write_text(few if card == "digits" else f"folder: {data_root / card}\n{few}")
         return [f"dataset={path}"]
 
     return changes

@@ -39,10 +39,10 @@ class M3SDA(Method):
     of h_i is its accuracy on the training images of the other sources, a running average over the batches; the weights
     are scaled to the sum 1.
 
-    From the paper: the steps and M. From Dassl, whose M has variances in place of second moments and is a mean over
-    all pairs: the means over the sources, λ = 0.5 and four times. From the authors' code: a forward for each domain.
-    That code has one pair of classifiers for all sources, and a sum of five moments, of which it centres all but the
-    first.
+    From the paper: the steps and M. From the authors' code: λ, four times and a forward for each domain. That code has
+    one pair of classifiers for all sources, and a sum of five moments, of which it centres all but the first. From
+    Dassl: the means over the sources; its M has variances in place of second moments, is a mean over all pairs, and
+    has λ = 0.5.
     """
 
     head_per_source: ClassVar[bool] = True
@@ -55,7 +55,7 @@ class M3SDA(Method):
         model: Classifier,
         num_classes: int,
         *,
-        trade_off: Annotated[float, Field(ge=0)] = 0.5,
+        trade_off: Annotated[float, Field(ge=0)] = 5e-4,
         num_times: Annotated[int, Field(ge=1)] = 4,
         routing: Routing = "separate",
     ) -> None:
