@@ -9,7 +9,7 @@ import torch
 from numba.core import registry
 
 from uan_da.norms import UAN2d
-from uan_da.norms.uan.kernels import compiler, ops, sample_cpu
+from uan_da.norms.uan.kernels import compiler, ops, training_cpu
 
 
 def step(assignment: str, backend: str = "auto", compiles: bool = False) -> torch.Tensor:
@@ -76,7 +76,7 @@ def test_where_a_kernel_does_not_compile_one_warning_says_so_and_the_reference_s
         raise RuntimeError("no such instruction\nat line 3")
 
     expected = step("sample", "reference")
-    monkeypatch.setattr(sample_cpu, "kernels", fail)
+    monkeypatch.setattr(training_cpu, "kernels", fail)
     for cached in (ops._compiled, ops._warn):
         cached.cache_clear()
     try:
@@ -91,7 +91,7 @@ def test_where_a_kernel_does_not_compile_one_warning_says_so_and_the_reference_s
 
 def test_a_kernel_is_compiled_anew_when_a_file_has_changed_that_it_uses(monkeypatch: pytest.MonkeyPatch) -> None:
     """Numba looks at the file of the function alone."""
-    cache, codegen = compiler.Cache(step), registry.cpu_target.target_context.codegen()
+    cache, codegen = compiler.Cache(step, ("float32",)), registry.cpu_target.target_context.codegen()
     before = cache._index_key((), codegen)
     assert cache._index_key((), codegen) == before
     monkeypatch.setattr(compiler, "_SOURCES", "of another release")

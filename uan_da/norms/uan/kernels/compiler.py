@@ -27,19 +27,27 @@ _SOURCES = hashlib.sha256(
 class Cache(FunctionCache):
     """Numba's cache on disk, for which a function is new wherever a file has changed that it may use."""
 
+    def __init__(self, function, key):
+        super().__init__(function)
+        self._key = key
+
     def _index_key(self, signature, codegen):
-        return *super()._index_key(signature, codegen), _SOURCES
+        return signature, codegen.magic_tuple(), self._key, _SOURCES
 
 
-def compiled(function):
-    """``function`` as C calls it, compiled once a machine: of ``float``, where a parameter is so annotated, and else of
-    integers. It returns nothing."""
-    parameters = inspect.signature(function).parameters.values()
-    numbers = [types.float64 if parameter.annotation is float else types.int64 for parameter in parameters]
-    kernel = CFunc(function, (numbers, types.void), {}, _OPTIONS)
-    kernel._cache = Cache(function)
-    kernel.compile()
-    return kernel.ctypes
+def compiled(*key):
+    """A function as C calls it, compiled once a machine: of ``float``, where a parameter is so annotated, and else of
+    integers. It returns nothing. ``key`` tells it from others of its name: numbers and strings."""
+
+    def compile_it(function):
+        parameters = inspect.signature(function).parameters.values()
+        numbers = [types.float64 if parameter.annotation is float else types.int64 for parameter in parameters]
+        kernel = CFunc(function, (numbers, types.void), {}, _OPTIONS)
+        kernel._cache = Cache(function, key)
+        kernel.compile()
+        return kernel.ctypes
+
+    return compile_it
 
 
 @intrinsic

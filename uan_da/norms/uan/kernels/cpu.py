@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from uan_da.norms.uan.kernels import element_cpu, sample_cpu
+from uan_da.norms.uan.kernels import training_cpu
 from uan_da.norms.uan.kernels.layout import channels_last
 from uan_da.norms.uan.kernels.parallel import threads
 
@@ -23,7 +23,7 @@ def moments(x: Tensor, shift: Tensor) -> tuple[Tensor, Tensor]:
     """m, less the shift, and v of samples, ``(N, C)``; without a gradient."""
     n, c = x.shape[:2]
     stats, shift = x.new_empty(2, n, c), shift.contiguous()
-    run = sample_cpu.moments(_NUMBERS[x.dtype], channels_last(x))
+    run = training_cpu.moments(_NUMBERS[x.dtype], channels_last(x))
     run(x.data_ptr(), shift.data_ptr(), stats.data_ptr(), n, c, x.numel() // (n * c), threads())
     return stats[0], stats[1]
 
@@ -74,16 +74,16 @@ def compile_kernels(dtype: torch.dtype, last: bool, assignment: str | None, clus
     """Compile what :func:`train` and its gradient need, or without an assignment :func:`moments`; raise whatever Numba
     raises."""
     if assignment is None:
-        sample_cpu.moments(_NUMBERS[dtype], last or None)
+        training_cpu.moments(_NUMBERS[dtype], last or None)
     else:
-        _kernels_of(dtype, last or None, assignment == "element", clusters)
+        _kernels_of(dtype, last or None, assignment, clusters)
 
 
 def _kernels(x: Tensor, sharpness: float | None, clusters: int) -> tuple[Any, Any]:
-    return _kernels_of(x.dtype, channels_last(x), sharpness is None, clusters)
+    return _kernels_of(x.dtype, channels_last(x), "element" if sharpness is None else "sample", clusters)
 
 
-def _kernels_of(dtype: torch.dtype, last: bool | None, each: bool, clusters: int) -> tuple[Any, Any]:
-    number = _NUMBERS[dtype]
-    found: tuple[Any, Any] = element_cpu.kernels(number, last, clusters) if each else sample_cpu.kernels(number, last)
+def _kernels_of(dtype: torch.dtype, last: bool | None, assignment: str, clusters: int) -> tuple[Any, Any]:
+    each = clusters if assignment == "element" else 1  # those of samples loop over clusters
+    found: tuple[Any, Any] = training_cpu.kernels(_NUMBERS[dtype], last, assignment, each)
     return found

@@ -1,6 +1,6 @@
 # mypy: ignore-errors
 # Numba's decorators have no types.
-r"""Element assignment on a CPU: four passes over the activations, two forward, two backward, with the algebra in them.
+r"""Element assignment on a CPU: four passes over the activations, two forward, two backward, and the algebra between.
 
 In the clusters' own units, :math:`z = (x - μ)\, r`, :math:`r = (σ^2 + ε)^{-1/2}`, a responsibility is
 :math:`τ_k = \mathrm{softmax}_k(\log λ_k + \log r_k - z_k^2/2)`: a cheap function of x, computed in every pass and
@@ -21,34 +21,22 @@ A starved cluster has i = 0 and q = 1, which is (μ, σ²) in place of the momen
    ∂μ &= -r \sum ∂z, \quad ∂\log λ = \sum_c \sum ∂b, \quad ∂σ^2 = -\tfrac12 r^2 (\sum ∂z z + \sum ∂b + 2 ε r^2 ∂q)
 
 Shapes: x, g, y ``(N, S C)``, channels ``last`` or positions; ``mixture``, μ less the shift, σ² and f γ,
-``(3, K, C)``; ``sums`` ``(3, K, C)`` in double precision. ``each`` is a tuple of K zeros, whose length a compiler
-knows.
+``(3, K, C)``; ``sums`` ``(3, K, C)`` in double precision, which are kept. ``each`` is a tuple of K zeros, whose length
+a compiler knows.
 """
 
-import functools
 import math
 
 import numpy as np
 
-from uan_da.norms.uan.kernels.compiler import array, compiled, part
-from uan_da.norms.uan.kernels.mixture_cpu import (
-    GAIN,
-    LOG_PRIOR,
-    MEAN,
-    VAR,
-    differentiate,
-    exchange,
-    mixture_of,
-    moved,
-    priors_of,
-    state_at,
-    update,
-    vector_at,
-)
+from uan_da.norms.uan.kernels.compiler import array, part
+from uan_da.norms.uan.kernels.mixture_cpu import GAIN, LOG_PRIOR, MEAN, VAR
 from uan_da.norms.uan.kernels.parallel import on_threads, take
 from uan_da.norms.uan.kernels.vectors import LIMIT, padded, sweep
 from uan_da.norms.uan.mixture import MIN_MASS
 
+PARTS = 32
+"""Of the samples; each has sums of its own, so that their order does not depend on the threads."""
 START, RSTD, BIAS, SLOPE, OFFSET, MASS, FIRST, SECOND = range(8)
 """After the shift, rows of K each: −μ r, r, log_2(λ r) less that of the first cluster, α, δ, ∂S_0, ∂S_1, ∂S_2."""
 LOG2_E = 1 / math.log(2)
@@ -128,36 +116,33 @@ def _average(weights, values):
 
 
 def _over_samples(kernel, backwards):
-    """``run(x, g, y, last, rows, each, threads, sums)``: ``kernel`` over all values, with ``rows`` padded; the sums
-    are ``(Q, K, C)``. A second pass goes ``backwards``: the last samples are in the caches yet."""
-
-    one = sweep(kernel)
-
-    @part
-    def on_one(counter, x, g, y, last, channels, rows, each, out):
-        positions = x.shape[1] // channels
-        taken = take(counter)
-        while taken < len(x):
-            n = len(x) - 1 - taken if backwards else taken
-            one(each, x[n], g[n], y[n], last, channels, positions, rows, out[n])
-            taken = take(counter)
-
-    start = on_threads(on_one)
+    """``run(each, x, g, y, last, rows, threads, sums)``: ``kernel`` over all values, with ``rows`` padded; the sums are
+    ``(Q, K, C)``. A second pass goes ``backwards``: the last samples are in the caches yet."""
+    one = sweep(kernel, 2)
 
     @part
-    def run(x, g, y, last, rows, each, threads, sums):
-        count, clusters, channels = sums.shape
-        counter, out = np.zeros(1, np.int64), np.zeros((len(x), count * clusters, rows.shape[1]))
-        start((counter, x, g, y, last, channels, rows, each, out), threads)
-        for q in range(count):
+    def on_parts(counter, each, x, g, y, last, channels, rows, out):
+        part = take(counter)
+        while part < len(out):
+            for n in range(part * len(x) // len(out), (part + 1) * len(x) // len(out)):
+                at = len(x) - 1 - n if backwards else n
+                one(each, x[at], g[at], y[at], last, channels, x.shape[1] // channels, rows, out[part])
+            part = take(counter)
+
+    start = on_threads(on_parts)
+
+    @part
+    def run(each, x, g, y, last, rows, threads, sums):
+        quantities, clusters, channels = sums.shape
+        out = np.zeros((min(len(x), PARTS), quantities * clusters, rows.shape[1]))
+        start((np.zeros(1, np.int64), each, x, g, y, last, channels, rows, out), threads)
+        for q in range(quantities):
             for k in range(clusters):
                 for c in range(channels):
                     sums[q, k, c] = 0
-        for n in range(len(x)):
-            for q in range(count):
-                for k in range(clusters):
+                for i in range(len(out)):
                     for c in range(channels):
-                        sums[q, k, c] += out[n, q * clusters + k, c]
+                        sums[q, k, c] += out[i, q * clusters + k, c]
 
     return run
 
@@ -191,88 +176,63 @@ _sum_all, _mix_all = _over_samples(_sum, False), _over_samples(_mix, True)
 _sum_gradients_all, _differentiate_all = _over_samples(_sum_gradients, False), _over_samples(_differentiate, True)
 
 
-@functools.cache
-def kernels(dtype, last, clusters):
-    """Forward and backward for activations of a type and layout, and K clusters."""
-    each = (dtype(0),) * clusters
-
-    @compiled
-    def forward(
-        x, weight, bias, before, after, y, new, kept, samples, channels, positions, clusters, mass_columns, takes_step,
-        threads, eps: float, balance: float, _: float, momentum: float, em_rate: float,
-    ):  # fmt: skip
-        """Fill y, the new state, also in place, and the sums."""
-        shape, values, none = (samples, channels * positions), samples * positions, np.empty((0, 0, channels))
-        images, output = array(x, shape, dtype), array(y, shape, dtype)
-        gamma, beta = vector_at(weight, channels, 1.0, dtype), vector_at(bias, channels, 0.0, dtype)
-        state, priors = np.empty((7, clusters, channels), dtype), np.empty((2, clusters), dtype)
-        new_state, new_priors = state_at(new, clusters, channels, dtype)
-        exchange(array(before, 10, np.int64), mass_columns, state, priors, True)
-        moved(state, priors, takes_step, new_state, new_priors)
-        prior = priors_of(new_priors, balance)
-        shift, mixture = mixture_of(new_state, prior, gamma)
-        rows, trace = np.zeros((1 + 8 * clusters, padded(channels, images)), dtype), np.empty((5, clusters, channels))
-        moments, mass = np.empty((2, clusters, channels)), np.empty((clusters, channels))
-        sums = array(kept, (3, clusters, channels), np.float64)
-        for k in range(clusters):
-            for c in range(channels):
-                sums[0, k, c] = sums[1, k, c] = sums[2, k, c] = 0
-        _rows(shift, mixture, prior, beta, eps, sums, values, rows, trace)
-        _sum_all(images, images, output, last, rows, each, threads, sums)
-        _rows(shift, mixture, prior, beta, eps, sums, values, rows, trace)
-        _mix_all(images, images, output, last, rows, each, threads, none)
-        for k in range(clusters):
-            for c in range(channels):
-                inverse, first, second, precision = trace[0, k, c], trace[1, k, c], trace[2, k, c], trace[3, k, c]
-                moments[0, k, c] = mixture[MEAN, k, c] + first / math.sqrt(precision)
-                spread = max(second - first * first, 0.0) / precision
-                moments[1, k, c] = spread if inverse > 0 else mixture[VAR, k, c]
-                mass[k, c] = sums[0, k, c] / values
-        update(state, prior, shift, mixture, moments, mass, values, momentum, em_rate, new_state, new_priors)
-        exchange(array(after, 10, np.int64), mass_columns, new_state, new_priors, False)
-
-    @compiled
-    def backward(
-        g, x, weight, new, kept, d_x, d_mean, d_log_var, d_logits, d_weight, d_bias, samples, channels, positions,
-        clusters, threads, eps: float, balance: float, _: float,
-    ):  # fmt: skip
-        """Fill the gradients of x, μ and log σ², λ's logits, γ and β."""
-        shape, of_cluster = (samples, channels * positions), (clusters, channels)
-        images, gradient, d_images = array(x, shape, dtype), array(g, shape, dtype), array(d_x, shape, dtype)
-        state, priors = state_at(new, clusters, channels, dtype)
-        prior = priors_of(priors, balance)
-        shift, mixture = mixture_of(state, prior, vector_at(weight, channels, 1.0, dtype))
-        rows, trace = np.zeros((1 + 8 * clusters, padded(channels, images)), dtype), np.empty((5, clusters, channels))
-        of_map, found = np.empty((2, clusters, channels)), np.empty((3, clusters, channels))
-        d_mixture, d_root, d_log_prior = np.empty((3, clusters, channels)), np.empty(of_cluster), np.zeros(clusters)
-        sums, d_beta = array(kept, (3, clusters, channels), np.float64), array(d_bias, channels, dtype)
+@part
+def forward(each, x, last, shift, mixture, prior, bias, eps, sharpness, threads, kept, y):
+    """Fill y and the sums; returns the clusters' moments, and the mean of τ of each channel."""
+    _, clusters, channels = mixture.shape
+    values = x.size // channels
+    rows, trace = np.zeros((1 + 8 * clusters, padded(channels, x)), x.dtype), np.empty((5, clusters, channels))
+    sums = array(kept, (3, clusters, channels), np.float64)
+    for k in range(clusters):
         for c in range(channels):
-            d_beta[c] = 0
-        _rows(shift, mixture, prior, d_beta, eps, sums, samples * positions, rows, trace)  # β cancels out
-        _sum_gradients_all(images, gradient, d_images, last, rows, each, threads, of_map)
-        for k in range(clusters):
-            for c in range(channels):
-                inverse, first, second, root = trace[0, k, c], trace[1, k, c], trace[2, k, c], trace[4, k, c]
-                slope, d_offset = mixture[GAIN, k, c] / root, of_map[1, k, c]
-                d_slope = of_map[0, k, c] - first * d_offset
-                d_root[k, c] = -0.5 * d_slope * slope / (root * root) if inverse > 0 else 0.0
-                d_first = -inverse * (slope * d_offset + 2 * first * d_root[k, c])
-                d_second = inverse * d_root[k, c]
-                d_mixture[GAIN, k, c] = d_slope / root
-                d_beta[c] += d_offset
-                rows[1 + k + MASS * clusters, c] = -(first * d_first + second * d_second)
-                rows[1 + k + FIRST * clusters, c] = d_first
-                rows[1 + k + SECOND * clusters, c] = d_second
-        _differentiate_all(images, gradient, d_images, last, rows, each, threads, found)
-        for k in range(clusters):
-            for c in range(channels):
-                precision = trace[3, k, c]
-                d_mixture[MEAN, k, c] = -math.sqrt(precision) * found[0, k, c]
-                of_var = found[1, k, c] + found[2, k, c] + 2 * eps * precision * d_root[k, c]
-                d_mixture[VAR, k, c] = -0.5 * precision * of_var
-                d_log_prior[k] += found[2, k, c]
-        of_clusters = array(d_mean, of_cluster, dtype), array(d_log_var, of_cluster, dtype)
-        of_priors, d_gamma = array(d_logits, clusters, dtype), array(d_weight, channels, dtype)
-        differentiate(prior, mixture, balance, d_mixture, d_log_prior, *of_clusters, of_priors, d_gamma)
+            sums[0, k, c] = sums[1, k, c] = sums[2, k, c] = 0
+    _rows(shift, mixture, prior, bias, eps, sums, values, rows, trace)
+    _sum_all(each, x, x, y, last, rows, threads, sums)
+    _rows(shift, mixture, prior, bias, eps, sums, values, rows, trace)
+    _mix_all(each, x, x, y, last, rows, threads, np.empty((0, clusters, channels)))
+    moments, shares = np.empty((2, clusters, channels), x.dtype), np.empty((clusters, channels), x.dtype)
+    for k in range(clusters):
+        for c in range(channels):
+            inverse, first, second, precision = trace[0, k, c], trace[1, k, c], trace[2, k, c], trace[3, k, c]
+            moments[0, k, c] = mixture[MEAN, k, c] + first / math.sqrt(precision)
+            spread = max(second - first * first, 0.0) / precision
+            moments[1, k, c] = spread if inverse > 0 else mixture[VAR, k, c]
+            shares[k, c] = sums[0, k, c] / values
+    return moments, shares
 
-    return forward, backward
+
+@part
+def backward(
+    each, g, x, last, shift, mixture, prior, eps, sharpness, threads, kept, d_x, d_mixture, d_log_prior, d_bias
+):
+    """Fill the gradients of x, μ, σ² and f γ, log λ and β."""
+    _, clusters, channels = mixture.shape
+    rows, trace = np.zeros((1 + 8 * clusters, padded(channels, x)), x.dtype), np.empty((5, clusters, channels))
+    of_map, found = np.empty((2, clusters, channels)), np.empty((3, clusters, channels))
+    d_root, sums = np.empty((clusters, channels)), array(kept, (3, clusters, channels), np.float64)
+    for c in range(channels):
+        d_bias[c] = 0
+    _rows(shift, mixture, prior, d_bias, eps, sums, x.size // channels, rows, trace)  # β cancels out
+    _sum_gradients_all(each, x, g, d_x, last, rows, threads, of_map)
+    for k in range(clusters):
+        for c in range(channels):
+            inverse, first, second, root = trace[0, k, c], trace[1, k, c], trace[2, k, c], trace[4, k, c]
+            slope, d_offset = mixture[GAIN, k, c] / root, of_map[1, k, c]
+            d_slope = of_map[0, k, c] - first * d_offset
+            d_root[k, c] = -0.5 * d_slope * slope / (root * root) if inverse > 0 else 0.0
+            d_first = -inverse * (slope * d_offset + 2 * first * d_root[k, c])
+            d_second = inverse * d_root[k, c]
+            d_mixture[GAIN, k, c] = d_slope / root
+            d_bias[c] += d_offset
+            rows[1 + k + MASS * clusters, c] = -(first * d_first + second * d_second)
+            rows[1 + k + FIRST * clusters, c] = d_first
+            rows[1 + k + SECOND * clusters, c] = d_second
+    _differentiate_all(each, x, g, d_x, last, rows, threads, found)
+    for k in range(clusters):
+        d_log_prior[k] = 0.0
+        for c in range(channels):
+            d_log_prior[k] += found[2, k, c]
+            precision = trace[3, k, c]
+            d_mixture[MEAN, k, c] = -math.sqrt(precision) * found[0, k, c]
+            of_var = found[1, k, c] + found[2, k, c] + 2 * eps * precision * d_root[k, c]
+            d_mixture[VAR, k, c] = -0.5 * precision * of_var

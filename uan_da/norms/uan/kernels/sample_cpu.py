@@ -1,6 +1,6 @@
 # mypy: ignore-errors
 # Numba's decorators have no types.
-r"""Sample assignment on a CPU: four passes over the activations, two forward, two backward, with the algebra in them.
+r"""Sample assignment on a CPU: four passes over the activations, two forward, two backward, and the algebra between.
 
 A sample and channel is mapped by :math:`y = A (x - s) + B`, where s is the channel's shift and A, B follow from the
 moments m, v of all samples and channels. With :math:`r = 1/(σ^2 + ε)`, :math:`D = m - μ`, :math:`P = v + D^2` and
@@ -24,26 +24,12 @@ Shapes: x, g, y ``(N, S C)``, channels ``last`` or positions; ``stats``, m and v
 ``tau`` ``(N, K)``; ``mixture``, μ less the shift, σ² and f γ, ``(3, K, C)``; ``moments``, a and b, ``(2, K, C)``.
 """
 
-import functools
 import math
 
 import numpy as np
 
-from uan_da.norms.uan.kernels.compiler import array, compiled, part
-from uan_da.norms.uan.kernels.mixture_cpu import (
-    GAIN,
-    LOG_PRIOR,
-    MEAN,
-    VAR,
-    differentiate,
-    exchange,
-    mixture_of,
-    moved,
-    priors_of,
-    state_at,
-    update,
-    vector_at,
-)
+from uan_da.norms.uan.kernels.compiler import array, part
+from uan_da.norms.uan.kernels.mixture_cpu import GAIN, LOG_PRIOR, MEAN, VAR
 from uan_da.norms.uan.kernels.parallel import on_threads, take
 from uan_da.norms.uan.kernels.vectors import padded, sweep
 from uan_da.norms.uan.mixture import MIN_MASS
@@ -78,8 +64,8 @@ def _bilinear(x, g, row, clusters):
     return g * row(1) + ((x - row(0)) * row(2) + row(3)), []
 
 
-_sum_mean, _sum_squares, _map = sweep(_mean), sweep(_squares, 2), sweep(_affine, 2)
-_sum_products, _map_gradient = sweep(_products, 2), sweep(_bilinear, 2)
+_sum_mean, _sum_squares, _map = sweep(_mean), sweep(_squares, 4), sweep(_affine, 4)
+_sum_products, _map_gradient = sweep(_products, 4), sweep(_bilinear, 4)
 EACH = (0,)
 """A sample's sums are of no cluster."""
 
@@ -326,19 +312,6 @@ _stats_of_all = on_threads(_stats)
 _sum_gradients, _gradient_all = on_threads(_gradient_sums), on_threads(_gradient)
 
 
-@functools.cache
-def moments(dtype, last):
-    """The kernel that fills m and v alone."""
-
-    @compiled
-    def run(x, shift, stats, samples, channels, positions, threads):
-        images, centre = array(x, (samples, channels * positions), dtype), array(shift, channels, dtype)
-        found = array(stats, (2, samples, channels), dtype)
-        _stats_of_all((np.zeros(1, np.int64), images, last, centre, found), threads)
-
-    return run
-
-
 @part
 def _kept_at(address, samples, channels, clusters, dtype):
     """m and v, τ, a and b, and Στ."""
@@ -348,66 +321,44 @@ def _kept_at(address, samples, channels, clusters, dtype):
     return stats, tau, moments, array(address + stats.nbytes + tau.nbytes + moments.nbytes, clusters, dtype)
 
 
-@functools.cache
-def kernels(dtype, last):
-    """Forward and backward for activations of a type and layout."""
+@part
+def moments(x, last, shift, threads, stats):
+    """Fill m and v alone."""
+    _stats_of_all((np.zeros(1, np.int64), x, last, shift, stats), threads)
 
-    @compiled
-    def forward(
-        x, weight, bias, before, after, y, new, kept, samples, channels, positions, clusters, mass_columns, takes_step,
-        threads, eps: float, balance: float, sharpness: float, momentum: float, em_rate: float,
-    ):  # fmt: skip
-        """Fill y, the new state, also in place, and what is kept."""
-        shape = samples, channels * positions
-        images, output, counter = array(x, shape, dtype), array(y, shape, dtype), np.zeros(1, np.int64)
-        gamma, beta = vector_at(weight, channels, 1.0, dtype), vector_at(bias, channels, 0.0, dtype)
-        state, priors = np.empty((7, clusters, channels), dtype), np.empty((2, clusters), dtype)
-        new_state, new_priors = state_at(new, clusters, channels, dtype)
-        stats, tau, moments, mass = _kept_at(kept, samples, channels, clusters, dtype)
-        exchange(array(before, 10, np.int64), mass_columns, state, priors, True)
-        moved(state, priors, takes_step, new_state, new_priors)
-        prior = priors_of(new_priors, balance)
-        shift, mixture = mixture_of(new_state, prior, gamma)
-        _assign_all((counter, images, last, shift, mixture, prior, eps, sharpness, stats, tau), threads)
-        _moments(stats, tau, mixture, moments, mass)
-        counter[0] = 0
-        scale = _scale(moments, mixture, eps)
-        _apply_all((counter, images, last, shift, tau, moments, scale, beta, output), threads)
-        shares = np.empty((clusters, channels))
-        for k in range(clusters):
-            for c in range(channels):
-                shares[k, c] = mass[k] / samples
-        values = samples * positions
-        update(state, prior, shift, mixture, moments, shares, values, momentum, em_rate, new_state, new_priors)
-        exchange(array(after, 10, np.int64), mass_columns, new_state, new_priors, False)
 
-    @compiled
-    def backward(
-        g, x, weight, new, kept, d_x, d_mean, d_log_var, d_logits, d_weight, d_bias, samples, channels, positions,
-        clusters, threads, eps: float, balance: float, sharpness: float,
-    ):  # fmt: skip
-        """Fill the gradients of x, μ and log σ², λ's logits, γ and β."""
-        shape, of_cluster = (samples, channels * positions), (clusters, channels)
-        images, gradient, d_images = array(x, shape, dtype), array(g, shape, dtype), array(d_x, shape, dtype)
-        state, priors = state_at(new, clusters, channels, dtype)
-        stats, tau, moments, mass = _kept_at(kept, samples, channels, clusters, dtype)
-        counter, prior = np.zeros(1, np.int64), priors_of(priors, balance)
-        shift, mixture = mixture_of(state, prior, vector_at(weight, channels, 1.0, dtype))
-        sums, d_moments = np.empty((2, samples, channels), dtype), np.empty((2, clusters, channels), dtype)
-        d_mixture, d_assigned = np.empty((3, clusters, channels), dtype), np.empty((samples, clusters), dtype)
-        inverse, d_log_prior = np.empty(clusters, dtype), np.empty(clusters)
-        _sum_gradients((counter, gradient, images, last, shift, sums), threads)
-        for k in range(clusters):
-            inverse[k] = 1 / mass[k] if mass[k] >= MIN_MASS * samples else 0
-        scale = _scale(moments, mixture, eps)
-        d_beta = array(d_bias, channels, dtype)
-        _of_moments(sums, tau, moments, mixture, scale, eps, d_moments, d_mixture[GAIN], d_beta)
-        counter[0] = 0
-        operands = counter, gradient, images, last, shift, stats, tau, mixture, moments, inverse, scale, d_moments
-        _gradient_all((*operands, sums, d_assigned, eps, sharpness, d_images), threads)
-        _of_mixture(stats, mixture, d_assigned, mass, d_moments, eps, sharpness, d_mixture, d_log_prior)
-        of_clusters = array(d_mean, of_cluster, dtype), array(d_log_var, of_cluster, dtype)
-        of_priors, d_gamma = array(d_logits, clusters, dtype), array(d_weight, channels, dtype)
-        differentiate(prior, mixture, balance, d_mixture, d_log_prior, *of_clusters, of_priors, d_gamma)
+@part
+def forward(each, x, last, shift, mixture, prior, bias, eps, sharpness, threads, kept, y):
+    """Fill y and what is kept; returns the clusters' moments, and the mean of τ of each channel."""
+    samples, (_, clusters, channels) = len(x), mixture.shape
+    stats, tau, moments, mass = _kept_at(kept, samples, channels, clusters, x.dtype)
+    counter, shares = np.zeros(1, np.int64), np.empty((clusters, channels), x.dtype)
+    _assign_all((counter, x, last, shift, mixture, prior, eps, sharpness, stats, tau), threads)
+    _moments(stats, tau, mixture, moments, mass)
+    counter[0] = 0
+    scale = _scale(moments, mixture, eps)
+    _apply_all((counter, x, last, shift, tau, moments, scale, bias, y), threads)
+    for k in range(clusters):
+        for c in range(channels):
+            shares[k, c] = mass[k] / samples
+    return moments, shares
 
-    return forward, backward
+
+@part
+def backward(
+    each, g, x, last, shift, mixture, prior, eps, sharpness, threads, kept, d_x, d_mixture, d_log_prior, d_bias
+):  # fmt: skip
+    """Fill the gradients of x, μ, σ² and f γ, log λ and β."""
+    samples, (_, clusters, channels) = len(x), mixture.shape
+    stats, tau, moments, mass = _kept_at(kept, samples, channels, clusters, x.dtype)
+    sums, d_moments = np.empty((2, samples, channels), x.dtype), np.empty((2, clusters, channels), x.dtype)
+    d_logits, inverse = np.empty((samples, clusters), x.dtype), np.empty(clusters, x.dtype)
+    counter, scale = np.zeros(1, np.int64), _scale(moments, mixture, eps)
+    _sum_gradients((counter, g, x, last, shift, sums), threads)
+    for k in range(clusters):
+        inverse[k] = 1 / mass[k] if mass[k] >= MIN_MASS * samples else 0
+    _of_moments(sums, tau, moments, mixture, scale, eps, d_moments, d_mixture[GAIN], d_bias)
+    counter[0] = 0
+    operands = counter, g, x, last, shift, stats, tau, mixture, moments, inverse, scale, d_moments
+    _gradient_all((*operands, sums, d_logits, eps, sharpness, d_x), threads)
+    _of_mixture(stats, mixture, d_logits, mass, d_moments, eps, sharpness, d_mixture, d_log_prior)

@@ -234,8 +234,9 @@ def sweep(kernel, widest=1):
     x, g, y are ``(S C,)``; ``last`` is None where channels come first, for a compiler leaves out what None excludes;
     the sums are added to ``out``. ``each`` is a tuple, as long as there are clusters; ``rows``
     ``(R, C)``, in the type of x, and ``out`` ``(Q, C)``, in double precision, are padded. Where channels come last, a
-    step takes ``widest`` vectors at once, next to one another: caches are filled faster."""
-    strip_last, strip_first = _strip(kernel, True, {1, widest}), _strip(kernel, False, {1})
+    step takes up to ``widest`` vectors at once, next to one another: memory is read in longer pieces."""
+    widths = [count for count in (1, 2, 4) if count <= widest]
+    strip_last, strip_first = _strip(kernel, True, widths), _strip(kernel, False, [1])
 
     @part
     def run(each, x, g, y, last, channels, positions, rows, out):
@@ -253,7 +254,9 @@ def sweep(kernel, widest=1):
             for s in range(0, positions, chunk):
                 steps, c = min(chunk, positions - s), 0
                 while c < channels:
-                    inside = widest * width if c + widest * width <= channels else min(width, channels - c)
+                    inside = min(width, channels - c)
+                    while 2 * inside <= min(widest * width, channels - c) and inside >= width:
+                        inside *= 2
                     strip_last(each, x, g, y, rows, out, s * channels + c, steps, channels, inside, c)
                     c += inside
 

@@ -1,0 +1,85 @@
+# mypy: ignore-errors
+# Numba's decorators have no types.
+"""A training step on a CPU, of either assignment: what the operators call, at addresses of tensors.
+
+The state is read from a layer's tensors and moved; an assignment does its passes; the state after it is written back.
+"""
+
+import functools
+
+import numpy as np
+
+from uan_da.norms.uan.kernels import element_cpu, sample_cpu
+from uan_da.norms.uan.kernels.compiler import array, compiled
+from uan_da.norms.uan.kernels.mixture_cpu import (
+    differentiate,
+    exchange,
+    mixture_of,
+    moved,
+    priors_of,
+    state_at,
+    update,
+    vector_at,
+)
+
+
+@functools.cache
+def moments(number, last):
+    """The kernel that fills m and v of samples alone, for activations of a type and layout."""
+
+    @compiled(number.__name__, last)
+    def run(x, shift, stats, samples, channels, positions, threads):
+        images, centre = array(x, (samples, channels * positions), number), array(shift, channels, number)
+        sample_cpu.moments(images, last, centre, threads, array(stats, (2, samples, channels), number))
+
+    return run
+
+
+@functools.cache
+def kernels(number, last, assignment, clusters):
+    """Forward and backward for activations of a type and layout, and K clusters of elements, or any of samples."""
+    passes = {"sample": sample_cpu, "element": element_cpu}[assignment]
+    normalize, differentiate_passes = passes.forward, passes.backward
+    each = (0,) * (clusters if assignment == "element" else 1)
+    key = number.__name__, last, assignment, len(each)
+
+    @compiled(*key)
+    def forward(
+        x, weight, bias, before, after, y, new, kept, samples, channels, positions, clusters, mass_columns,
+        takes_step, threads, eps: float, balance: float, sharpness: float, momentum: float, em_rate: float,
+    ):  # fmt: skip
+        """Fill y, the new state, also in place, and what is kept."""
+        shape, values = (samples, channels * positions), samples * positions
+        gamma, beta = vector_at(weight, channels, 1.0, number), vector_at(bias, channels, 0.0, number)
+        state, priors = np.empty((7, clusters, channels), number), np.empty((2, clusters), number)
+        new_state, new_priors = state_at(new, clusters, channels, number)
+        exchange(array(before, 10, np.int64), mass_columns, state, priors, True)
+        moved(state, priors, takes_step, new_state, new_priors)
+        prior = priors_of(new_priors, balance)
+        shift, mixture = mixture_of(new_state, prior, gamma)
+        images, output = array(x, shape, number), array(y, shape, number)
+        moments, shares = normalize(
+            each, images, last, shift, mixture, prior, beta, eps, sharpness, threads, kept, output
+        )
+        update(state, prior, shift, mixture, moments, shares, values, momentum, em_rate, new_state, new_priors)
+        exchange(array(after, 10, np.int64), mass_columns, new_state, new_priors, False)
+
+    @compiled(*key)
+    def backward(
+        g, x, weight, new, kept, d_x, d_mean, d_log_var, d_logits, d_weight, d_bias, samples, channels, positions,
+        clusters, threads, eps: float, balance: float, sharpness: float,
+    ):  # fmt: skip
+        """Fill the gradients of x, μ and log σ², λ's logits, γ and β."""
+        shape, of_cluster = (samples, channels * positions), (clusters, channels)
+        state, priors = state_at(new, clusters, channels, number)
+        prior = priors_of(priors, balance)
+        shift, mixture = mixture_of(state, prior, vector_at(weight, channels, 1.0, number))
+        d_mixture, d_log_prior = np.empty((3, clusters, channels), number), np.empty(clusters)
+        gradient, images, d_images = array(g, shape, number), array(x, shape, number), array(d_x, shape, number)
+        given = each, gradient, images, last, shift, mixture, prior, eps, sharpness, threads, kept
+        differentiate_passes(*given, d_images, d_mixture, d_log_prior, array(d_bias, channels, number))
+        of_clusters = array(d_mean, of_cluster, number), array(d_log_var, of_cluster, number)
+        of_priors, d_gamma = array(d_logits, clusters, number), array(d_weight, channels, number)
+        differentiate(prior, mixture, balance, d_mixture, d_log_prior, *of_clusters, of_priors, d_gamma)
+
+    return forward, backward
