@@ -2,7 +2,7 @@
 
     python adapt_online.py
 
-The stream is a folder; here embedded digits stand for it: dark, bright, blurred, negative, … The network sees no label.
+The stream is a folder; here bundled digits stand for it: dark, bright, blurred, negative, … The network sees no label.
 """
 
 from pathlib import Path

@@ -2,7 +2,7 @@
 
     python own_images_to_onnx.py [FOLDER [SOURCE:TARGET]]
 
-FOLDER holds FOLDER/<domain>/<class>/*.png. Without one, embedded digits are written to ./plates and stand for it.
+FOLDER holds FOLDER/<domain>/<class>/*.png. Without one, bundled digits are written to ./plates and stand for it.
 Needs: pip install "uan-da[export]"
 """
 

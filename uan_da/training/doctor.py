@@ -164,7 +164,7 @@ def _disk(_: torch.device) -> Finding:
 
 
 def _self_test(device: torch.device) -> Finding:
-    """Forty steps of DANN on the embedded digits: their loss falls."""
+    """Forty steps of DANN on the bundled digits: their loss falls."""
     training = Training.build(load_recipe("digits", SELF_TEST), device)
     losses = []
     while training.step < training.total_steps:
