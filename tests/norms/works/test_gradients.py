@@ -11,7 +11,7 @@ from torch.utils.checkpoint import checkpoint
 from uan_da.norms import domain_context
 
 
-@pytest.mark.works("activation checkpointing, both kinds")
+@pytest.mark.works("activation checkpointing, reentrant and not")
 @pytest.mark.parametrize("use_reentrant", [False, True])
 def test_activation_checkpointing(works: Any, norm: str, use_reentrant: bool) -> None:
     plain, kept = works.network(norm), works.network(norm)
