@@ -84,6 +84,6 @@ def _kernels(x: Tensor, sharpness: float | None, clusters: int) -> tuple[Any, An
 
 
 def _kernels_of(dtype: torch.dtype, last: bool | None, assignment: str, clusters: int) -> tuple[Any, Any]:
-    each = clusters if assignment == "element" else 1  # those of samples loop over clusters
-    found: tuple[Any, Any] = training_cpu.kernels(_NUMBERS[dtype], last, assignment, each)
+    clusters = clusters if assignment == "element" else 1
+    found: tuple[Any, Any] = training_cpu.kernels(_NUMBERS[dtype], last, assignment, clusters)
     return found

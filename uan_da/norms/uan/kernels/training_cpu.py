@@ -37,11 +37,11 @@ def moments(number, last):
 
 @functools.cache
 def kernels(number, last, assignment, clusters):
-    """Forward and backward for activations of a type and layout, and K clusters of elements, or any of samples."""
+    """Forward and backward for activations of a type and layout, and K clusters of elements; those of samples take
+    any number of clusters, and count as of one."""
     passes = {"sample": sample_cpu, "element": element_cpu}[assignment]
-    normalize, differentiate_passes = passes.forward, passes.backward
-    each = (0,) * (clusters if assignment == "element" else 1)
-    key = number.__name__, last, assignment, len(each)
+    run_forward, run_backward = passes.forward, passes.backward
+    each, key = (0,) * clusters, (number.__name__, last, assignment, clusters)
 
     @compiled(*key)
     def forward(
@@ -58,7 +58,7 @@ def kernels(number, last, assignment, clusters):
         prior = priors_of(new_priors, balance)
         shift, mixture = mixture_of(new_state, prior, gamma)
         images, output = array(x, shape, number), array(y, shape, number)
-        moments, shares = normalize(
+        moments, shares = run_forward(
             each, images, last, shift, mixture, prior, beta, eps, sharpness, threads, kept, output
         )
         update(state, prior, shift, mixture, moments, shares, values, momentum, em_rate, new_state, new_priors)
@@ -77,7 +77,7 @@ def kernels(number, last, assignment, clusters):
         d_mixture, d_log_prior = np.empty((3, clusters, channels), number), np.empty(clusters)
         gradient, images, d_images = array(g, shape, number), array(x, shape, number), array(d_x, shape, number)
         given = each, gradient, images, last, shift, mixture, prior, eps, sharpness, threads, kept
-        differentiate_passes(*given, d_images, d_mixture, d_log_prior, array(d_bias, channels, number))
+        run_backward(*given, d_images, d_mixture, d_log_prior, array(d_bias, channels, number))
         of_clusters = array(d_mean, of_cluster, number), array(d_log_var, of_cluster, number)
         of_priors, d_gamma = array(d_logits, clusters, number), array(d_weight, channels, number)
         differentiate(prior, mixture, balance, d_mixture, d_log_prior, *of_clusters, of_priors, d_gamma)
