@@ -89,7 +89,7 @@ def fit_mixture(model: nn.Module, layers: list[UAN], batches: Batches, pseudo_co
     model.eval()
     assigning = layers[: layers[0].options.depth or 1]
     tau = _clusters(_styles(model, assigning, batches), layers[0].num_clusters, seed)
-    _fit_moments(model, layers, batches, tau, pseudo_count)
+    _fit_layers(model, layers, batches, tau, pseudo_count)
     return tau
 
 
@@ -132,20 +132,25 @@ def _of_images(x: Tensor) -> tuple[Tensor, Tensor]:
     return mean_nc.double().cpu(), var_nc.double().cpu()
 
 
-def _fit_moments(model: nn.Module, layers: list[UAN], batches: Batches, tau: Tensor, pseudo_count: float) -> None:
-    """The moments of the clusters in all layers, by one forward of every image.
+def _fit_layers(model: nn.Module, layers: list[UAN], batches: Batches, tau: Tensor, pseudo_count: float) -> None:
+    """The clusters ``tau`` in all layers, and their moments, by one forward of every image.
 
-    A part of the images is normalised by its own moments, from layer to layer. At the end a layer has those of all.
+    The moments are those of the images that the layer itself will assign to a cluster: the first layers have less
+    evidence than all together. A part of the images is normalised by its own moments, from layer to layer. At the end a
+    layer has those of all.
     """
-    sums: dict[UAN, _Sums] = {}
+    seen: dict[UAN, tuple[_Sums, _Sums]] = {}
     own = tau
 
     def fit(layer: UAN, inputs: tuple[Tensor, ...]) -> None:
         mean_nc, var_nc = _of_images(inputs[0])
-        centre = sums[layer].centre if layer in sums else mean_nc.mean(0)
-        part = _Sums.of(own, mean_nc, var_nc, centre)
-        sums[layer] = sums[layer].plus(part) if layer in sums else part
-        _set(layer, part, pseudo_count)
+        centre = seen[layer][0].centre if layer in seen else mean_nc.mean(0)
+        clusters = _Sums.of(own, mean_nc, var_nc, centre)
+        _set_clusters(layer, clusters)
+        assigned = _Sums.of(layer.responsibilities(inputs[0]).double().cpu(), mean_nc, var_nc, centre)
+        _set_moments(layer, assigned, pseudo_count)
+        before = seen.get(layer)
+        seen[layer] = (clusters, assigned) if before is None else (before[0].plus(clusters), before[1].plus(assigned))
 
     with ExitStack() as watches:
         for layer in layers:
@@ -155,8 +160,9 @@ def _fit_moments(model: nn.Module, layers: list[UAN], batches: Batches, tau: Ten
             own = tau[start : start + len(images)]
             start += len(images)
             model(images)
-    for layer, found in sums.items():
-        _set(layer, found, pseudo_count)
+    for layer, (clusters, assigned) in seen.items():
+        _set_clusters(layer, clusters)
+        _set_moments(layer, assigned, pseudo_count)
 
 
 def _parts(batches: Iterable[Tensor]) -> Iterator[Tensor]:
@@ -171,14 +177,19 @@ def _parts(batches: Iterable[Tensor]) -> Iterator[Tensor]:
         yield torch.cat(held)
 
 
-def _set(layer: UAN, sums: _Sums, pseudo_count: float) -> None:
-    """The clusters and the running moments of ``layer``."""
-    running, mixture = layer.running, sums.mixture()
-    assert running is not None
+def _set_clusters(layer: UAN, sums: _Sums) -> None:
+    """The clusters by which ``layer`` assigns an image."""
+    mixture = sums.mixture()
     layer.mean.copy_(mixture.mean)
     layer.log_var.copy_(mixture.var.log())
     layer.prior_logits.copy_(sums.shares().clamp_min(PRIOR_FLOOR / layer.num_clusters).log())
     layer.initialized.fill_(True)
+
+
+def _set_moments(layer: UAN, sums: _Sums, pseudo_count: float) -> None:
+    """The running moments by which ``layer`` normalises."""
+    running = layer.running
+    assert running is not None
     mean_kc, var_kc = sums.moments(pseudo_count)
     running.mean.copy_(mean_kc)
     running.var.copy_(var_kc)
