@@ -22,7 +22,7 @@ from uan_da.norms.uan.mixture import Mixture, sample_statistics
 Batches = Callable[[], Iterable[Tensor]]
 """The images, ``(N, C, H, W)`` a batch; each call gives them in the same order, which says nothing about them."""
 
-PIXELS = 2**21
+PIXELS = 2**22
 """Pixels of the images that go through the network at once, if one batch does not have more."""
 
 
@@ -136,8 +136,8 @@ def _fit_layers(model: nn.Module, layers: list[UAN], batches: Batches, tau: Tens
     """The clusters ``tau`` in all layers, and their moments, by one forward of every image.
 
     The moments are those of the images that the layer itself will assign to a cluster: the first layers have less
-    evidence than all together. A part of the images is normalised by its own moments, from layer to layer. At the end a
-    layer has those of all.
+    evidence than all together. A part of the images is normalised by the moments of all parts so far, from layer to
+    layer.
     """
     seen: dict[UAN, tuple[_Sums, _Sums]] = {}
     own = tau
@@ -146,11 +146,12 @@ def _fit_layers(model: nn.Module, layers: list[UAN], batches: Batches, tau: Tens
         mean_nc, var_nc = _of_images(inputs[0])
         centre = seen[layer][0].centre if layer in seen else mean_nc.mean(0)
         clusters = _Sums.of(own, mean_nc, var_nc, centre)
+        clusters = clusters.plus(seen[layer][0]) if layer in seen else clusters
         _set_clusters(layer, clusters)
         assigned = _Sums.of(layer.responsibilities(inputs[0]).double().cpu(), mean_nc, var_nc, centre)
+        assigned = assigned.plus(seen[layer][1]) if layer in seen else assigned
         _set_moments(layer, assigned, pseudo_count)
-        before = seen.get(layer)
-        seen[layer] = (clusters, assigned) if before is None else (before[0].plus(clusters), before[1].plus(assigned))
+        seen[layer] = clusters, assigned
 
     with ExitStack() as watches:
         for layer in layers:
@@ -160,9 +161,6 @@ def _fit_layers(model: nn.Module, layers: list[UAN], batches: Batches, tau: Tens
             own = tau[start : start + len(images)]
             start += len(images)
             model(images)
-    for layer, (clusters, assigned) in seen.items():
-        _set_clusters(layer, clusters)
-        _set_moments(layer, assigned, pseudo_count)
 
 
 def _parts(batches: Iterable[Tensor]) -> Iterator[Tensor]:
