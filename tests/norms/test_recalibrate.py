@@ -3,9 +3,11 @@ from collections.abc import Callable, Iterator
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from uan_da.norms import convert_norm, domain_context, frozen_statistics, recalibrate
 from uan_da.norms.baselines.mixture import MixtureNorm
+from uan_da.norms.norm import Norm
 
 NORMS = [
     ("bn", {}),
@@ -227,3 +229,24 @@ def test_a_cluster_that_no_image_chooses_is_recalibrated_to_what_it_knows() -> N
     torch.testing.assert_close(layer.running_mean[1], torch.tensor([1e4]))
     torch.testing.assert_close(layer.running_var[1], torch.tensor([4.0]))
     assert layer.running_mean[0].abs() < 1
+
+
+class Centred(Norm):
+    """A norm of one's own, whose running statistics are those of a BatchNorm inside it."""
+
+    def __init__(self, bn: _BatchNorm) -> None:
+        super().__init__(bn)
+        self.statistics = nn.BatchNorm2d(bn.num_features, affine=False)
+
+    def normalise(self, x: Tensor) -> Tensor:
+        return self.statistics(x)  # type: ignore[no-any-return]
+
+
+def test_the_statistics_inside_a_norm_of_ones_own_are_found() -> None:
+    model = nn.Sequential(Centred(nn.BatchNorm2d(2)))
+    x = torch.randn(6, 2, 4, 4, generator=torch.Generator().manual_seed(0)) + 3
+    with frozen_statistics(model):
+        model.train()(x)
+    assert model[0].statistics.running_mean.tolist() == [0.0, 0.0]
+    assert recalibrate(model, [x]) == 1
+    torch.testing.assert_close(model[0].statistics.running_mean, x.mean((0, 2, 3)))

@@ -102,7 +102,9 @@ def test_a_bad_override_is_placed_on_the_command_line(tmp_path: Path) -> None:
 
 
 def test_both_lengths_or_none(tmp_path: Path) -> None:
-    assert "exactly one of 'epochs' and 'steps'" in problems(tmp_path, GOOD, "train.steps=4")[0]
+    told = problems(tmp_path, GOOD, "train.steps=4")[0]
+    assert "exactly one of 'epochs' and 'steps'" in told
+    assert "train.epochs=null" in told
 
 
 @pytest.mark.parametrize("task", ["a:b:c", ":b", "a:", "a+:b", "a+a:b", "a:a", "a+b:b"])

@@ -3,7 +3,7 @@
 import os
 import platform
 import subprocess
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 import torch
@@ -14,13 +14,21 @@ def environment() -> dict[str, Any]:
     packages = ("uan-da", "torch", "torchvision", "numpy", "scikit-learn")
     return {
         "python": platform.python_version(),
-        "packages": {name: version(name) for name in packages},
+        "packages": {name: _version(name) for name in packages},
         "machine": platform.platform(),
         "cpus": os.cpu_count(),
         "threads": torch.get_num_threads(),
         "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
         "git_commit": _git_commit(),
     }
+
+
+def _version(name: str) -> str | None:
+    """None: it runs from a folder where nobody installed it."""
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None
 
 
 def _git_commit() -> str | None:
