@@ -12,8 +12,7 @@ ITERATIONS = 200
 
 
 def circular(target: Predictions, source_validation: Predictions) -> float:
-    r"""Circular validation: what the target's predictions teach is tried on the source (Bruzzone & Marconcini, TPAMI
-    2010).
+    r"""Circular validation (Bruzzone & Marconcini, TPAMI 2010): the target's predictions teach, the source tests.
 
     .. math:: \frac1C \sum_c P(h(g_S) = c \mid y_S = c), \quad h \text{ fitted to } (g_T, \hat y_T)
 
