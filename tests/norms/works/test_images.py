@@ -73,7 +73,7 @@ def test_an_empty_batch(works: Any, norm: str, steps: int) -> None:
     assert all(value.isfinite().all() for value in works.state(model).values())
 
 
-@pytest.mark.works("a batch with NaN or infinity: the next is normalised")
+@pytest.mark.works("training on a batch with NaN or infinity: the next batch is normalised as usual")
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 @pytest.mark.parametrize("steps", [0, 3])
 def test_a_batch_with_nan(works: Any, norm: str, value: float, steps: int) -> None:
