@@ -133,6 +133,21 @@ def test_the_clusters_are_those_of_k_means_on_the_styles_in_front_of_the_layers_
     assert tau.argmax(1).tolist() == expected.tolist()
 
 
+def test_a_layer_has_the_moments_of_the_images_that_it_assigns_itself() -> None:
+    """At this sharpness its τ is far from the one-hot clusters of k-means."""
+    (model, layers), (x, _) = network(3, depth=2, sharpness=0.5), conditions()
+    tau = fit_mixture(model, layers, lambda: [x], 0.0, 0)
+    with torch.no_grad():
+        seen = model[0](x)
+        own = layers[0].responsibilities(seen).double()
+    assert (own - tau).abs().amax() > 0.1
+    mean_kc = own.T @ seen.double().mean((2, 3)) / own.sum(0)[:, None]
+    second_kc = own.T @ seen.double().square().mean((2, 3)) / own.sum(0)[:, None]
+    torch.testing.assert_close(layers[0].running_mean.double(), mean_kc, atol=1e-5, rtol=1e-4)  # type: ignore[union-attr]
+    variance = second_kc - mean_kc.square()
+    torch.testing.assert_close(layers[0].running_var.double(), variance, atol=1e-5, rtol=1e-3)  # type: ignore[union-attr]
+
+
 def test_an_error_of_the_network_is_not_swallowed() -> None:
     model, layers = network(2)
     with pytest.raises(RuntimeError, match="channels"):

@@ -73,8 +73,9 @@ def fit_mixture(model: nn.Module, layers: list[UAN], batches: Batches, pseudo_co
     """Fit ``layers``, which assign together, to images; ``model`` runs in evaluation mode.
 
     k-means finds the clusters, in what the layers that assign see of the network as it was trained. Then every layer
-    takes the moments of these clusters, each behind the layers before it. A cluster's moments are shrunk toward those
-    of all images, as if it had seen ``pseudo_count`` more images that are like all.
+    assigns the images to these clusters, and takes the moments of the images that it assigned, each behind the layers
+    before it. A cluster's moments are shrunk toward those of all images, as if it had seen ``pseudo_count`` more images
+    that are like all.
 
     Args:
         model: the network that ``layers`` are part of.
