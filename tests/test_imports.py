@@ -10,7 +10,7 @@ import pytest
 import uan_da
 
 PACKAGE = Path(uan_da.__file__).parent
-LEAVES = {"errors", "files", "folders", "names", "seeding", "spreadsheet", "trust"}
+LEAVES = {"errors", "files", "folders", "names", "seeding", "spreadsheet", "trust", "version"}
 MAY_IMPORT = {
     "norms": set(),
     "recipe": set(),

@@ -25,9 +25,9 @@ _PUBLIC = {
 
 def __getattr__(name: str) -> Any:
     if name == "__version__":
-        from importlib.metadata import version
+        from uan_da.version import version
 
-        return version("uan-da")
+        return version()
     if name not in _PUBLIC:
         raise AttributeError(f"module 'uan_da' has no attribute {name!r}")
     from importlib import import_module

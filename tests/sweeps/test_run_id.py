@@ -20,7 +20,7 @@ def test_what_changes_no_number_changes_no_address(recipe):
 
 def test_releases_whose_numbers_may_differ_have_addresses_of_their_own(recipe, monkeypatch):
     def of(release: str) -> str:
-        monkeypatch.setattr("uan_da.sweeps.run_id.version", lambda name: release)
+        monkeypatch.setattr("uan_da.sweeps.run_id.version", lambda: release)
         return run_id(load_recipe(recipe), ["a"])
 
     assert of("0.1.0") == of("0.1.7") == of("0.1.2.dev3") != of("0.2.0")

@@ -76,9 +76,9 @@ app.add_typer(bench.app, name="bench")
 
 def _version(wanted: bool) -> None:
     if wanted:
-        from importlib.metadata import version
+        from uan_da.version import version
 
-        typer.echo(version("uan-da"))
+        typer.echo(version())
         raise typer.Exit
 
 

@@ -1,7 +1,6 @@
 """A run's network as a file that needs this package no more."""
 
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ from uan_da.export.images import trial_images
 from uan_da.files import read_bytes, read_json, whole_file, write_text
 from uan_da.training.run import Run
 from uan_da.training.trained import Trained
+from uan_da.version import version
 
 TOLERANCE = 1e-4
 """The most by which a probability may differ from PyTorch's."""
@@ -82,7 +82,7 @@ def metadata(run: Run, trained: Trained, checkpoint: str) -> dict[str, Any]:
     recipe, input = trained.recipe, trained.recipe.input
     return {
         "schema": 1,
-        "uan_da": version("uan-da"),
+        "uan_da": version(),
         "classes": list(trained.classes),
         "input": {
             "name": "images",

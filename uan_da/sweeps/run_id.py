@@ -3,12 +3,12 @@
 import json
 from collections.abc import Sequence
 from functools import cache
-from importlib.metadata import version
 from pathlib import Path
 
 from uan_da.data.digest import data_digest, digest, file_digest
 from uan_da.recipe import Recipe
 from uan_da.training.run import Run
+from uan_da.version import version
 
 
 def run_id(recipe: Recipe, data: Sequence[str], threads: int = 1) -> str:
@@ -18,7 +18,7 @@ def run_id(recipe: Recipe, data: Sequence[str], threads: int = 1) -> str:
 
     The device is not part of it, although it changes numbers too: ``resources.json`` of a run has it.
     """
-    parts = [_numbers_since(version("uan-da")), json.dumps(recipe.meaning, sort_keys=True), *data]
+    parts = [_numbers_since(version()), json.dumps(recipe.meaning, sort_keys=True), *data]
     parts += [f"{threads} threads"] if threads != 1 else []
     return digest(part.encode() for part in parts)[:16]
 
