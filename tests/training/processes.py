@@ -1,12 +1,9 @@
-"""One of the processes of test_distributed.py: ``python processes.py RANK COUNT MEETING_POINT RESULTS STEPS CASES``.
+"""What the processes of test_distributed.py do; a module of its own, which they can import.
 
-Each case is the overrides of a recipe, apart by blanks; ``state=FILE`` among them goes on from there. RESULTS gets the
-losses of its steps, the states after half of them and after all, and with ``predicted`` among them the predictions at
-an epoch's end.
+Each case is the overrides of a recipe, apart by blanks; ``state=FILE`` among them goes on from there.
 """
 
 import json
-import sys
 from pathlib import Path
 
 import torch
@@ -52,8 +49,11 @@ def predicted(training: Training) -> dict[str, torch.Tensor]:
     return {f"{name} {part}": of(own) for name, own in found.items() for part, of in parts.items()}
 
 
-def main(rank: int, count: int, meeting_point: str, results: Path, steps: int, cases: list[str]) -> None:
-    distributed.init_process_group("gloo", init_method=f"file://{meeting_point}", rank=rank, world_size=count)
+def train_together(rank: int, count: int, results: Path, steps: int, cases: list[str]) -> None:
+    """Process ``rank`` of ``count``. ``results`` gets the losses of its steps, the states after half of them and after
+    all, and with ``predicted`` in a case the predictions at an epoch's end."""
+    torch.set_num_threads(1)
+    distributed.init_process_group("gloo", init_method=f"file://{results}/meet", rank=rank, world_size=count)
     found = []
     for number, case in enumerate(cases):
         training = build(case)
@@ -66,7 +66,3 @@ def main(rank: int, count: int, meeting_point: str, results: Path, steps: int, c
     (results / f"{rank}.json").write_text(json.dumps(found))
     distributed.barrier()
     distributed.destroy_process_group()
-
-
-if __name__ == "__main__":
-    main(int(sys.argv[1]), int(sys.argv[2]), sys.argv[3], Path(sys.argv[4]), int(sys.argv[5]), sys.argv[6:])

@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 import torch
 
+from uan_da.sweeps.server import start_server
 from uan_da.training.run import Run
 
-SCRIPT = Path(__file__).with_name("processes.py")
-sys.path.insert(0, str(SCRIPT.parent))
-from processes import STEPS, build, losses, predicted  # noqa: E402
+sys.path.insert(0, str(Path(__file__).parent))
+from processes import STEPS, build, losses, predicted, train_together
 
 METHODS = ("source_only", "dann", "mcd", "adamatch")
 UAN = "uan norm.backend=reference"
@@ -27,19 +27,15 @@ PREDICTED = (RESUMED, "method=dann norm=dsbn norm.sync=true", OWN_STATISTICS)
 
 
 def run_processes(count: int, folder: Path, cases: list[str], steps: int = STEPS) -> Path:
-    """``folder``, with what each process found."""
+    """``folder``, with what each process found. They are forked from the sweeps' server, which has imported PyTorch."""
     folder.mkdir()
-    command = [sys.executable, str(SCRIPT)]
-    processes = [
-        subprocess.Popen(
-            [*command, str(rank), str(count), str(folder / "meet"), str(folder), str(steps), *cases],
-            stderr=subprocess.PIPE,
-        )
-        for rank in range(count)
-    ]
+    context = start_server()
+    processes = [context.Process(target=train_together, args=(r, count, folder, steps, cases)) for r in range(count)]
     for process in processes:
-        _, error = process.communicate()
-        assert process.returncode == 0, error.decode()
+        process.start()
+    for process in processes:
+        process.join()
+    assert [process.exitcode for process in processes] == [0] * count
     return folder
 
 

@@ -62,7 +62,7 @@ def test_one_step_is_adam_on_the_gradient_of_the_mean_entropy() -> None:
 
 
 NORMS = [
-    ("bn", {}), ("uan", {}), ("uan", {"assignment": "element"}), ("uan_paper", {}), ("dsbn", {}),
+    ("bn", {}), ("uan", {}), ("uan", {"assignment": "element", "num_clusters": 3}), ("uan_paper", {}), ("dsbn", {}),
     ("dsbn", {"affine": "shared"}), ("transnorm", {}), ("gn", {}), ("ln", {}), ("ln_channel", {}), ("in", {}),
     ("mn", {}), ("alpha_bn", {}), ("cn", {}), ("acn", {}),
 ]  # fmt: skip

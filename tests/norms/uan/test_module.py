@@ -16,7 +16,7 @@ from uan_da.norms import UAN, UAN1d, UAN2d, UAN3d
 OPTIONS: list[dict[str, Any]] = [
     {},
     {"num_clusters": 3, "shrink": 0.5},
-    {"assignment": "element", "scale": "prior"},
+    {"num_clusters": 3, "assignment": "element", "scale": "prior"},
     {"moments": "learned", "scale": "unit"},
     {"backend": "fused", "scale": "prior"},
 ]

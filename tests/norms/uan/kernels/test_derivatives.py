@@ -41,8 +41,14 @@ def draw(k: int, starved: bool) -> list[Tensor]:
     return [x.double().requires_grad_() for x in inputs]
 
 
-@BOTH
-@pytest.mark.parametrize(("k", "starved"), [(1, False), (2, False), (3, False), (3, True)])
+@pytest.mark.parametrize(
+    ("assignment", "k", "starved"),
+    [
+        *(("sample", k, starved) for k, starved in [(1, False), (2, False), (3, False), (3, True)]),
+        *(("element", 3, starved) for starved in (False, True)),
+        *(pytest.param("element", k, False, marks=pytest.mark.slow) for k in (1, 2)),  # kernels of their own
+    ],
+)
 def test_gradient_and_second_gradient(assignment: str, k: int, starved: bool) -> None:
     inputs = draw(k, starved)
     _, step, running = train(assignment, *inputs)
@@ -79,7 +85,7 @@ def test_gains_and_biases(assignment: str, scale: str, factor: float | None, has
 @BOTH
 def test_a_gain_that_depends_on_a_prior(assignment: str) -> None:
     """A scale of 1/√λ: the second gradient counts no path twice."""
-    x, *clusters, weight, bias = draw(2, False)
+    x, *clusters, weight, bias = draw(3, False)
 
     def y(x: Tensor, logits: Tensor) -> Tensor:
         return train(assignment, x, *clusters[:2], logits, weight, bias, scale="prior")[0]
@@ -158,7 +164,8 @@ def test_a_step_of_the_bias_and_the_clusters_disturbs_no_pending_backward(assign
 @pytest.mark.parametrize("frozen", ["x", "clusters", "affine", "all but the bias"])
 def test_what_is_frozen_changes_no_other_gradient(assignment: Any, frozen: str, trained: Make) -> None:
     torch.manual_seed(0)
-    layer = trained(UAN2d(4, sharpness=3.0, assignment=assignment, dtype=torch.float64), 8, 4, 3, 3)
+    layer = UAN2d(4, num_clusters=3, sharpness=3.0, assignment=assignment, dtype=torch.float64)
+    layer = trained(layer, 8, 4, 3, 3)
     layer.updates_statistics = False
     x, g = torch.randn(2, 8, 4, 3, 3, dtype=torch.float64)
     named = {"x": x.requires_grad_(), **dict(layer.named_parameters())}
