@@ -67,7 +67,7 @@ def test_an_arrow_of_ascii() -> None:
         ("schedules", "cosine", "final: float, default 0.0"),
         ("adapters", "folder", "options of folder:"),
         ("methods", "dann", "trade_off: float, default 1.0"),
-        ("norms", "uan", "num_clusters: int, default 2"),
+        ("norms", "uan", "``num_clusters`` is by default 8"),
         ("validators", "mano", "order: float, default 4.0"),
         ("backbones", "small_cnn", "width: int, default"),
     ],

@@ -134,7 +134,7 @@ def test_pt2_of_a_dsbn_run_predicts_by_the_targets_branch(tmp_path: Path) -> Non
         ["norm=dsbn", "method=dann"],
         ["norm=uan"],
         ["norm={name: uan, shrink: 0.5}"],
-        ["norm={name: uan, depth: 2}"],
+        ["norm={name: uan, depth: 0}"],
         ["norm=uan_paper"],
         ["backbone=resnet18", "norm=uan"],
         ["backbone=resnet18", "norm=bn"],
@@ -147,7 +147,7 @@ def test_every_norm_and_backbone(tmp_path: Path, overrides: list[str], kind: str
     check_whole_target(trained(tmp_path / "run", *overrides), kind, tmp_path)
 
 
-@pytest.mark.parametrize("norm", ["uan", "{name: uan, depth: 2}"])
+@pytest.mark.parametrize("norm", ["uan", "{name: uan, depth: 0}"])
 def test_uan_in_evaluation_is_exported_by_its_operations(tmp_path: Path, norm: str) -> None:
     """A pt2 program of UAN holds no operator but PyTorch's own, and takes batches of any size."""
     recipe = load_recipe("digits", [*SHORT, f"norm={norm}"])

@@ -5,6 +5,7 @@ import torch
 from sklearn.cluster import KMeans
 from torch import Tensor, nn
 
+from uan_da.errors import UserError
 from uan_da.norms import UAN, convert_norm
 from uan_da.norms.uan.fit import fit_mixture
 
@@ -146,6 +147,36 @@ def test_a_layer_has_the_moments_of_the_images_that_it_assigns_itself() -> None:
     torch.testing.assert_close(layers[0].running_mean.double(), mean_kc, atol=1e-5, rtol=1e-4)  # type: ignore[union-attr]
     variance = second_kc - mean_kc.square()
     torch.testing.assert_close(layers[0].running_var.double(), variance, atol=1e-5, rtol=1e-3)  # type: ignore[union-attr]
+
+
+class InOrder(nn.Module):
+    """Norms that run in another order than they are defined in; one of them does not run, and one runs twice."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.last, self.unused, self.first = (nn.BatchNorm2d(3) for _ in range(3))
+        self.convolution = nn.Conv2d(3, 3, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.last(self.last(self.convolution(self.first(x))))
+
+
+def test_norms_that_do_not_run_as_they_are_defined() -> None:
+    x, which = conditions()
+    model = InOrder().eval()
+    convert_norm(model, "uan", num_clusters=2, depth=8)
+    layers = [module for module in model.modules() if isinstance(module, UAN)]
+    tau = fit_mixture(model, layers, lambda: x.split(25), 0.0, 0)
+    cluster = tau.argmax(1)
+    assert torch.equal(cluster, which) or torch.equal(cluster, 1 - which)
+    for k in (0, 1):
+        mean = x[cluster == k].double().mean((0, 2, 3))
+        torch.testing.assert_close(model.first.running_mean[k].double(), mean, atol=1e-5, rtol=1e-4)  # type: ignore[index]
+    assert not torch.equal(model.last.running_mean[0], model.last.running_mean[1])  # type: ignore[index]
+    assert torch.equal(model.unused.running_mean, torch.zeros(2, 3))  # type: ignore[arg-type]
+    with pytest.raises(UserError, match="none of the first 1 norm layers runs"):
+        fit_mixture(nn.Identity(), layers[:1], lambda: [x], 0.0, 0)
 
 
 def test_an_error_of_the_network_is_not_swallowed() -> None:

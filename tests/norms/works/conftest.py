@@ -45,9 +45,10 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 
 def network(norm: str) -> nn.Module:
-    """A small network, equal at every call, that no batch has gone through."""
+    """A small network with two norms, equal at every call, that no batch has gone through."""
     torch.manual_seed(0)
-    model = nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4), nn.ReLU(inplace=True), nn.Conv2d(4, 2, 1))
+    second = nn.Sequential(nn.ReLU(inplace=True), nn.BatchNorm2d(4))
+    model = nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4), second, nn.Conv2d(4, 2, 1))
     convert_norm(model, norm, **OPTIONS.get(norm, {}))
     return model
 

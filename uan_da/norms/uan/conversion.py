@@ -27,7 +27,8 @@ def uan(bn: BatchNorm, **options: Any) -> UAN:
 
     From a BatchNorm that has seen data: the evaluation output stays what it was (with batch moments and
     without shrinkage), the clusters start spread around the running statistics, and the first batch does not
-    move them. Options as in :class:`~uan_da.norms.uan.options.Options`.
+    move them. ``num_clusters`` is by default 8 and ``depth`` 2; under element assignment 2 and 0. Options as in
+    :class:`~uan_da.norms.uan.options.Options`.
     """
     kind = next((uan for batch, uan in _BY_RANK if isinstance(bn, batch)), UAN)
     seen = has_seen_data(bn)

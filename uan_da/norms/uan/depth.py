@@ -1,12 +1,15 @@
 """The layers of one model assign together: a condition is a property of the image, not of a layer."""
 
+import threading
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from uan_da.norms.forward import in_backward
 from uan_da.norms.uan.mixture import Mixture
 
 if TYPE_CHECKING:
@@ -14,22 +17,26 @@ if TYPE_CHECKING:
     from uan_da.norms.uan.layer import UAN
 
 
-@dataclass
-class Depth:
-    """What the layers of one model share: how many they are, how many give evidence, and what has been gathered."""
+class Depth(threading.local):
+    """What the layers of one model share: how many they are, how many give evidence, and what has been gathered.
 
-    layers: int
-    evidence_layers: int
-    evidence: Tensor | None = field(default=None, repr=False)
+    Each thread gathers its own, because replicas of a model run in threads. A copy has gathered nothing.
+    """
 
-    def __getstate__(self) -> dict[str, Any]:
-        """Without the evidence of a forward under way."""
-        return {**self.__dict__, "evidence": None}
+    def __init__(self, layers: int, evidence_layers: int) -> None:
+        self.layers, self.evidence_layers = layers, evidence_layers
+        self.evidence: Tensor | None = None
+        """``(N, K)`` of the batch that the first layer saw last."""
+        self.waiting: set[int] = set()
+        """The layers that have not assigned by it yet."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.layers, self.evidence_layers)
 
 
 @dataclass(frozen=True)
 class Place:
-    r"""The place of a layer among those that assign together; ``number`` counts from 0.
+    r"""The place of a layer among those that assign together; ``number`` counts from 0, in the order of definition.
 
     One assignment serves all layers, so that cluster k is the same set of images in each of them:
 
@@ -37,7 +44,8 @@ class Place:
        + \sum_{j \le \min(l, D)} T · \mathrm{mean}_{c,s}\, ℓ_k^{(j)}(x_{ncs})\Big)
 
     The first D layers, which see the condition before normalisation has taken it away, give the evidence; it adds up.
-    The layers run in their order, each once a forward.
+    The first of all begins it, at every forward. A layer that runs without it assigns by itself, as at depth 0: before
+    the first one, for a second time, in a part of the model, or on another number of samples.
     """
 
     number: int
@@ -45,27 +53,50 @@ class Place:
 
     def assign(self, batch: "Batch", mixture: Mixture) -> Tensor:
         """τ ``(N, K)``; the layers that follow build on its evidence."""
-        tau, evidence = self.look(batch, mixture)
-        self.depth.evidence = None if self.number == self.depth.layers - 1 else evidence
+        given = self.given(batch.x)
+        tau, evidence = self._look(batch, mixture, given)
+        if self.number == 0:
+            self.depth.waiting = set(range(self.depth.layers))
+        if self.number == 0 or given is not None:
+            self.depth.waiting.discard(self.number)
+            self.depth.evidence = evidence if self.depth.waiting else None
         return tau
 
-    def look(self, batch: "Batch", mixture: Mixture) -> tuple[Tensor, Tensor]:
-        """τ, and the evidence of the layers up to this one, both ``(N, K)``; nothing is kept."""
-        depth, evidence = self.depth, self.depth.evidence
+    def look(self, batch: "Batch", mixture: Mixture) -> Tensor:
+        """τ ``(N, K)``; nothing is kept."""
+        return self._look(batch, mixture, self.given(batch.x))[0]
+
+    def given(self, x: Tensor) -> Tensor | None:
+        """The evidence ``(N, K)`` of the layers before, for the samples ``x`` ``(N, C, …)``; None where there is none.
+
+        Raises:
+            RuntimeError: in activation checkpointing, where the layers before are not run again.
+        """
         if self.number == 0:
-            evidence = batch.evidence(mixture)
-        elif evidence is None or evidence.shape[0] != batch.x.shape[0]:  # len would be a constant in an export
+            return None
+        evidence = self.depth.evidence if self.number in self.depth.waiting else None
+        if evidence is not None and evidence.shape[0] == x.shape[0]:  # len would be a constant in an export
+            return evidence
+        if not torch.compiler.is_compiling() and in_backward():
             raise RuntimeError(
-                f"UAN layer {self.number + 1} of {depth.layers} assigns by the evidence of the first ones, and they "
-                "did not run before it on this batch; depth=0 lets each layer assign by itself"
+                f"UAN layer {self.number + 1} of {self.depth.layers} assigns by the evidence of the first ones, which "
+                "activation checkpointing of a part of the network does not run again: checkpoint the whole network, "
+                "or convert with depth=0"
             )
-        elif self.number < depth.evidence_layers:
-            evidence = evidence + batch.evidence(mixture)
+        return None
+
+    def _look(self, batch: "Batch", mixture: Mixture, given: Tensor | None) -> tuple[Tensor, Tensor]:
+        """τ, and the evidence of the layers up to this one."""
+        if given is None:
+            evidence = batch.evidence(mixture)
+        else:
+            evidence = given + batch.evidence(mixture) if self.number < self.depth.evidence_layers else given
         return F.softmax(mixture.log_prior + evidence, dim=1), evidence
 
 
 def assign_together(layers: Sequence["UAN"]) -> None:
-    """Join ``layers``, in the order in which they run, by their option ``depth``.
+    """Join ``layers``, in the order of their definition, by their option ``depth``. One layer, or one cluster, is left
+    as it is.
 
     Raises:
         ValueError: their numbers of clusters or their depths differ.
@@ -73,6 +104,7 @@ def assign_together(layers: Sequence["UAN"]) -> None:
     shapes = sorted({(layer.num_clusters, layer.options.depth) for layer in layers})
     if len(shapes) > 1:
         raise ValueError(f"layers that assign together need one num_clusters and one depth, but got {shapes}")
-    depth = Depth(len(layers), shapes[0][1]) if shapes else None
-    for number, layer in enumerate(layers):
-        layer.place = None if depth is None else Place(number, depth)
+    if len(layers) > 1 and layers[0].num_clusters > 1:
+        depth = Depth(len(layers), layers[0].options.depth)
+        for number, layer in enumerate(layers):
+            layer.place = Place(number, depth)

@@ -15,6 +15,7 @@ from sklearn.preprocessing import StandardScaler
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from uan_da.errors import UserError
 from uan_da.norms.uan.clusters import MIN_VAR, PRIOR_FLOOR
 from uan_da.norms.uan.layer import UAN
 from uan_da.norms.uan.mixture import Mixture, sample_statistics
@@ -99,22 +100,26 @@ def _styles(model: nn.Module, layers: list[UAN], batches: Batches) -> Tensor:
 
     Every number has variance 1 over the images, before each layer gets the same weight, however many channels it has.
     """
-    seen: dict[UAN, list[tuple[Tensor, Tensor]]] = {layer: [] for layer in layers}
+    seen: list[dict[UAN, tuple[Tensor, Tensor]]] = []
 
     def look(layer: UAN, inputs: tuple[Tensor, ...]) -> None:
-        seen[layer].append(_of_images(inputs[0]))
-        if layer is layers[-1]:
+        seen[-1].setdefault(layer, _of_images(inputs[0]))  # what a layer that runs twice sees first
+        if len(seen[-1]) == len(layers):
             raise _SeenEnough
 
     with ExitStack() as watches:
         for layer in layers:
             watches.callback(layer.register_forward_pre_hook(look).remove)
         for images in batches():
+            seen.append({})
             with suppress(_SeenEnough):
                 model(images)
+    ran = [layer for layer in layers if layer in seen[0]]  # an auxiliary head, say, does not
+    if not ran:
+        raise UserError(f"none of the first {len(layers)} norm layers runs: name a larger depth")
     styles = []
-    for found in seen.values():
-        mean_nc, var_nc = (torch.cat(part) for part in zip(*found, strict=True))
+    for layer in ran:
+        mean_nc, var_nc = (torch.cat(part) for part in zip(*(batch[layer] for batch in seen), strict=True))
         style = torch.cat([mean_nc, (var_nc + MIN_VAR).log()], 1)
         styles.append(torch.from_numpy(StandardScaler().fit_transform(style.numpy())) / style.shape[1] ** 0.5)
     return torch.cat(styles, 1)

@@ -245,7 +245,7 @@ class UAN(MixtureLayer):
             x = widened(x)
             shift_c = self._shift(x.dtype)
             batch, mixture = self._batch(x, shift_c), self._mixture(shift_c)
-            return batch.assign(mixture) if self.place is None else self.place.look(batch, mixture)[0]
+            return batch.assign(mixture) if self.place is None else self.place.look(batch, mixture)
 
     @torch.no_grad()
     def reset_parameters(self) -> None:
@@ -286,6 +286,12 @@ class UAN(MixtureLayer):
         return sum_over_processes(x) if self.options.sync and self.training else x
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, metadata: Any, *rest: Any) -> None:
+        saved = state_dict.get(f"{prefix}prior_logits")
+        if saved is not None and len(saved) != self.num_clusters:
+            errors: list[str] = rest[-1]
+            has = f"the layer has num_clusters={self.num_clusters}"
+            errors.append(f"{prefix.removesuffix('.')}: the weights are of num_clusters={len(saved)}, {has}")
+            return
         if metadata.get("version", 1) < 2:  # whose steps of EM were taken at once
             for name in ("step_mean", "step_var", "step_prior"):
                 state_dict.setdefault(prefix + name, torch.zeros_like(getattr(self, name)))

@@ -3,12 +3,28 @@
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal, TypeVar, get_args, get_type_hints
+from typing import Annotated, Any, Literal, TypeVar, get_args, get_type_hints
+
+from pydantic import BeforeValidator, Field, ValidationInfo
 
 Assignment = Literal["sample", "element"]
 MomentSource = Literal["batch", "learned"]
 Scale = Literal["none", "prior", "unit"]
 Backend = Literal["auto", "reference", "fused"]
+
+DEFAULTS = {"sample": {"num_clusters": 8, "depth": 2}, "element": {"num_clusters": 2, "depth": 0}}
+"""The defaults that the assignment decides."""
+
+
+def _by_assignment(value: Any, info: ValidationInfo) -> Any:
+    """``value``, or the default in the place of None: a recipe has every option spelled out."""
+    known = DEFAULTS[info.data.get("assignment", "sample")]
+    return known[str(info.field_name)] if value is None else value
+
+
+ByAssignment = Annotated[int, BeforeValidator(_by_assignment), Field(validate_default=True)]
+DEFAULT: Any = None
+"""Stands for the default that the assignment decides."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -16,9 +32,10 @@ class Options:
     """What shapes the maths of a layer.
 
     Args:
-        num_clusters: K. With 1 the layer is BatchNorm.
         assignment: ``"sample"``: τ_k(n), a whole sample belongs to a mode; ``"element"``: τ_k(n, c, s), the
             paper's.
+        num_clusters: K; by default 8 under sample assignment, and 2 under element assignment. With 1 the layer is
+            BatchNorm.
         moments: ``"batch"``: (a, b) are the batch's responsibility-weighted moments (running ones in
             evaluation); ``"learned"``: (a, b) = (μ, σ²) in training and evaluation alike.
         scale: f_k: ``"none"`` 1, ``"prior"`` 1/√λ_k (the paper's), ``"unit"`` 1/√(K λ_k).
@@ -29,8 +46,9 @@ class Options:
         learn_shrink: ρ = sigmoid of a learned value per channel that starts at ``shrink``; else ρ is fixed.
         shrink_groups: number of channel groups of the sample's own moments (their greatest divisor in common
             with C).
-        depth: sample assignment only: the layers of a model assign together, by the evidence of the first ``depth`` of
-            them (:class:`~uan_da.norms.uan.depth.Depth`); 0: each layer assigns by itself.
+        depth: sample assignment only, by default 2: the layers of one conversion assign together, by the evidence of
+            the first ``depth`` of them (:class:`~uan_da.norms.uan.depth.Place`); 0: each layer assigns by itself, as
+            one that is made alone does.
         sync: the moments are those of all processes' batches, as in ``nn.SyncBatchNorm``. Without it each
             process normalises with its own, but μ, σ² and λ follow all, and are equal on all, either way.
         backend: ``"reference"``: the formulas as plain operations; ``"fused"``: operators with kernels, where a
@@ -41,8 +59,8 @@ class Options:
         ValueError: an option out of its range.
     """
 
-    num_clusters: int = 2
     assignment: Assignment = "sample"
+    num_clusters: ByAssignment = DEFAULT
     moments: MomentSource = "batch"
     scale: Scale = "none"
     sharpness: float = 100.0
@@ -50,7 +68,7 @@ class Options:
     shrink: float | None = None
     learn_shrink: bool = True
     shrink_groups: int = 8
-    depth: int = 0
+    depth: ByAssignment = DEFAULT
     sync: bool = False
     backend: Backend = "auto"
 
@@ -66,6 +84,9 @@ class Options:
                 raise ValueError(
                     f"Expected `{option}` to be one of {get_args(allowed)}, but got {getattr(self, option)!r}"
                 )
+        for option, default in DEFAULTS[self.assignment].items():
+            if getattr(self, option) is None:
+                object.__setattr__(self, option, default)
         for option in ("num_clusters", "shrink_groups"):
             if getattr(self, option) < 1:
                 raise ValueError(f"Expected `{option}` to be an integer of at least 1, but got {getattr(self, option)}")
@@ -92,5 +113,5 @@ def takes_options(function: Function) -> Function:
     own = [p for p in signature.parameters.values() if p.kind is not p.VAR_KEYWORD]
     options = inspect.signature(Options).parameters.values()
     function.__signature__ = signature.replace(parameters=[*own, *options])  # type: ignore[attr-defined]
-    function.__annotations__ |= get_type_hints(Options)
+    function.__annotations__ |= get_type_hints(Options, include_extras=True)
     return function

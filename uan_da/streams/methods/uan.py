@@ -73,7 +73,7 @@ class UANOnline(StreamMethod):
     def leaves(self) -> Left:
         """UAN layers with the clusters and their statistics. Each assigns images by itself, ``own`` has no effect, and
         the proportions of the classes are not kept."""
-        options = {"num_clusters": len(self.assignment.count), "sharpness": self.assignment.sharpness}
+        options = {"num_clusters": len(self.assignment.count), "sharpness": self.assignment.sharpness, "depth": 0}
         model = copy.deepcopy(self.model)
         for path, layer in list(model.backbone.named_modules()):
             if isinstance(layer, ClusterNorm | BatchNorm):
