@@ -1,8 +1,11 @@
+import itertools
+
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
+from uan_da.data.adapter import Arrays
 from uan_da.data.images import decode
 from uan_da.recipe.network import Input
 
@@ -24,6 +27,16 @@ def test_any_mode_becomes_the_channels_that_were_asked_for(mode: str) -> None:
     for channels in (1, 3):
         decoded = decode(examples(image, image), Input(size=4, channels=channels))  # type: ignore[arg-type]
         assert decoded.pixels.shape == (2, channels, 4, 4)
+
+
+@pytest.mark.parametrize("shape", [(40, 9, 7), (40, 9, 7, 3)])
+@pytest.mark.parametrize("input", [Input(size=n, channels=c) for n, c in itertools.product((5, 9, 12), (1, 3))])
+def test_arrays_at_once_are_what_their_images_are_one_by_one(shape: tuple[int, ...], input: Input) -> None:
+    random = np.random.default_rng(0)
+    arrays = Arrays(random.integers(0, 256, shape, dtype=np.uint8), random.integers(0, 3, 40))
+    found, expected = decode(arrays, input), decode([arrays[index] for index in range(40)], input)  # type: ignore[arg-type]
+    assert torch.equal(found.pixels, expected.pixels)
+    assert torch.equal(found.labels, expected.labels)
 
 
 def test_grey_is_repeated() -> None:

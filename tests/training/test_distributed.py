@@ -5,11 +5,14 @@ import json
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
+from uan_da.cli.app import main
 from uan_da.sweeps.server import start_server
 from uan_da.training.run import Run
 
@@ -24,6 +27,9 @@ CASES = [f"method={method} norm={norm} norm.sync=true" for method, norm in itert
 RESUMED = f"method=mcd norm={UAN} norm.sync=true"
 OWN_STATISTICS = "method=source_only norm=bn"
 PREDICTED = (RESUMED, "method=dann norm=dsbn norm.sync=true", OWN_STATISTICS)
+
+
+Launch = Callable[..., tuple[Any, ...]]
 
 
 def run_processes(count: int, folder: Path, cases: list[str], steps: int = STEPS) -> Path:
@@ -133,34 +139,41 @@ def test_three_processes_go_on_from_the_state_of_two(
     assert_goes_on(found_by(folder, 2, 0), undisturbed)
 
 
+SHORT = ["backbone.width=4", "train.steps_per_epoch=2", "train.batch.source=8", "train.batch.target=8"]
+SHORT += ["--device", "cpu"]
+
+
 def uan_da(out: Path, *arguments: str) -> "subprocess.Popen[str]":
-    short = [
-        "backbone.width=4",
-        "train.steps_per_epoch=2",
-        "train.batch.source=8",
-        "train.batch.target=8",
-        "--device",
-        "cpu",
-    ]
-    command = [sys.executable, "-m", "uan_da", "train", "digits", *short, "--out", str(out), *arguments]
+    command = [sys.executable, "-m", "uan_da", "train", "digits", *SHORT, "--out", str(out), *arguments]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
-def test_devices_starts_processes_of_which_one_writes(tmp_path: Path) -> None:
-    started = uan_da(tmp_path / "run", "train.epochs=2", "method=dann", "norm.sync=true", "--devices", "2")
-    output, error = started.communicate()
-    assert (started.returncode, error) == (0, "")
+@pytest.fixture
+def on_two_devices(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Launch:
+    """The exit code of a training by two processes that this one starts, and what they print."""
+
+    def run(out: Path, *arguments: str) -> tuple[Any, ...]:
+        command = ["uan-da", "train", "digits", *SHORT, "--out", str(out), *arguments, "--devices", "2"]
+        monkeypatch.setattr(sys, "argv", command)
+        with pytest.raises(SystemExit) as end:
+            main()
+        return end.value.code, *capfd.readouterr()
+
+    return run
+
+
+def test_devices_starts_processes_of_which_one_writes(on_two_devices: Launch, tmp_path: Path) -> None:
+    code, output, error = on_two_devices(tmp_path / "run", "train.epochs=2", "method=dann", "norm.sync=true")
+    assert (code, error) == (0, "")
     assert output.count("epoch 2 (last)") == 1
     run = Run.open(tmp_path / "run")
     assert run.done
     assert [row["step"] for row in run.metrics()] == [2, 4]
 
 
-def test_a_method_that_needs_the_whole_batch_is_refused_once(tmp_path: Path) -> None:
-    started = uan_da(tmp_path / "run", "train.epochs=2", "method=dan", "--devices", "2")
-    output, error = started.communicate()
-    assert started.returncode == 2
-    assert output == ""
+def test_a_method_that_needs_the_whole_batch_is_refused_once(on_two_devices: Launch, tmp_path: Path) -> None:
+    code, output, error = on_two_devices(tmp_path / "run", "train.epochs=2", "method=dan")
+    assert (code, output) == (2, "")
     assert error.count("method dan: several processes would come to something else than one") == 1
     assert "Traceback" not in error
     assert not (tmp_path / "run").exists()

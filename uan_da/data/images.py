@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import chain
 from os import cpu_count
 from typing import Protocol, Self
 
@@ -12,12 +13,15 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from uan_da.data.adapter import UNKNOWN, Examples
+from uan_da.data.adapter import UNKNOWN, Arrays, Examples, Pixels
 from uan_da.data.image_files import ImageFiles
 from uan_da.data.progress import Progress, counted, silent
 from uan_da.data.resize import fit
 from uan_da.data.upright import upright
 from uan_da.recipe.network import Input
+
+AT_ONCE = 16
+"""Images that a thread decodes at once: to hand over a small one takes as long as to decode it."""
 
 
 class ImageSet(Protocol):
@@ -81,14 +85,36 @@ def decode(examples: Examples, input: Input, progress: Progress = silent) -> Ima
 def decode_into(pixels: NDArray[np.uint8], examples: Examples, input: Input, progress: Progress = silent) -> Tensor:
     """Fill ``pixels`` ``(N, C, H, W)`` from the examples, on all cores; returns their labels."""
 
-    def fill(index: int) -> int:
-        found, label = example_pixels(examples, index, input)
-        pixels[index] = found.numpy()
-        return label
+    def fill(rows: range) -> list[int]:
+        found, labels = _pixels_at(rows, examples, input)
+        pixels[rows.start : rows.stop] = found.numpy()
+        return labels
 
+    count = len(examples)
+    parts = [range(start, min(start + AT_ONCE, count)) for start in range(0, count, AT_ONCE)]
     with ThreadPoolExecutor(cpu_count()) as pool:
-        labels = counted(pool.map(fill, range(len(examples))), len(examples), progress)
-        return torch.tensor(list(labels), dtype=torch.int64)
+        labels = chain.from_iterable(pool.map(fill, parts))
+        return torch.tensor(list(counted(labels, count, progress)), dtype=torch.int64)
+
+
+def _pixels_at(rows: range, examples: Examples, input: Input) -> tuple[Tensor, list[int]]:
+    """Pixels ``(B, C, size, size)`` and labels of some examples."""
+    if isinstance(examples, Arrays) and _are_plain(examples.images, input):
+        part = slice(rows.start, rows.stop)
+        return _array_pixels(examples.images[part], input), examples.labels[part].tolist()
+    found = [example_pixels(examples, index, input) for index in rows]
+    return torch.stack([pixels for pixels, _ in found]), [label for _, label in found]
+
+
+def _are_plain(images: Pixels, input: Input) -> bool:
+    """Whether no colours need to be converted to grey, nor other numbers to bytes, which Pillow does."""
+    return images.dtype == np.uint8 and (images.ndim == 3 or input.channels == 3)
+
+
+def _array_pixels(images: Pixels, input: Input) -> Tensor:
+    """Bytes ``(N, H, W)`` or ``(N, H, W, 3)`` as :func:`to_pixels` has them one by one."""
+    coloured = np.array(images) if images.ndim == 4 else np.repeat(images[..., None], input.channels, axis=-1)
+    return fit(torch.from_numpy(coloured).permute(0, 3, 1, 2), input)
 
 
 def example_pixels(examples: Examples, index: int, input: Input) -> tuple[Tensor, int]:
