@@ -37,7 +37,7 @@ def main() -> None:
     test, truth = (x.to(device) for x in load("optdigits_m", "test", 200))
 
     model = torchvision.models.resnet18(num_classes=10).to(device)
-    print(convert_norm(model, "uan", num_clusters=2))
+    print(convert_norm(model, "uan"))
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)
     scaler = torch.amp.GradScaler(device, enabled=half == torch.float16)
     for step in range(STEPS):
