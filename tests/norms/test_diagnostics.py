@@ -26,7 +26,8 @@ def two_domains() -> tuple[torch.Tensor, torch.Tensor]:
 
 
 @pytest.mark.parametrize(
-    ("norm", "options"), [("uan", {}), ("uan", {"assignment": "element"}), ("mn", {"num_clusters": 2})]
+    ("norm", "options"),
+    [("uan", {"num_clusters": 2}), ("uan", {"assignment": "element"}), ("mn", {"num_clusters": 2})],
 )
 def test_clusters_that_are_the_domains(norm: str, options: dict[str, object]) -> None:
     model = nn.Sequential(nn.BatchNorm2d(3), nn.Dropout(0.5))
