@@ -10,17 +10,17 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from uan_da.norms import UAN, UAN2d, convert_norm
-from uan_da.norms.uan.options import Assignment
+from uan_da.norms.uan.options import Assignment, Backend
 from uan_da.recipe.blocks import NormBlock
 
 
-def network(depth: int, clusters: int = 3, sharpness: float = 5.0) -> nn.Sequential:
+def network(depth: int, clusters: int = 3, sharpness: float = 5.0, backend: Backend = "auto") -> nn.Sequential:
     torch.manual_seed(0)
     layers: list[nn.Module] = []
     for a, b in ((3, 4), (4, 5), (5, 6)):
         layers += [nn.Conv2d(a, b, 3), nn.BatchNorm2d(b, eps=1e-3), nn.ReLU()]
     model = nn.Sequential(*layers)
-    convert_norm(model, "uan", num_clusters=clusters, depth=depth, sharpness=sharpness)
+    convert_norm(model, "uan", num_clusters=clusters, depth=depth, sharpness=sharpness, backend=backend)
     for layer in model:
         if isinstance(layer, UAN):
             layer.start_mixture(torch.randn(layer.num_features) * 0.1, torch.rand(layer.num_features) + 0.5)
@@ -80,8 +80,9 @@ def test_a_copy_and_a_pickle_assign_as_the_original() -> None:
         assert twin[1].place.depth is twin[4].place.depth is not model[1].place.depth
 
 
-def test_gradients_reach_the_evidence_of_the_first_layer() -> None:
-    model = network(2).train()
+@pytest.mark.parametrize("backend", ["reference", "auto"])
+def test_gradients_reach_the_evidence_of_the_first_layer(backend: Backend) -> None:
+    model = network(2, backend=backend).train()
     model(torch.randn(8, 3, 9, 9))
     model(torch.randn(8, 3, 9, 9)).square().sum().backward()
     assert model[1].mean.grad is not None

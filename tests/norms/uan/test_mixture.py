@@ -54,13 +54,18 @@ def test_position_responsibilities_are_those_of_a_diagonal_mixture(k: int, posit
     np.testing.assert_allclose(tau.reshape(k, -1).numpy(), expected, atol=1e-12)
 
 
+def sample_responsibilities(x: Tensor, state: Mixture, eps: float, sharpness: float) -> Tensor:
+    evidence = reference.sample_evidence(*reference.sample_statistics(x), state, eps, sharpness)
+    return reference.sample_responsibilities(evidence, state)
+
+
 @pytest.mark.parametrize("k", [1, 2, 5])
 def test_sample_responsibilities_are_those_of_a_diagonal_mixture_where_the_sharpness_is_the_size(
     k: int,
 ) -> None:
     """T times a mean over C·S values is their sum at T = C·S, which is the density of the whole vector."""
     x, state = torch.randn(6, 3, 5, dtype=torch.float64), mixture(k, 3)
-    tau = reference.sample_responsibilities(*reference.sample_statistics(x), state, 0.1, sharpness=15.0)
+    tau = sample_responsibilities(x, state, 0.1, sharpness=15.0)
     whole = [tensor.repeat_interleave(5, 1).numpy() for tensor in (state.mean, state.var + 0.1)]
     model = sklearn_mixture(*whole, state.log_prior.exp().numpy())
     np.testing.assert_allclose(tau.numpy(), model.predict_proba(x.reshape(6, 15).numpy()), atol=1e-10)
@@ -68,7 +73,7 @@ def test_sample_responsibilities_are_those_of_a_diagonal_mixture_where_the_sharp
 
 def test_sample_responsibilities_from_the_definition() -> None:
     x, state = torch.randn(6, 3, 4, 2, dtype=torch.float64), mixture(3, 3)
-    tau = reference.sample_responsibilities(*reference.sample_statistics(x), state, 1e-3, sharpness=7.0)
+    tau = sample_responsibilities(x, state, 1e-3, sharpness=7.0)
     logits = torch.zeros(6, 3, dtype=torch.float64)
     for n in range(6):
         for k in range(3):
@@ -140,11 +145,10 @@ def test_responsibilities_are_finite_and_sum_to_one(
     """For data and clusters of any scale, near each other or not."""
     x, state = batch(data_scale, offset, seed), mixture(k, 3)
     state = Mixture((state.mean * scale + offset).float(), (state.var * scale**2).float(), state.log_prior.float())
-    statistics = reference.sample_statistics(x)
     for tau, axis in (
         (reference.element_responsibilities(x, state, 1e-5), 0),
         (reference.position_responsibilities(x, state, 1e-5), 0),
-        (reference.sample_responsibilities(*statistics, state, 1e-5, 100.0), 1),
+        (sample_responsibilities(x, state, 1e-5, 100.0), 1),
     ):
         assert tau.isfinite().all()
         torch.testing.assert_close(tau.sum(axis), torch.ones_like(tau.sum(axis)))

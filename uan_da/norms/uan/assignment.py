@@ -8,7 +8,6 @@ from torch import Tensor
 
 from uan_da.norms.uan import mixture as maths
 from uan_da.norms.uan.mixture import Mixture, Moments, Reduce, along
-from uan_da.norms.uan.options import Options
 
 
 class Affine(NamedTuple):
@@ -22,16 +21,13 @@ class Affine(NamedTuple):
 class Batch(ABC):
     """Activations ``x`` ``(N, C, …)`` less the shift ``(C,)``, and what a layer does with them."""
 
-    def __init__(self, x: Tensor, shift_c: Tensor, eps: float, options: Options) -> None:
-        self.x, self.shift_c, self.eps, self.options = x, shift_c, eps, options
+    def __init__(self, x: Tensor, shift_c: Tensor, eps: float, shrink_groups: int) -> None:
+        self.x, self.shift_c, self.eps, self.shrink_groups = x, shift_c, eps, shrink_groups
 
     @abstractmethod
-    def assign(self, mixture: Mixture) -> Tensor:
-        """τ."""
-
-    def evidence(self, mixture: Mixture) -> Tensor:
-        """T times the mean log-likelihood of each sample under each cluster, ``(N, K)``."""
-        raise NotImplementedError("only samples are assigned together over depth")
+    def assign(self, mixture: Mixture, given: Tensor | None, sharpness: float) -> tuple[Tensor, Tensor | None]:
+        """τ, and the evidence for the layers that follow: that ``given`` by those before, and T times the batch's own;
+        0 leaves it out."""
 
     @abstractmethod
     def moments(self, tau: Tensor, reduce: Reduce) -> Moments:
@@ -45,9 +41,9 @@ class Batch(ABC):
 class Elements(Batch):
     """Every activation by its own mixture, as in the paper; τ is ``(K, N, C, …)``."""
 
-    def assign(self, mixture: Mixture) -> Tensor:
-        """τ_k(n, c, s)."""
-        return maths.element_responsibilities(self.x, mixture, self.eps)
+    def assign(self, mixture: Mixture, given: Tensor | None, sharpness: float) -> tuple[Tensor, None]:
+        """τ_k(n, c, s), of each layer by itself."""
+        return maths.element_responsibilities(self.x, mixture, self.eps), None
 
     def moments(self, tau: Tensor, reduce: Reduce) -> Moments:
         """Moments of each cluster, less the shift."""
@@ -61,8 +57,8 @@ class Elements(Batch):
 class Samples(Batch):
     """One affine map per sample and channel, from their moments; τ is ``(N, K)``."""
 
-    def __init__(self, x: Tensor, shift_c: Tensor, eps: float, options: Options) -> None:
-        super().__init__(x, shift_c, eps, options)
+    def __init__(self, x: Tensor, shift_c: Tensor, eps: float, shrink_groups: int) -> None:
+        super().__init__(x, shift_c, eps, shrink_groups)
         self._statistics: tuple[Tensor, Tensor] | None = None
 
     def statistics(self) -> tuple[Tensor, Tensor]:
@@ -71,13 +67,13 @@ class Samples(Batch):
             self._statistics = maths.sample_statistics(self.x)
         return self._statistics
 
-    def assign(self, mixture: Mixture) -> Tensor:
-        """τ_k(n)."""
-        return maths.sample_responsibilities(*self.statistics(), mixture, self.eps, self.options.sharpness)
-
-    def evidence(self, mixture: Mixture) -> Tensor:
-        """T times the mean log-likelihood of each sample under each cluster, ``(N, K)``."""
-        return self.options.sharpness * maths.sample_evidence(*self.statistics(), mixture, self.eps)
+    def assign(self, mixture: Mixture, given: Tensor | None, sharpness: float) -> tuple[Tensor, Tensor]:
+        """τ_k(n), and the evidence, both ``(N, K)``."""
+        evidence = given
+        if evidence is None or sharpness > 0.0:
+            own = maths.sample_evidence(*self.statistics(), mixture, self.eps, sharpness)
+            evidence = own if evidence is None else evidence + own
+        return maths.sample_responsibilities(evidence, mixture), evidence
 
     def moments(self, tau: Tensor, reduce: Reduce) -> Moments:
         """Moments of each cluster, less the shift."""
@@ -88,7 +84,7 @@ class Samples(Batch):
         if affine.rho is None:
             slope_nc, offset_nc = maths.sample_map(tau, *moments, affine.gain, affine.bias, self.eps)
         else:
-            groups = math.gcd(self.x.shape[1], self.options.shrink_groups)
+            groups = math.gcd(self.x.shape[1], self.shrink_groups)
             mode = tau @ moments[0], tau @ moments[1]
             own = maths.shrunk(mode, *self.statistics(), self.shift_c, affine.rho, groups)
             slope_nc, offset_nc = maths.own_map(tau, *own, affine.gain, affine.bias, self.eps)

@@ -7,13 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from uan_da.norms.forward import in_backward
-from uan_da.norms.uan.mixture import Mixture
 
 if TYPE_CHECKING:
-    from uan_da.norms.uan.assignment import Batch
     from uan_da.norms.uan.layer import UAN
 
 
@@ -51,20 +48,17 @@ class Place:
     number: int
     depth: Depth
 
-    def assign(self, batch: "Batch", mixture: Mixture) -> Tensor:
-        """τ ``(N, K)``; the layers that follow build on its evidence."""
-        given = self.given(batch.x)
-        tau, evidence = self._look(batch, mixture, given)
+    def adds(self, given: Tensor | None) -> bool:
+        """Whether the layer's own evidence counts: that of the first D layers, and where there is no other."""
+        return given is None or self.number < self.depth.evidence_layers
+
+    def pass_on(self, given: Tensor | None, evidence: Tensor | None) -> None:
+        """Leave the evidence, that ``given`` included, to the layers that follow."""
         if self.number == 0:
             self.depth.waiting = set(range(self.depth.layers))
         if self.number == 0 or given is not None:
             self.depth.waiting.discard(self.number)
             self.depth.evidence = evidence if self.depth.waiting else None
-        return tau
-
-    def look(self, batch: "Batch", mixture: Mixture) -> Tensor:
-        """τ ``(N, K)``; nothing is kept."""
-        return self._look(batch, mixture, self.given(batch.x))[0]
 
     def given(self, x: Tensor) -> Tensor | None:
         """The evidence ``(N, K)`` of the layers before, for the samples ``x`` ``(N, C, …)``; None where there is none.
@@ -84,14 +78,6 @@ class Place:
                 "or convert with depth=0"
             )
         return None
-
-    def _look(self, batch: "Batch", mixture: Mixture, given: Tensor | None) -> tuple[Tensor, Tensor]:
-        """τ, and the evidence of the layers up to this one."""
-        if given is None:
-            evidence = batch.evidence(mixture)
-        else:
-            evidence = given + batch.evidence(mixture) if self.number < self.depth.evidence_layers else given
-        return F.softmax(mixture.log_prior + evidence, dim=1), evidence
 
 
 def assign_together(layers: Sequence["UAN"]) -> None:

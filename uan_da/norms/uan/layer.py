@@ -134,7 +134,9 @@ class UAN(MixtureLayer):
             shift_c = self._shift(wide.dtype)
             mixture = self._mixture(shift_c)
             batch = self._batch(wide, shift_c)
-            tau = batch.assign(mixture) if self.place is None else self.place.assign(batch, mixture)
+            given, sharpness = self._given(x)
+            tau, evidence = batch.assign(mixture, given, sharpness)
+            self._pass_on(given, evidence)
             moments = self._moments(batch, tau, mixture) if updates or self._normalizes_by_batch() else None
             y = batch.normalize(tau, self._normalizing(moments, mixture, shift_c), self._affine(mixture))
             if updates and moments is not None:
@@ -146,22 +148,36 @@ class UAN(MixtureLayer):
         after it."""
         affine, running = (self.weight, self.bias), self.running if updates else None
         moves = updates and self.updates_mixture
-        rest = moves, self.eps, self.momentum, self.options
-        y, changes = ops.train(x, self._clusters(), affine, self._step(), running, *rest)
+        given, sharpness = self._given(x)
+        sharp = sharpness if self.assignment == "sample" else None
+        scalars = ops.Scalars(self.eps, self.options.balance, sharp, self.momentum, self.options.em_rate)
+        y, evidence, changes = ops.train(x, self._clusters(), affine, given, self._step(), running, moves, scalars)
+        self._pass_on(given, evidence)
         if changes:
             self._set(changes)
         return y
 
     def _is_fused(self, x: Tensor) -> bool:
         """Whether one operator serves: a training step by the moments of this process's batch."""
-        plain = self.options.backend == "reference" or self.options.shrink is not None or self.place is not None
+        plain = self.options.backend == "reference" or self.options.shrink is not None
         if plain or is_distributed() or not self._normalizes_by_batch():
             return False
         tensors = (*self._parameters.values(), *self._buffers.values())
         return ops.serves(x, self.mean.dtype, self.assignment, self.num_clusters) and ops.reads(tensors)
 
     def _batch(self, x: Tensor, shift_c: Tensor) -> Batch:
-        return BATCHES[self.assignment](x - along(x, shift_c), shift_c, self.eps, self.options)
+        return BATCHES[self.assignment](x - along(x, shift_c), shift_c, self.eps, self.options.shrink_groups)
+
+    def _given(self, x: Tensor) -> tuple[Tensor | None, float]:
+        """The evidence of the layers before, and T of the layer's own, 0 where it does not count."""
+        if self.place is None:
+            return None, self.options.sharpness
+        given = self.place.given(x)
+        return given, self.options.sharpness if self.place.adds(given) else 0.0
+
+    def _pass_on(self, given: Tensor | None, evidence: Tensor | None) -> None:
+        if self.place is not None:
+            self.place.pass_on(given, evidence)
 
     def _moments(self, batch: Batch, tau: Tensor, mixture: Mixture) -> Moments:
         """The batch's, less the shift; of a cluster with hardly any data, its learned ones."""
@@ -245,7 +261,7 @@ class UAN(MixtureLayer):
             x = widened(x)
             shift_c = self._shift(x.dtype)
             batch, mixture = self._batch(x, shift_c), self._mixture(shift_c)
-            return batch.assign(mixture) if self.place is None else self.place.look(batch, mixture)
+            return batch.assign(mixture, *self._given(x))[0]
 
     @torch.no_grad()
     def reset_parameters(self) -> None:

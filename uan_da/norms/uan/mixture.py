@@ -66,10 +66,10 @@ def sample_statistics(x_ncs: Tensor) -> tuple[Tensor, Tensor]:
     return mean_nc, var_nc
 
 
-def sample_evidence(mean_nc: Tensor, var_nc: Tensor, mixture: Mixture, eps: float) -> Tensor:
-    r"""Mean log-likelihood of whole samples under each cluster, ``(N, K)``.
+def sample_evidence(mean_nc: Tensor, var_nc: Tensor, mixture: Mixture, eps: float, sharpness: float) -> Tensor:
+    r"""T times the mean log-likelihood of whole samples under each cluster, ``(N, K)``.
 
-    .. math:: \mathrm{mean}_{c,s}\, ℓ_k(x_{ncs}), \quad
+    .. math:: T · \mathrm{mean}_{c,s}\, ℓ_k(x_{ncs}), \quad
        ℓ_k(x) = -½[(x - μ_{kc})² / (σ²_{kc} + ε) + \log(σ²_{kc} + ε)]
 
     The mean of (x − μ)² over positions is (x̄ − μ)² + s², so that the sample's moments are all that is
@@ -77,13 +77,12 @@ def sample_evidence(mean_nc: Tensor, var_nc: Tensor, mixture: Mixture, eps: floa
     """
     var_kc = mixture.var + eps
     squares_nkc = (mean_nc[:, None] - mixture.mean).square() + var_nc[:, None]
-    return -0.5 * (squares_nkc / var_kc + var_kc.log()).mean(-1)
+    return sharpness * (-0.5 * (squares_nkc / var_kc + var_kc.log()).mean(-1))
 
 
-def sample_responsibilities(mean_nc: Tensor, var_nc: Tensor, mixture: Mixture, eps: float, sharpness: float) -> Tensor:
-    r"""Responsibilities of whole samples, ``(N, K)``: τ_k(n) = softmax_k(log λ_k + T · :func:`sample_evidence`)."""
-    evidence_nk = sample_evidence(mean_nc, var_nc, mixture, eps)
-    return F.softmax(mixture.log_prior + sharpness * evidence_nk, dim=1)
+def sample_responsibilities(evidence_nk: Tensor, mixture: Mixture) -> Tensor:
+    r"""Responsibilities of whole samples, ``(N, K)``: τ_k(n) = softmax_k(log λ_k + evidence)."""
+    return F.softmax(mixture.log_prior + evidence_nk, dim=1)
 
 
 def sample_moments(tau_nk: Tensor, mean_nc: Tensor, var_nc: Tensor, positions: int, reduce: Reduce) -> Moments:

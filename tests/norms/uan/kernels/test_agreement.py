@@ -1,6 +1,7 @@
 """Eager, compiled and reference agree: outputs, gradients and state, whatever the options, layout and shape."""
 
 import copy
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -8,17 +9,18 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch import Tensor
+from torch import Tensor, nn
 
 from uan_da.norms import UAN
+from uan_da.norms.uan.depth import assign_together
 
 
 def cases(element_clusters: tuple[int, ...]) -> dict[str, st.SearchStrategy[Any]]:
     """Arguments of :func:`check`; each number of clusters of elements has kernels of its own, which take seconds to
     compile."""
     assignments = st.one_of(
-        st.tuples(st.just("sample"), st.integers(1, 4)),
-        st.tuples(st.just("element"), st.sampled_from(element_clusters)),
+        st.tuples(st.just("sample"), st.integers(1, 4), st.integers(0, 2)),
+        st.tuples(st.just("element"), st.sampled_from(element_clusters), st.just(0)),
     )
     rest = {
         "scale": st.sampled_from(["none", "prior", "unit"]),
@@ -40,21 +42,22 @@ def cases(element_clusters: tuple[int, ...]) -> dict[str, st.SearchStrategy[Any]
     }
 
 
-def outcome(layer: UAN, x: Tensor, g: Tensor, how: str) -> dict[str, Tensor]:
+def outcome(layers: Sequence[UAN], x: Tensor, g: Tensor, how: str) -> dict[str, Tensor]:
     """Output, gradients and state of one step of training."""
-    layer, x = copy.deepcopy(layer), x.detach().requires_grad_()
-    layer.options = replace(layer.options, backend="reference" if how == "reference" else "auto")
-    run: Any = torch.compile(layer, backend="aot_eager", fullgraph=True) if how == "compiled" else layer
+    model, x = nn.Sequential(*copy.deepcopy(layers)), x.detach().requires_grad_()
+    for layer in model:
+        layer.options = replace(layer.options, backend="reference" if how == "reference" else "auto")
+    run: Any = torch.compile(model, backend="aot_eager", fullgraph=True) if how == "compiled" else model
     y = run(x)
     y.backward(g)
     assert x.grad is not None
-    gradients = {f"d {name}": p.grad for name, p in layer.named_parameters() if p.grad is not None}
-    return {"y": y.detach(), "d x": x.grad, **gradients, **layer.state_dict()}
+    gradients = {f"d {name}": p.grad for name, p in model.named_parameters() if p.grad is not None and p.grad.any()}
+    return {"y": y.detach(), "d x": x.grad, **gradients, **model.state_dict()}
 
 
 def check(
     other: str,
-    assignment: tuple[Any, int],
+    assignment: tuple[Any, int, int],
     options: dict[str, Any],
     shape: tuple[int, int, list[int]],
     channels_last: bool,
@@ -62,22 +65,28 @@ def check(
     frozen: bool,
     seed: int,
 ) -> None:
-    """Three steps in double precision, each from the reference's state before it."""
+    """Three steps in double precision, each from the reference's state before it; of D layers that give evidence, and
+    of one more that takes it."""
     torch.manual_seed(seed)
     samples, channels, positions = shape
-    kind, clusters = assignment
-    layer = UAN(channels, eps=1e-3, dtype=torch.float64, assignment=kind, num_clusters=clusters, **options)
-    layer.log_var.requires_grad_(not frozen)
+    kind, clusters, depth = assignment
+    options = {**options, "assignment": kind, "num_clusters": clusters, "depth": depth}
+    layers = [UAN(channels, eps=1e-3, dtype=torch.float64, **options) for _ in range(depth + 1)]
+    if depth:
+        assign_together(layers)
+    for layer in layers:
+        layer.log_var.requires_grad_(not frozen)
     last = {2: torch.channels_last, 3: torch.channels_last_3d}.get(len(positions)) if channels_last else None
     for _ in range(3):
         x, g = torch.randn(2, samples, channels, *positions, dtype=torch.float64)
         x = (x * 2 + offset).contiguous(memory_format=last or torch.contiguous_format)
-        expected, found = (outcome(layer, x, g, how) for how in ("reference", other))
+        expected, found = (outcome(layers, x, g, how) for how in ("reference", other))
         assert expected.keys() == found.keys()
         for name, value in expected.items():
             tolerance = 1e-10 * value.abs().max().clamp_min(1.0).item() * max(1.0, offset / 10)
             torch.testing.assert_close(found[name], value, rtol=0, atol=tolerance, msg=f"{name}: {other}")
-        layer.load_state_dict({name: expected[name] for name in layer.state_dict()})
+        model = nn.Sequential(*layers)
+        model.load_state_dict({name: expected[name] for name in model.state_dict()})
 
 
 @settings(max_examples=25, deadline=None, derandomize=True)

@@ -12,24 +12,25 @@ from uan_da.norms import UAN, UAN2d
 from uan_da.norms.running import Running
 from uan_da.norms.uan.clusters import Clusters, Step
 from uan_da.norms.uan.kernels import ops
-from uan_da.norms.uan.options import Options
 
 Make = Callable[..., UAN]
 BOTH = pytest.mark.parametrize("assignment", ["sample", "element"])
 
 
-def train(assignment: Any, x: Tensor, *rest: Any, scale: Any = "none") -> tuple[Tensor, Step, Running]:
-    """(x, μ, log σ², logits of λ, γ, β) → y, and EM's step and the running statistics after it, which start from
-    nothing."""
-    clusters, affine = Clusters(*rest[:3]), rest[3:]
-    options = Options(assignment=assignment, sharpness=3.0, scale=scale, num_clusters=len(rest[0]))
+def train(
+    assignment: str, x: Tensor, *rest: Any, balance: float = 0.0, sharpness: float = 3.0
+) -> tuple[Tensor, Tensor, Step, Running]:
+    """(x, μ, log σ², logits of λ, γ, β, the evidence given) → y, the evidence, and EM's step and the running statistics
+    after it, which start from nothing."""
+    clusters, affine, given = Clusters(*rest[:3]), rest[3:5], rest[5] if len(rest) > 5 else None
+    scalars = ops.Scalars(1e-2, balance, sharpness if assignment == "sample" else None, None, 0.1)
     like = clusters.mean.detach()
     step = Step(*(torch.zeros_like(parameter).detach() for parameter in clusters))
     mass = torch.zeros_like(like if assignment == "element" else like[:, :1])
     running = Running(torch.zeros_like(like), torch.ones_like(like), mass, torch.tensor(0))
-    y, changes = ops.train(x, clusters, affine, step, running, True, 1e-2, None, options)
+    y, evidence, changes = ops.train(x, clusters, affine, given, step, running, True, scalars)
     assert not changes
-    return y, step, running
+    return y, evidence, step, running
 
 
 def draw(k: int, starved: bool) -> list[Tensor]:
@@ -51,7 +52,7 @@ def draw(k: int, starved: bool) -> list[Tensor]:
 )
 def test_gradient_and_second_gradient(assignment: str, k: int, starved: bool) -> None:
     inputs = draw(k, starved)
-    _, step, running = train(assignment, *inputs)
+    *_, step, running = train(assignment, *inputs)
     assert (running.mass.min() == 0) == starved
     assert not any(value.requires_grad for value in (*step, *running))
     assert running.batches == 1
@@ -63,11 +64,25 @@ def test_gradient_and_second_gradient(assignment: str, k: int, starved: bool) ->
     assert torch.autograd.gradgradcheck(y, inputs)
 
 
+@pytest.mark.parametrize("sharpness", [3.0, 0.0])
+@pytest.mark.parametrize("wanted", [(0,), (1,), (0, 1)], ids=["y", "evidence", "both"])
+def test_evidence_given_and_handed_on(sharpness: float, wanted: tuple[int, ...]) -> None:
+    """Of a layer that adds its own, and of one that does not."""
+    inputs = [*draw(3, False), torch.randn(3, 3).double().requires_grad_()]
+
+    def outputs(*inputs: Tensor) -> tuple[Tensor, ...]:
+        found = train("sample", *inputs, sharpness=sharpness)
+        return tuple(found[i] for i in wanted)
+
+    assert torch.autograd.gradcheck(outputs, inputs)
+    assert torch.autograd.gradgradcheck(outputs, inputs)
+
+
 @BOTH
-@pytest.mark.parametrize("scale", ["none", "prior", "unit"])
+@pytest.mark.parametrize("balance", [0.0, 1.0, 3.0])
 @pytest.mark.parametrize("factor", [None, 1.0, 0.0])
 @pytest.mark.parametrize("has_bias", [True, False])
-def test_gains_and_biases(assignment: str, scale: str, factor: float | None, has_bias: bool) -> None:
+def test_gains_and_biases(assignment: str, balance: float, factor: float | None, has_bias: bool) -> None:
     inputs = draw(3, False)[:4]
     affine = {
         "weight": None if factor is None else factor * torch.randn(2),
@@ -77,7 +92,7 @@ def test_gains_and_biases(assignment: str, scale: str, factor: float | None, has
 
     def y(*inputs: Tensor) -> Tensor:
         found = dict(zip(given, inputs[4:], strict=True))
-        return train(assignment, *inputs[:4], found.get("weight"), found.get("bias"), scale=scale)[0]
+        return train(assignment, *inputs[:4], found.get("weight"), found.get("bias"), balance=balance)[0]
 
     assert torch.autograd.gradcheck(y, (*inputs, *given.values()))
 
@@ -88,7 +103,7 @@ def test_a_gain_that_depends_on_a_prior(assignment: str) -> None:
     x, *clusters, weight, bias = draw(3, False)
 
     def y(x: Tensor, logits: Tensor) -> Tensor:
-        return train(assignment, x, *clusters[:2], logits, weight, bias, scale="prior")[0]
+        return train(assignment, x, *clusters[:2], logits, weight, bias, balance=1.0)[0]
 
     assert torch.autograd.gradcheck(y, (x, clusters[2]))
     assert torch.autograd.gradgradcheck(y, (x, clusters[2]))

@@ -259,9 +259,9 @@ def test_what_has_to_see_plain_operations_gets_the_reference(assignment: Any) ->
     assert ops.serves(x.half(), torch.float32)
 
 
-@BOTH
+@pytest.mark.parametrize(("sharpness", "is_given"), [(2.0, False), (2.0, True), (0.0, True), (None, False)])
 @pytest.mark.parametrize("training", [True, False])
-def test_opcheck(assignment: Any, training: bool) -> None:
+def test_opcheck(sharpness: float | None, is_given: bool, training: bool) -> None:
     """PyTorch's own checks of an operator: schema, autograd, shapes, tracing."""
     torch.manual_seed(0)
     x = torch.randn(4, 3, 5, 2).contiguous(memory_format=torch.channels_last).requires_grad_(training)
@@ -271,8 +271,9 @@ def test_opcheck(assignment: Any, training: bool) -> None:
         [0.1 * torch.rand_like(p) for p in clusters],
         [torch.randn(3, 3), torch.rand(3, 3), torch.ones(3, 1)],
     )
-    options = (1e-3, 1.0, 2.0 if assignment == "sample" else None, 0.1, 0.1)
-    torch.library.opcheck(torch.ops.uan_da.train.default, (x, *parameters, step, running, True, *options))
+    given = torch.randn(4, 3).requires_grad_(training) if is_given else None
+    scalars = ops.Scalars(1e-3, 1.0, sharpness, 0.1, 0.1)
+    torch.library.opcheck(torch.ops.uan_da.train.default, (x, *parameters, given, step, running, True, *scalars))
 
 
 def test_opcheck_of_the_state() -> None:

@@ -31,43 +31,47 @@ def moments(x: Tensor, shift: Tensor) -> tuple[Tensor, Tensor]:
 def train(
     x: Tensor,
     state: Sequence[Tensor],
-    affine: tuple[Tensor | None, Tensor | None],
+    given: tuple[Tensor | None, Tensor | None, Tensor | None],
     takes_step: bool,
     maths: tuple[float | None, ...],
     outputs: tuple[Tensor, ...],
     into: Sequence[Tensor | None],
 ) -> None:
-    """Fill ``outputs``: y, the new state, and what is kept for the backward.
+    """Fill ``outputs``: y, the new state, what is kept for the backward, and the evidence.
 
-    ``state`` are nine tensors of a layer in the order of :mod:`~uan_da.norms.uan.kernels.mixture_cpu`; they, γ and β
-    are dense and of the type of x. ``maths`` are eps, balance, sharpness, without which elements are assigned,
-    momentum and η. ``into`` are tensors that get the new state, in the same order, and the count of batches.
+    ``state`` are nine tensors of a layer in the order of :mod:`~uan_da.norms.uan.kernels.mixture_cpu`; they, and γ, β
+    and the evidence ``given``, are of the type of x and dense. ``maths`` are eps, balance, sharpness, without which
+    elements are assigned, momentum and η. ``into`` are tensors that get the new state, in the same order, and the count
+    of batches.
     """
     (n, c), k = x.shape[:2], state[0].shape[0]
     eps, balance, sharpness, momentum, em_rate = maths
-    before = _Addresses(*[tensor.data_ptr() for tensor in state])
-    after = _Addresses(*[0 if tensor is None else tensor.data_ptr() for tensor in into])
-    weight, bias = [0 if tensor is None else tensor.data_ptr() for tensor in affine]
+    before, after = _Addresses(*_at(*state)), _Addresses(*_at(*into))
     forward, _ = _kernels(x, sharpness, k)
     forward(
-        x.data_ptr(), weight, bias, ctypes.addressof(before), ctypes.addressof(after),
-        *[tensor.data_ptr() for tensor in outputs],
+        *_at(x, *given), ctypes.addressof(before), ctypes.addressof(after), *_at(*outputs),
         n, c, x.numel() // (n * c), k, state[6].shape[1], takes_step, threads(),
         eps, balance, sharpness or 0.0, -1.0 if momentum is None else momentum, em_rate,
     )  # fmt: skip
 
 
 def train_gradient(
-    g: Tensor, x: Tensor, weight: Tensor | None, kept: tuple[Tensor, Tensor], maths: tuple[float | None, ...],
-    gradients: tuple[Tensor, ...],
+    g: tuple[Tensor, Tensor | None], x: Tensor, weight: Tensor | None, kept: tuple[Tensor, Tensor],
+    maths: tuple[float | None, ...], gradients: tuple[Tensor, ...],
 ) -> None:  # fmt: skip
-    """Fill the gradients of x, μ, log σ², λ's logits, γ and β. ``kept`` are the new state and what was kept beside it;
-    ``maths`` are eps, balance and sharpness."""
+    """Fill the gradients of x, μ, log σ², λ's logits, γ, β and the evidence given. ``g`` are those of y and of the
+    evidence, ``kept`` the new state and what was kept beside it, ``maths`` eps, balance and sharpness."""
     (n, c), k = x.shape[:2], gradients[1].shape[0]
     eps, balance, sharpness = maths
-    memory = [0 if tensor is None else tensor.data_ptr() for tensor in (g, x, weight, *kept, *gradients)]
     _, backward = _kernels(x, sharpness, k)
-    backward(*memory, n, c, x.numel() // (n * c), k, threads(), eps, balance, sharpness or 0.0)
+    backward(
+        *_at(*g, x, weight, *kept, *gradients), n, c, x.numel() // (n * c), k, threads(), eps, balance, sharpness or 0.0
+    )
+
+
+def _at(*tensors: Tensor | None) -> list[int]:
+    """Addresses, 0 where there is no tensor."""
+    return [0 if tensor is None else tensor.data_ptr() for tensor in tensors]
 
 
 def compile_kernels(dtype: torch.dtype, last: bool, assignment: str | None, clusters: int) -> None:

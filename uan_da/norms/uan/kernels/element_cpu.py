@@ -177,7 +177,7 @@ _sum_gradients_all, _differentiate_all = _over_samples(_sum_gradients, False), _
 
 
 @part
-def forward(each, x, last, shift, mixture, prior, bias, eps, sharpness, threads, kept, y):
+def forward(each, x, last, shift, mixture, prior, bias, given, eps, sharpness, threads, kept, evidence, y):
     """Fill y and the sums; returns the clusters' moments, and the mean of τ of each channel."""
     _, clusters, channels = mixture.shape
     values = x.size // channels
@@ -203,8 +203,9 @@ def forward(each, x, last, shift, mixture, prior, bias, eps, sharpness, threads,
 
 @part
 def backward(
-    each, g, x, last, shift, mixture, prior, eps, sharpness, threads, kept, d_x, d_mixture, d_log_prior, d_bias
-):
+    each, g, of_evidence, x, last, shift, mixture, prior, eps, sharpness, threads, kept, d_x, d_mixture, d_log_prior,
+    d_bias, d_given,
+):  # fmt: skip
     """Fill the gradients of x, μ, σ² and f γ, log λ and β."""
     _, clusters, channels = mixture.shape
     rows, trace = np.zeros((1 + 8 * clusters, padded(channels, x)), x.dtype), np.empty((5, clusters, channels))

@@ -30,12 +30,12 @@ def state_at(address, clusters, channels, dtype):
 
 
 @part
-def vector_at(address, channels, value, dtype):
-    """A number per channel; ``value`` where there is none, at the address 0."""
-    vector, given = np.empty(channels, dtype), array(address, channels, dtype)
-    for c in range(channels):
-        vector[c] = value if address == 0 else given[c]
-    return vector
+def numbers_at(address, count, value, dtype):
+    """``count`` numbers in memory, or at the address 0 so many times ``value``."""
+    numbers, given = np.empty(count, dtype), array(address, count, dtype)
+    for i in range(count):
+        numbers[i] = value if address == 0 else given[i]
+    return numbers
 
 
 @part

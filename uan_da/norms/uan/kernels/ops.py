@@ -10,7 +10,7 @@ import sys
 import warnings
 from collections.abc import Iterable, Sequence
 from types import ModuleType
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -22,7 +22,6 @@ from uan_da.norms.uan.assignment import BATCHES, Affine
 from uan_da.norms.uan.clusters import Clusters, Step, is_frozen, mixture_of, moved, started
 from uan_da.norms.uan.kernels.layout import dense_format
 from uan_da.norms.uan.mixture import along, gain_of, with_fallback
-from uan_da.norms.uan.options import Options
 
 _library: Any = torch.library.Library("uan_da", "DEF")  # type: ignore[no-untyped-call]
 _CLUSTERS = "Tensor mean, Tensor log_var, Tensor prior_logits"
@@ -31,12 +30,12 @@ _library.define("moves(Tensor initialized) -> Tensor")
 _library.define(f"start(Tensor x, {_CLUSTERS}, Tensor initialized, float eps) -> (Tensor, Tensor, Tensor, Tensor)")
 _library.define(f"move({_CLUSTERS}, Tensor[] step) -> (Tensor, Tensor, Tensor)")
 _library.define(
-    f"train(Tensor x, {_CLUSTERS}, Tensor? weight, Tensor? bias, Tensor[] step, Tensor[] running, bool takes_step, "
-    f"{_MATHS}, float? momentum, float em_rate) -> (Tensor, Tensor, Tensor)"
+    f"train(Tensor x, {_CLUSTERS}, Tensor? weight, Tensor? bias, Tensor? given, Tensor[] step, Tensor[] running, "
+    f"bool takes_step, {_MATHS}, float? momentum, float em_rate) -> (Tensor, Tensor, Tensor, Tensor)"
 )
 _library.define(
-    f"train_gradient(Tensor g, Tensor x, Tensor? weight, Tensor state, Tensor kept, {_MATHS}) "
-    "-> (Tensor, Tensor, Tensor, Tensor, Tensor, Tensor)"
+    f"train_gradient(Tensor g, Tensor? of_evidence, Tensor x, Tensor? weight, Tensor state, Tensor kept, {_MATHS}) "
+    "-> (Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor)"
 )
 
 
@@ -137,42 +136,52 @@ Changes = list[tuple[Tensor, Tensor]]
 """Tensors, and what they are to be set to."""
 
 
+class Scalars(NamedTuple):
+    """Numbers of a layer: ε; ``balance`` of f; T of its own evidence, 0 where it does not count, None where elements
+    are assigned; the momentum; and η."""
+
+    eps: float
+    balance: float
+    sharpness: float | None
+    momentum: float | None
+    em_rate: float
+
+
 def train(
     x: Tensor,
     clusters: Clusters,
     affine: tuple[Tensor | None, Tensor | None],
+    given: Tensor | None,
     step: Step,
     running: Running | None,
     moves: bool,
-    eps: float,
-    momentum: float | None,
-    options: Options,
-) -> tuple[Tensor, Changes]:
-    """``x`` ``(N, C, …)`` normalised, in its type, and what is left to be done to the state after it.
+    scalars: Scalars,
+) -> tuple[Tensor, Tensor, Changes]:
+    """``x`` ``(N, C, …)`` normalised, in its type; the evidence ``(N, K)``, that ``given`` by other layers included;
+    and what is left to be done to the state after it.
 
     ``affine`` is γ and β. The clusters take ``step``, and are left the next one, where ``moves``; ``running`` are what
     is to follow the batch. The kernel writes all this itself; where somebody looks on, nothing may be changed here.
     """
     frozen = [not parameter.requires_grad and is_frozen(parameter) for parameter in clusters]
     taken = [torch.zeros_like(part) if still else part for part, still in zip(step, frozen, strict=True)]
-    sharpness = options.sharpness if options.assignment == "sample" else None
-    tensors = x, *clusters, *affine, taken, list(running or ())[:3], moves
-    inputs = *tensors, eps, options.balance, sharpness, momentum, options.em_rate
+    given = None if given is None else given.to(clusters.mean.dtype)
+    inputs = x, *clusters, *affine, given, taken, list(running or ())[:3], moves, *scalars
     mean, log_var, logits = (None if still or not moves else p for p, still in zip(clusters, frozen, strict=True))
     steps, followers = step if moves else (None,) * 3, running or (None,) * 4
     state = mean, log_var, *steps[:2], *followers[:3], logits, steps[2]
     if not _is_watched(x):
         into = *state, followers[3]
-        y, *_ = _Train.apply(*inputs, into)
+        y, _, _, evidence = _Train.apply(*inputs, into)
         increment_version([tensor for tensor in into if tensor is not None])
-        return y, []
-    y, packed, _ = torch.ops.uan_da.train.default(*inputs)
+        return y, evidence, []
+    y, packed, _, evidence = torch.ops.uan_da.train.default(*inputs)
     rows, priors = _unpacked(packed.detach(), clusters.mean)
     new = [*rows.unbind(), *priors.unbind()]
     if running is not None:
         new[6] = new[6][:, : running.mass.shape[1]]
         state, new = (*state, running.batches), [*new, running.batches + 1]
-    return y, [(tensor, value) for tensor, value in zip(state, new, strict=True) if tensor is not None]
+    return y, evidence, [(tensor, value) for tensor, value in zip(state, new, strict=True) if tensor is not None]
 
 
 def _unpacked(state: Tensor, mean: Tensor) -> tuple[Tensor, Tensor]:
@@ -206,40 +215,41 @@ def _move(mean: Tensor, log_var: Tensor, prior_logits: Tensor, step: list[Tensor
 
 def _train(
     x: Tensor, mean: Tensor, log_var: Tensor, logits: Tensor, weight: Tensor | None, bias: Tensor | None,
-    step: list[Tensor], running: list[Tensor], takes_step: bool,
+    given: Tensor | None, step: list[Tensor], running: list[Tensor], takes_step: bool,
     eps: float, balance: float, sharpness: float | None, momentum: float | None, em_rate: float,
     into: Sequence[Tensor | None] = (None,) * 10,
-) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
+) -> tuple[Tensor, ...]:  # fmt: skip
     kernels = cpu_kernels()
     assert kernels is not None
     wide = _dense(x, x)
-    y, new, kept = outputs = _outputs(torch.empty_like(wide), mean, sharpness)
+    y, *rest = outputs = _outputs(torch.empty_like(wide), mean, sharpness)
     state = mean, log_var, step[0], step[1], *(running or (mean, mean, mean)), logits, step[2]
     maths = eps, balance, sharpness, momentum, em_rate
     takes_step = takes_step and not in_backward()
-    kernels.train(wide, state, (weight, bias), takes_step, maths, outputs, into)
-    return y if wide is x else y.to(x.dtype), new, kept
+    kernels.train(wide, state, (weight, bias, given), takes_step, maths, outputs, into)
+    return y if wide is x else y.to(x.dtype), *rest
 
 
-def _train_dense(*inputs: Any) -> tuple[Tensor, Tensor, Tensor]:
+def _train_dense(*inputs: Any) -> tuple[Tensor, ...]:
     """``train`` of a compiler, which may lay out tensors as it likes."""
     run: Any = _train
-    dense = (x.contiguous() if isinstance(x, Tensor) else x for x in inputs[1:6])
-    lists = ([x.contiguous() for x in tensors] for tensors in inputs[6:8])
-    y, new, kept = run(inputs[0], *dense, *lists, *inputs[8:])
-    return y, new, kept
+    dense = (x.contiguous() if isinstance(x, Tensor) else x for x in inputs[1:7])
+    lists = ([x.contiguous() for x in tensors] for tensors in inputs[7:9])
+    outputs: tuple[Tensor, ...] = run(inputs[0], *dense, *lists, *inputs[9:])
+    return outputs
 
 
 def _train_gradient(
-    g: Tensor, x: Tensor, weight: Tensor | None, state: Tensor, kept: Tensor,
+    g: Tensor, of_evidence: Tensor | None, x: Tensor, weight: Tensor | None, state: Tensor, kept: Tensor,
     eps: float, balance: float, sharpness: float | None,
 ) -> tuple[Tensor, ...]:  # fmt: skip
     kernels = cpu_kernels()
     assert kernels is not None
     wide = _dense(x, x)
-    d_x, *rest = gradients = _gradients(torch.empty_like(wide), state)
-    weight = None if weight is None else weight.contiguous()
-    kernels.train_gradient(_dense(g, x), wide, weight, (state, kept), (eps, balance, sharpness), gradients)
+    d_x, *rest = gradients = _gradients(torch.empty_like(wide), state, sharpness)
+    weight, of_evidence = (None if tensor is None else tensor.contiguous() for tensor in (weight, of_evidence))
+    maths = eps, balance, sharpness
+    kernels.train_gradient((_dense(g, x), of_evidence), wide, weight, (state, kept), maths, gradients)
     return d_x if wide is x else d_x.to(x.dtype), *rest
 
 
@@ -247,21 +257,21 @@ def _dense(x: Tensor, like: Tensor) -> Tensor:
     return widened(x).contiguous(memory_format=dense_format(like))
 
 
-def _outputs(y: Tensor, mean: Tensor, sharpness: float | None) -> tuple[Tensor, Tensor, Tensor]:
-    """y, and memory for the new state, and for what the backward needs beside it."""
+def _outputs(y: Tensor, mean: Tensor, sharpness: float | None) -> tuple[Tensor, ...]:
+    """y, and memory for the new state, for what the backward needs beside it, and for the evidence."""
     (n, c), k = y.shape[:2], mean.shape[0]
     if sharpness is None:
         kept = mean.new_empty(3 * k * c, dtype=torch.float64)
     else:
         kept = mean.new_empty(2 * n * c + n * k + 2 * k * c + k)
-    return y, mean.new_empty(7 * k * c + 2 * k), kept
+    return y, mean.new_empty(7 * k * c + 2 * k), kept, mean.new_empty(0 if sharpness is None else n, k)
 
 
-def _gradients(d_x: Tensor, state: Tensor) -> tuple[Tensor, ...]:
-    """That of x, and memory for those of μ, log σ², λ's logits, γ and β."""
-    c, new = d_x.shape[1], state.new_empty
+def _gradients(d_x: Tensor, state: Tensor, sharpness: float | None) -> tuple[Tensor, ...]:
+    """That of x, and memory for those of μ, log σ², λ's logits, γ, β and the evidence."""
+    (n, c), new = d_x.shape[:2], state.new_empty
     k = state.shape[0] // (7 * c + 2)
-    return d_x, new(k, c), new(k, c), new(k), new(c), new(c)
+    return d_x, new(k, c), new(k, c), new(k), new(c), new(c), new(0 if sharpness is None else n, k)
 
 
 def _like(x: Tensor) -> Tensor:
@@ -276,32 +286,36 @@ class _Train(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, *inputs: Any) -> tuple[Tensor, ...]:
-        x, weight, ctx.maths = inputs[0], inputs[4], inputs[9:12]
+        x, weight, ctx.maths = inputs[0], inputs[4], inputs[10:13]
         if _is_watched(x):
             with torch._C._AutoDispatchBelowAutograd():
-                y, state, kept = torch.ops.uan_da.train.default(*inputs)
+                y, state, kept, evidence = torch.ops.uan_da.train.default(*inputs)
         else:
-            y, state, kept = _train(*inputs)
+            y, state, kept, evidence = _train(*inputs)
         ctx.set_materialize_grads(False)
         ctx.mark_non_differentiable(kept)
-        ctx.save_for_backward(x, weight, state, kept)
-        return y, state, kept
+        ctx.save_for_backward(x, weight, state, kept, inputs[6])
+        return y, state, kept, evidence
 
     @staticmethod
-    def backward(ctx: Any, g: Tensor | None, of_state: Tensor | None, _: None) -> tuple[Tensor | None, ...]:
-        x, weight, state, kept = ctx.saved_tensors
+    def backward(
+        ctx: Any, g: Tensor | None, of_state: Tensor | None, _: None, of_evidence: Tensor | None
+    ) -> tuple[Tensor | None, ...]:
+        x, weight, state, kept, given = ctx.saved_tensors
+        if g is None and of_evidence is not None:
+            g = torch.zeros_like(x)
         if g is None:
-            gradients: tuple[Tensor | None, ...] = (None,) * 6
+            gradients: tuple[Tensor | None, ...] = (None,) * 7
         elif torch.is_grad_enabled():
-            gradients = _recorded(ctx, g, x, weight, state)
+            gradients = _recorded(ctx, (g, of_evidence), x, weight, state, given)
         else:
             run = torch.ops.uan_da.train_gradient.default if _is_watched(x) else _train_gradient
-            gradients = run(g, x, weight, state, kept, *ctx.maths)
+            gradients = run(g, of_evidence, x, weight, state, kept, *ctx.maths)
         if of_state is not None:
             gradients = _with(gradients, *_clusters(of_state, x.shape[1]))
         needed = ctx.needs_input_grad
-        given = [gradient if wanted else None for gradient, wanted in zip(gradients, needed, strict=False)]
-        return *given, *(None,) * (len(needed) - 6)
+        wanted = [gradient if need else None for gradient, need in zip(gradients, needed, strict=False)]
+        return *wanted, *(None,) * (len(needed) - 7)
 
 
 def _clusters(state: Tensor, channels: int) -> tuple[Tensor, ...]:
@@ -313,23 +327,33 @@ def _clusters(state: Tensor, channels: int) -> tuple[Tensor, ...]:
 
 def _with(gradients: tuple[Tensor | None, ...], *own: Tensor) -> tuple[Tensor | None, ...]:
     """``gradients``, and those of the clusters after the step."""
-    d_x, *of_clusters, d_weight, d_bias = gradients
+    d_x, *of_clusters = gradients[:4]
     sums = (b if a is None else a + b for a, b in zip(of_clusters, own, strict=True))
-    return d_x, *sums, d_weight, d_bias
+    return d_x, *sums, *gradients[4:]
 
 
-def _recorded(ctx: Any, g: Tensor, x: Tensor, weight: Tensor | None, state: Tensor) -> tuple[Tensor | None, ...]:
+def _recorded(
+    ctx: Any,
+    of_outputs: tuple[Tensor, Tensor | None],
+    x: Tensor,
+    weight: Tensor | None,
+    state: Tensor,
+    given: Tensor | None,
+) -> tuple[Tensor | None, ...]:
     """The gradients by the plain formulas, of inputs that count as independent; autograd records how they came
     about."""
     mean, log_var, logits = (tensor.view_as(tensor) for tensor in _clusters(state, x.shape[1]))
     x = x.view_as(x)
-    weight = None if weight is None else weight.view_as(weight)
+    weight, given = (None if tensor is None else tensor.view_as(tensor) for tensor in (weight, given))
     bias = torch.zeros_like(mean[0], requires_grad=ctx.needs_input_grad[5])
     with without_autocast(x):
-        y = _formulas(x, Clusters(mean, log_var, logits), weight, bias, *ctx.maths)
-    inputs = x, mean, log_var, logits, weight, bias
+        outputs = _formulas(x, Clusters(mean, log_var, logits), weight, bias, given, *ctx.maths)
+    inputs = x, mean, log_var, logits, weight, bias, given
     wanted = [tensor for tensor in inputs if tensor is not None and tensor.requires_grad]
-    found = iter(torch.autograd.grad(y, wanted, g, create_graph=True, allow_unused=True))
+    pairs = zip(outputs, of_outputs, strict=True)
+    reached = [(out, g) for out, g in pairs if out is not None and out.requires_grad and g is not None]
+    ends, gradients = zip(*reached, strict=True)
+    found = iter(torch.autograd.grad(ends, wanted, gradients, create_graph=True, allow_unused=True))
     return tuple(next(found) if tensor is not None and tensor.requires_grad else None for tensor in inputs)
 
 
@@ -338,19 +362,20 @@ def _formulas(
     clusters: Clusters,
     weight: Tensor | None,
     bias: Tensor | None,
+    given: Tensor | None,
     eps: float,
     balance: float,
     sharpness: float | None,
-) -> Tensor:
-    """y, by plain operations."""
+) -> tuple[Tensor, Tensor | None]:
+    """y and the evidence, by plain operations."""
     shift, wide = clusters.mean.detach().mean(0), widened(x)
-    options = Options(assignment="element") if sharpness is None else Options(sharpness=sharpness)
-    batch = BATCHES[options.assignment](wide - along(wide, shift), shift, eps, options)
+    assignment = "element" if sharpness is None else "sample"
+    batch = BATCHES[assignment](wide - along(wide, shift), shift, eps, 1)
     mixture = mixture_of(clusters, shift)
-    tau = batch.assign(mixture)
+    tau, evidence = batch.assign(mixture, given, sharpness or 0.0)
     moments = with_fallback(batch.moments(tau, lambda part: part), mixture)
     affine = Affine(gain_of(mixture.log_prior, weight, balance), bias, None)
-    return batch.normalize(tau, (moments.mean, moments.var), affine).to(x.dtype)
+    return batch.normalize(tau, (moments.mean, moments.var), affine).to(x.dtype), evidence
 
 
 def _fake_like(*like: Any) -> tuple[Tensor, ...]:
@@ -367,7 +392,7 @@ for _name, _shapes in (
     ("moves", lambda initialized: torch.empty_like(initialized, dtype=torch.bool)),
     ("start", lambda x, *rest: _fake_like(*rest[:4])),
     ("move", lambda *rest: _fake_like(*rest[:3])),
-    ("train", lambda x, mean, *rest: _outputs(_like(x), mean, rest[9])),
-    ("train_gradient", lambda g, x, weight, state, *_: _gradients(_like(x), state)),
+    ("train", lambda x, mean, *rest: _outputs(_like(x), mean, rest[10])),
+    ("train_gradient", lambda g, _, x, weight, state, *rest: _gradients(_like(x), state, rest[3])),
 ):
     torch.library.register_fake(f"uan_da::{_name}", _shapes, lib=_library)

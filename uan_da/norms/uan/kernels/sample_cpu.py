@@ -6,22 +6,24 @@ A sample and channel is mapped by :math:`y = A (x - s) + B`, where s is the chan
 moments m, v of all samples and channels. With :math:`r = 1/(σ^2 + ε)`, :math:`D = m - μ`, :math:`P = v + D^2` and
 :math:`h = -T/2C`,
 
-.. math:: τ &= \mathrm{softmax}_k(\log λ_k + h \sum_c (P r - \log r)), \quad p = τ / \sum_n τ \\
+.. math:: e &= e' + h \sum_c (P r - \log r), \quad τ = \mathrm{softmax}_k(\log λ_k + e), \quad p = τ / \sum_n τ \\
    a &= \sum_n p\, m, \quad E = m - a, \quad b = \sum_n p\, (v + E^2) \\
    q &= f γ / \sqrt{b + ε}, \quad A = \sum_k τ q, \quad B = β - \sum_k τ a q
 
-A starved cluster has p = 0, and (μ, σ²) in place of (a, b). Backward, with :math:`∂A = \sum_s g (x - s)` and
+where e' is the evidence that other layers gave, and T = 0 where the layer's own does not count. A starved cluster has
+p = 0, and (μ, σ²) in place of (a, b). Backward, with :math:`∂A = \sum_s g (x - s)` and
 :math:`∂B = \sum_s g`,
 
 .. math:: ∂q &= \sum_n τ (∂A - a\, ∂B), \quad ∂a = -q \sum_n τ\, ∂B, \quad ∂b = -\tfrac12 ∂q\, q / (b + ε) \\
    ∂τ &= \sum_c (q\, ∂A - a q\, ∂B) + (\sum_n τ)^{-1} \sum_c (E\, ∂a + (v + E^2 - b)\, ∂b) \\
-   ∂\ell &= τ (∂τ - \sum_j τ_j ∂τ_j), \quad ∂\log λ = \sum_n ∂\ell \\
-   ∂v &= \sum_k (p\, ∂b + h\, ∂\ell\, r), \quad ∂m = \sum_k (p (∂a + 2 E\, ∂b) + 2 h\, ∂\ell\, r D) \\
-   ∂μ &= -2 h r \sum_n ∂\ell\, D, \quad ∂σ^2 = h r \sum_n ∂\ell\, (1 - P r) \\
+   ∂\ell &= τ (∂τ - \sum_j τ_j ∂τ_j), \quad ∂\log λ = \sum_n ∂\ell, \quad ∂e' = ∂\ell + ∂e \\
+   ∂v &= \sum_k (p\, ∂b + h\, ∂e'\, r), \quad ∂m = \sum_k (p (∂a + 2 E\, ∂b) + 2 h\, ∂e'\, r D) \\
+   ∂μ &= -2 h r \sum_n ∂e'\, D, \quad ∂σ^2 = h r \sum_n ∂e'\, (1 - P r) \\
    ∂x &= A g + \tfrac{2}{S} ∂v\, (x - s - m) + \tfrac{1}{S} ∂m
 
 Shapes: x, g, y ``(N, S C)``, channels ``last`` or positions; ``stats``, m and v, ``(2, N, C)``;
-``tau`` ``(N, K)``; ``mixture``, μ less the shift, σ² and f γ, ``(3, K, C)``; ``moments``, a and b, ``(2, K, C)``.
+``tau`` and ``evidence``, e, ``(N, K)``; ``mixture``, μ less the shift, σ² and f γ, ``(3, K, C)``; ``moments``, a and
+b, ``(2, K, C)``.
 """
 
 import math
@@ -29,7 +31,7 @@ import math
 import numpy as np
 
 from uan_da.norms.uan.kernels.compiler import array, part
-from uan_da.norms.uan.kernels.mixture_cpu import GAIN, LOG_PRIOR, MEAN, VAR
+from uan_da.norms.uan.kernels.mixture_cpu import GAIN, LOG_PRIOR, MEAN, VAR, numbers_at
 from uan_da.norms.uan.kernels.parallel import on_threads, take
 from uan_da.norms.uan.kernels.vectors import padded, sweep
 from uan_da.norms.uan.mixture import MIN_MASS
@@ -71,8 +73,8 @@ EACH = (0,)
 
 
 @part
-def _assign(counter, x, last, shift, mixture, prior, eps, sharpness, stats, tau):
-    """m, v and τ of each sample."""
+def _assign(counter, x, last, shift, mixture, prior, eps, sharpness, stats, tau, evidence):
+    """m, v, e and τ of each sample; e' is in the memory of e."""
     _, clusters, channels = mixture.shape
     zero, h = tau.dtype.type(0), tau.dtype.type(-0.5 * sharpness / channels)
     r, base = np.empty((clusters, channels), x.dtype), np.empty(clusters)
@@ -81,7 +83,7 @@ def _assign(counter, x, last, shift, mixture, prior, eps, sharpness, stats, tau)
         for c in range(channels):
             r[k, c] = 1 / (mixture[VAR, k, c] + eps)
             total += math.log(mixture[VAR, k, c] + eps)
-        base[k] = prior[LOG_PRIOR, k] - 0.5 * sharpness / channels * total
+        base[k] = -0.5 * sharpness / channels * total
     rows, sums = np.zeros((1, padded(channels, x)), x.dtype), np.zeros((2, padded(channels, x)))
     n = take(counter)
     while n < len(x):
@@ -92,7 +94,9 @@ def _assign(counter, x, last, shift, mixture, prior, eps, sharpness, stats, tau)
             for c in range(channels):
                 d = stats[0, n, c] - mixture[MEAN, k, c]
                 total += (stats[1, n, c] + d * d) * r[k, c]
-            tau[n, k] = base[k] + h * total
+            if sharpness > 0:
+                evidence[n, k] += base[k] + h * total
+            tau[n, k] = prior[LOG_PRIOR, k] + evidence[n, k]
             best = max(best, tau[n, k])
         total = 0.0
         for k in range(clusters):
@@ -236,10 +240,10 @@ def _of_moments(sums, tau, moments, mixture, scale, eps, d_moments, d_gain, d_bi
 
 @part
 def _gradient(
-    counter, g, x, last, shift, stats, tau, mixture, moments, inverse, scale, d_moments, sums, d_logits,
-    eps, sharpness, d_x
+    counter, g, of_evidence, x, last, shift, stats, tau, mixture, moments, inverse, scale, d_moments, sums, d_logits,
+    eps, sharpness, d_x, d_given
 ):  # fmt: skip
-    """∂ℓ, and the gradient of x, of each sample, from the last one on."""
+    """∂ℓ and ∂e', and the gradient of x, of each sample, from the last one on."""
     clusters, channels = scale.shape
     positions, none = x.shape[1] // channels, np.empty((0, 0))
     zero, h = tau.dtype.type(0), tau.dtype.type(-0.5 * sharpness / channels)
@@ -265,7 +269,8 @@ def _gradient(
             rows[1, c] = rows[2, c] = rows[3, c] = zero
         for k in range(clusters):
             d_logits[n, k] = tau[n, k] * (d_logits[n, k] - average)
-            t, p, q = tau[n, k], tau[n, k] * inverse[k], h * d_logits[n, k]
+            d_given[n, k] = d_logits[n, k] + of_evidence[n, k]
+            t, p, q = tau[n, k], tau[n, k] * inverse[k], h * d_given[n, k]
             for c in range(channels):
                 by_moments, by_tau = p * d_moments[1, k, c], q * r[k, c]
                 about = by_moments * (stats[0, n, c] - moments[0, k, c])
@@ -281,22 +286,22 @@ def _gradient(
 
 
 @part
-def _of_mixture(stats, mixture, d_logits, mass, d_moments, eps, sharpness, d_mixture, d_log_prior):
+def _of_mixture(stats, mixture, d_logits, d_given, mass, d_moments, eps, sharpness, d_mixture, d_log_prior):
     """∂μ, ∂σ² and ∂log λ: through τ, and of a starved cluster as moments."""
     samples, clusters = d_logits.shape
     channels = stats.shape[2]
     h = -0.5 * sharpness / channels
     for k in range(clusters):
-        total = 0.0
+        total = d_log_prior[k] = 0.0
         for c in range(channels):
             d_mixture[MEAN, k, c] = d_mixture[VAR, k, c] = 0
         for n in range(samples):
-            total += d_logits[n, k]
+            d_log_prior[k] += d_logits[n, k]
+            total += d_given[n, k]
             for c in range(channels):
                 d = stats[0, n, c] - mixture[MEAN, k, c]
-                d_mixture[MEAN, k, c] += d_logits[n, k] * d
-                d_mixture[VAR, k, c] += d_logits[n, k] * (stats[1, n, c] + d * d)
-        d_log_prior[k] = total
+                d_mixture[MEAN, k, c] += d_given[n, k] * d
+                d_mixture[VAR, k, c] += d_given[n, k] * (stats[1, n, c] + d * d)
         starved = not mass[k] >= MIN_MASS * samples
         for c in range(channels):
             r = 1 / (mixture[VAR, k, c] + eps)
@@ -328,12 +333,14 @@ def moments(x, last, shift, threads, stats):
 
 
 @part
-def forward(each, x, last, shift, mixture, prior, bias, eps, sharpness, threads, kept, y):
-    """Fill y and what is kept; returns the clusters' moments, and the mean of τ of each channel."""
+def forward(each, x, last, shift, mixture, prior, bias, given, eps, sharpness, threads, kept, evidence, y):
+    """Fill y, what is kept, and e; returns the clusters' moments, and the mean of τ of each channel."""
     samples, (_, clusters, channels) = len(x), mixture.shape
     stats, tau, moments, mass = _kept_at(kept, samples, channels, clusters, x.dtype)
     counter, shares = np.zeros(1, np.int64), np.empty((clusters, channels), x.dtype)
-    _assign_all((counter, x, last, shift, mixture, prior, eps, sharpness, stats, tau), threads)
+    found = array(evidence, (samples, clusters), x.dtype)
+    found[:] = numbers_at(given, samples * clusters, 0.0, x.dtype).reshape(samples, clusters)
+    _assign_all((counter, x, last, shift, mixture, prior, eps, sharpness, stats, tau, found), threads)
     _moments(stats, tau, mixture, moments, mass)
     counter[0] = 0
     scale = _scale(moments, mixture, eps)
@@ -346,9 +353,10 @@ def forward(each, x, last, shift, mixture, prior, bias, eps, sharpness, threads,
 
 @part
 def backward(
-    each, g, x, last, shift, mixture, prior, eps, sharpness, threads, kept, d_x, d_mixture, d_log_prior, d_bias
+    each, g, of_evidence, x, last, shift, mixture, prior, eps, sharpness, threads, kept, d_x, d_mixture, d_log_prior,
+    d_bias, d_given,
 ):  # fmt: skip
-    """Fill the gradients of x, μ, σ² and f γ, log λ and β."""
+    """Fill the gradients of x, μ, σ² and f γ, log λ, β and e'."""
     samples, (_, clusters, channels) = len(x), mixture.shape
     stats, tau, moments, mass = _kept_at(kept, samples, channels, clusters, x.dtype)
     sums, d_moments = np.empty((2, samples, channels), x.dtype), np.empty((2, clusters, channels), x.dtype)
@@ -359,6 +367,8 @@ def backward(
         inverse[k] = 1 / mass[k] if mass[k] >= MIN_MASS * samples else 0
     _of_moments(sums, tau, moments, mixture, scale, eps, d_moments, d_mixture[GAIN], d_bias)
     counter[0] = 0
-    operands = counter, g, x, last, shift, stats, tau, mixture, moments, inverse, scale, d_moments
-    _gradient_all((*operands, sums, d_logits, eps, sharpness, d_x), threads)
-    _of_mixture(stats, mixture, d_logits, mass, d_moments, eps, sharpness, d_mixture, d_log_prior)
+    of_e = numbers_at(of_evidence, samples * clusters, 0.0, x.dtype).reshape(samples, clusters)
+    d_e = array(d_given, (samples, clusters), x.dtype)
+    operands = counter, g, of_e, x, last, shift, stats, tau, mixture, moments, inverse, scale, d_moments
+    _gradient_all((*operands, sums, d_logits, eps, sharpness, d_x, d_e), threads)
+    _of_mixture(stats, mixture, d_logits, d_e, mass, d_moments, eps, sharpness, d_mixture, d_log_prior)

@@ -16,10 +16,10 @@ from uan_da.norms.uan.kernels.mixture_cpu import (
     exchange,
     mixture_of,
     moved,
+    numbers_at,
     priors_of,
     state_at,
     update,
-    vector_at,
 )
 
 
@@ -45,12 +45,13 @@ def kernels(number, last, assignment, clusters):
 
     @compiled(*key)
     def forward(
-        x, weight, bias, before, after, y, new, kept, samples, channels, positions, clusters, mass_columns,
-        takes_step, threads, eps: float, balance: float, sharpness: float, momentum: float, em_rate: float,
+        x, weight, bias, given, before, after, y, new, kept, evidence,
+        samples, channels, positions, clusters, mass_columns, takes_step, threads,
+        eps: float, balance: float, sharpness: float, momentum: float, em_rate: float,
     ):  # fmt: skip
-        """Fill y, the new state, also in place, and what is kept."""
+        """Fill y, the new state, also in place, what is kept, and the evidence."""
         shape, values = (samples, channels * positions), samples * positions
-        gamma, beta = vector_at(weight, channels, 1.0, number), vector_at(bias, channels, 0.0, number)
+        gamma, beta = numbers_at(weight, channels, 1.0, number), numbers_at(bias, channels, 0.0, number)
         state, priors = np.empty((7, clusters, channels), number), np.empty((2, clusters), number)
         new_state, new_priors = state_at(new, clusters, channels, number)
         exchange(array(before, 10, np.int64), mass_columns, state, priors, True)
@@ -59,25 +60,28 @@ def kernels(number, last, assignment, clusters):
         shift, mixture = mixture_of(new_state, prior, gamma)
         images, output = array(x, shape, number), array(y, shape, number)
         moments, shares = run_forward(
-            each, images, last, shift, mixture, prior, beta, eps, sharpness, threads, kept, output
+            each, images, last, shift, mixture, prior, beta, given, eps, sharpness, threads, kept, evidence, output
         )
         update(state, prior, shift, mixture, moments, shares, values, momentum, em_rate, new_state, new_priors)
         exchange(array(after, 10, np.int64), mass_columns, new_state, new_priors, False)
 
     @compiled(*key)
     def backward(
-        g, x, weight, new, kept, d_x, d_mean, d_log_var, d_logits, d_weight, d_bias, samples, channels, positions,
-        clusters, threads, eps: float, balance: float, sharpness: float,
+        g, of_evidence, x, weight, new, kept, d_x, d_mean, d_log_var, d_logits, d_weight, d_bias, d_given,
+        samples, channels, positions, clusters, threads, eps: float, balance: float, sharpness: float,
     ):  # fmt: skip
-        """Fill the gradients of x, μ and log σ², λ's logits, γ and β."""
+        """Fill the gradients of x, μ and log σ², λ's logits, γ, β and the evidence given."""
         shape, of_cluster = (samples, channels * positions), (clusters, channels)
         state, priors = state_at(new, clusters, channels, number)
         prior = priors_of(priors, balance)
-        shift, mixture = mixture_of(state, prior, vector_at(weight, channels, 1.0, number))
+        shift, mixture = mixture_of(state, prior, numbers_at(weight, channels, 1.0, number))
         d_mixture, d_log_prior = np.empty((3, clusters, channels), number), np.empty(clusters)
         gradient, images, d_images = array(g, shape, number), array(x, shape, number), array(d_x, shape, number)
-        given = each, gradient, images, last, shift, mixture, prior, eps, sharpness, threads, kept
-        run_backward(*given, d_images, d_mixture, d_log_prior, array(d_bias, channels, number))
+        d_beta = array(d_bias, channels, number)
+        run_backward(
+            each, gradient, of_evidence, images, last, shift, mixture, prior, eps, sharpness, threads, kept,
+            d_images, d_mixture, d_log_prior, d_beta, d_given,
+        )  # fmt: skip
         of_clusters = array(d_mean, of_cluster, number), array(d_log_var, of_cluster, number)
         of_priors, d_gamma = array(d_logits, clusters, number), array(d_weight, channels, number)
         differentiate(prior, mixture, balance, d_mixture, d_log_prior, *of_clusters, of_priors, d_gamma)
