@@ -121,13 +121,14 @@ def _over_samples(kernel, backwards):
     one = sweep(kernel, 2)
 
     @part
-    def on_parts(counter, each, x, g, y, last, channels, rows, out):
-        part = take(counter)
-        while part < len(out):
-            for n in range(part * len(x) // len(out), (part + 1) * len(x) // len(out)):
-                at = len(x) - 1 - n if backwards else n
-                one(each, x[at], g[at], y[at], last, channels, x.shape[1] // channels, rows, out[part])
-            part = take(counter)
+    def on_parts(counters, each, x, g, y, last, channels, rows, out):
+        part = take(counters, len(out), backwards)
+        while part >= 0:
+            first, end = part * len(x) // len(out), (part + 1) * len(x) // len(out)
+            for i in range(end - first):
+                n = end - 1 - i if backwards else first + i
+                one(each, x[n], g[n], y[n], last, channels, rows, out[part])
+            part = take(counters, len(out), backwards)
 
     start = on_threads(on_parts)
 
@@ -135,7 +136,7 @@ def _over_samples(kernel, backwards):
     def run(each, x, g, y, last, rows, threads, sums):
         quantities, clusters, channels = sums.shape
         out = np.zeros((min(len(x), PARTS), quantities * clusters, rows.shape[1]))
-        start((np.zeros(1, np.int64), each, x, g, y, last, channels, rows, out), threads)
+        start((np.zeros(threads, np.int64), each, x, g, y, last, channels, rows, out), threads)
         for q in range(quantities):
             for k in range(clusters):
                 for c in range(channels):

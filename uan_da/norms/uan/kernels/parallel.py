@@ -2,13 +2,15 @@
 # Numba's extension interface has no types.
 """Loops over samples on the threads that PyTorch's own operations run on.
 
-PyTorch's OpenMP library starts a kernel on each of its threads; the threads take samples from a shared counter until
-none is left. So ``torch.set_num_threads`` is respected, and no second pool competes for the cores.
+PyTorch's OpenMP library starts a kernel on each of its threads, so that ``torch.set_num_threads`` is respected, and no
+second pool competes for the cores. Each thread takes the samples of a part of its own, as in PyTorch's own operations:
+they are in its core's cache from one pass to the next. Then it helps the others.
 """
 
 import ctypes
 import os
 from pathlib import Path
+from typing import Any
 
 import llvmlite.binding as llvm
 import torch
@@ -17,24 +19,29 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-_SYMBOL = "uan_da_start_threads"
+from uan_da.norms.uan.kernels.compiler import part
+
+_START_THREADS, _THREAD_NUMBER = "uan_da_start_threads", "uan_da_thread_number"
 _WORKER = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
 _START = ctypes.CFUNCTYPE(None, _WORKER, ctypes.c_void_p, ctypes.c_uint, ctypes.c_uint)
+_alone = _START(lambda worker, data, threads, flags: worker(data)), ctypes.CFUNCTYPE(ctypes.c_int)(lambda: 0)
 
 
-def _start_threads() -> int:
-    """The address of OpenMP's ``GOMP_parallel(worker, data, threads, flags)``, else of a call of ``worker``."""
+def _openmp() -> tuple[Any, Any]:
+    """OpenMP's ``GOMP_parallel(worker, data, threads, flags)`` and ``omp_get_thread_num()``, else those of one
+    thread."""
     for path in [*sorted(Path(torch.__file__).parent.rglob("lib*omp*.so*")), None]:
         try:
-            return ctypes.cast(ctypes.CDLL(path and str(path)).GOMP_parallel, ctypes.c_void_p).value
+            library = ctypes.CDLL(path and str(path))
+            return library.GOMP_parallel, library.omp_get_thread_num
         except (AttributeError, OSError):
             continue
-    return ctypes.cast(_alone, ctypes.c_void_p).value
+    return _alone
 
 
-_alone = _START(lambda worker, data, threads, flags: worker(data))
 _owner = os.getpid()
-llvm.add_symbol(_SYMBOL, _start_threads())
+for _symbol, _function in zip((_START_THREADS, _THREAD_NUMBER), _openmp(), strict=True):
+    llvm.add_symbol(_symbol, ctypes.cast(_function, ctypes.c_void_p).value)
 
 
 def threads() -> int:
@@ -63,7 +70,7 @@ def on_threads(kernel):
             context.call_conv.call_function(inside, function, types.none, compiled.signature.args, parts)
             inside.ret_void()
             start_type = ir.FunctionType(ir.VoidType(), [worker_type.as_pointer(), pointer, integer, integer])
-            begin = cgutils.get_or_insert_function(builder.module, start_type, _SYMBOL)
+            begin = cgutils.get_or_insert_function(builder.module, start_type, _START_THREADS)
             data = builder.bitcast(cgutils.alloca_once_value(builder, values[0]), pointer)
             builder.call(begin, [worker, data, builder.trunc(values[1], integer), integer(0)])
             return context.get_dummy_value()
@@ -74,11 +81,38 @@ def on_threads(kernel):
 
 
 @intrinsic
-def take(typing, counter):
-    """The next index of a counter, an array of one ``int64``, that threads share."""
+def _thread_number(typing):
+    """That of the thread that asks, from 0 on."""
+
+    def build(context, builder, signature, values):
+        integer = ir.IntType(32)
+        number = cgutils.get_or_insert_function(builder.module, ir.FunctionType(integer, []), _THREAD_NUMBER)
+        return builder.sext(builder.call(number, []), ir.IntType(64))
+
+    return types.int64(), build
+
+
+@intrinsic
+def _count(typing, counters, i):
+    """Counter i, an ``int64``, before it counts one more."""
 
     def build(context, builder, signature, values):
         array = context.make_array(signature.args[0])(context, builder, values[0])
-        return builder.atomic_rmw("add", array.data, ir.IntType(64)(1), "monotonic")
+        counter = builder.gep(array.data, [values[1]])
+        return builder.atomic_rmw("add", counter, ir.IntType(64)(1), "monotonic")
 
-    return types.int64(counter), build
+    return types.int64(counters, i), build
+
+
+@part
+def take(counters, items, backwards):
+    """The next of ``items`` that no thread has taken: of the part of the thread that asks, then of the others'; −1
+    where none is left. ``counters``, one a part, are zeros to begin with. A second pass goes ``backwards``: what a
+    thread took last is in its cache yet."""
+    parts = len(counters)
+    for i in range(parts):
+        own = (_thread_number() + i) % parts
+        first, end, done = own * items // parts, (own + 1) * items // parts, _count(counters, own)
+        if done < end - first:
+            return end - 1 - done if backwards else first + done
+    return -1

@@ -36,13 +36,10 @@ from uan_da.norms.uan.kernels.parallel import on_threads, take
 from uan_da.norms.uan.kernels.vectors import padded, sweep
 from uan_da.norms.uan.mixture import MIN_MASS
 
-PROBES = 16
+PROBES = 4
 """Positions whose mean is the origin of a sample's sums: no digits are lost, whatever the offset."""
-
-
-def _mean(x, g, row, clusters):
-    """Σ (x − origin)."""
-    return None, [x - row(0)]
+EACH = (0,)
+"""A sample's sums are of no cluster."""
 
 
 def _squares(x, g, row, clusters):
@@ -66,223 +63,204 @@ def _bilinear(x, g, row, clusters):
     return g * row(1) + ((x - row(0)) * row(2) + row(3)), []
 
 
-_sum_mean, _sum_squares, _map = sweep(_mean), sweep(_squares, 4), sweep(_affine, 4)
-_sum_products, _map_gradient = sweep(_products, 4), sweep(_bilinear, 4)
-EACH = (0,)
-"""A sample's sums are of no cluster."""
+_sum_squares, _sum_products = sweep(_squares, 4), sweep(_products, 4)
 
 
 @part
-def _assign(counter, x, last, shift, mixture, prior, eps, sharpness, stats, tau, evidence):
-    """m, v, e and τ of each sample; e' is in the memory of e."""
+def _stats(counters, x, last, shift, stats):
+    """m and v of each sample."""
+    channels = len(shift)
+    positions = x.shape[1] // channels
+    probes = min(PROBES, positions)
+    rows, sums = np.zeros((1, padded(channels, x)), x.dtype), np.empty((2, padded(channels, x)))
+    n = take(counters, len(x), False)
+    while n >= 0:
+        rows[:], sums[:] = 0, 0
+        for i in range(probes):
+            s = i * positions // probes
+            for c in range(channels):
+                rows[0, c] += x[n, c * positions + s] if last is None else x[n, s * channels + c]
+        for c in range(channels):
+            rows[0, c] /= probes
+        _sum_squares(EACH, x[n], x[n], x[n], last, channels, rows, sums)
+        for c in range(channels):
+            m = sums[0, c] / positions
+            stats[0, n, c] = (rows[0, c] - shift[c]) + m
+            stats[1, n, c] = max(sums[1, c] / positions - m * m, 0)
+        n = take(counters, len(x), False)
+
+
+@part
+def _gradient_sums(counters, g, x, last, shift, sums):
+    """∂A and ∂B of each sample."""
+    channels = len(shift)
+    rows, found = np.zeros((1, padded(channels, x)), x.dtype), np.empty((2, padded(channels, x)))
+    for c in range(channels):
+        rows[0, c] = shift[c]
+    n = take(counters, len(x), False)
+    while n >= 0:
+        found[:] = 0
+        _sum_products(EACH, x[n], g[n], x[n], last, channels, rows, found)
+        for c in range(channels):
+            sums[0, n, c] = found[0, c]
+            sums[1, n, c] = found[1, c]
+        n = take(counters, len(x), False)
+
+
+def _map_of(kernel):
+    """``run(operands, threads)``: ``kernel`` over each sample, whose rows of coefficients, after the shift, are sums of
+    ``terms`` ``(R, W, C)`` with the sample's ``weights`` ``(N, W)``. A second pass."""
+    one = sweep(kernel, 4)
+
+    @part
+    def on_samples(counters, x, g, y, last, shift, weights, terms):
+        channels = len(shift)
+        none, rows = np.empty((0, 0)), np.zeros((1 + len(terms), padded(channels, x)), x.dtype)
+        for c in range(channels):
+            rows[0, c] = shift[c]
+        n = take(counters, len(x), True)
+        while n >= 0:
+            for r in range(len(terms)):
+                _combine(weights[n], terms[r], rows[1 + r])
+            one(EACH, x[n], g[n], y[n], last, channels, rows, none)
+            n = take(counters, len(x), True)
+
+    return on_threads(on_samples)
+
+
+_stats_of_all, _sum_gradients = on_threads(_stats), on_threads(_gradient_sums)
+_apply, _gradient = _map_of(_affine), _map_of(_bilinear)
+
+
+@part
+def _combine(weights, matrix, row):
+    """The sum of the rows of ``matrix`` with ``weights``; loops over channels that touch few arrays become vectors."""
+    _, channels = matrix.shape
+    for c in range(channels):
+        row[c] = 0
+    for i in range(len(weights)):
+        for c in range(channels):
+            row[c] += weights[i] * matrix[i, c]
+
+
+@part
+def _assign(stats, mixture, prior, given, eps, sharpness, evidence, tau):
+    """e and τ of each sample."""
     _, clusters, channels = mixture.shape
     zero, h = tau.dtype.type(0), tau.dtype.type(-0.5 * sharpness / channels)
-    r, base = np.empty((clusters, channels), x.dtype), np.empty(clusters)
+    r, base = np.empty((clusters, channels), tau.dtype), np.zeros(clusters)
     for k in range(clusters):
-        total = 0.0
         for c in range(channels):
             r[k, c] = 1 / (mixture[VAR, k, c] + eps)
-            total += math.log(mixture[VAR, k, c] + eps)
-        base[k] = -0.5 * sharpness / channels * total
-    rows, sums = np.zeros((1, padded(channels, x)), x.dtype), np.zeros((2, padded(channels, x)))
-    n = take(counter)
-    while n < len(x):
-        _sample_moments(x[n], last, shift, rows, sums, stats, n)
-        best = -np.inf
+            base[k] -= 0.5 * sharpness / channels * math.log(mixture[VAR, k, c] + eps)
+    for n in range(len(tau)):
+        best, mass = -np.inf, 0.0
         for k in range(clusters):
             total = zero
             for c in range(channels):
                 d = stats[0, n, c] - mixture[MEAN, k, c]
                 total += (stats[1, n, c] + d * d) * r[k, c]
+            evidence[n, k] = given[n * clusters + k]
             if sharpness > 0:
                 evidence[n, k] += base[k] + h * total
             tau[n, k] = prior[LOG_PRIOR, k] + evidence[n, k]
             best = max(best, tau[n, k])
-        total = 0.0
         for k in range(clusters):
             tau[n, k] = math.exp(tau[n, k] - best)
-            total += tau[n, k]
+            mass += tau[n, k]
         for k in range(clusters):
-            tau[n, k] /= total
-        n = take(counter)
-
-
-@part
-def _sample_moments(x, last, shift, rows, sums, stats, n):
-    """m and v of a sample; ``rows`` ``(1, C)`` and ``sums`` ``(2, C)``, padded, are overwritten."""
-    channels = len(shift)
-    positions = len(x) // channels
-    probes = min(PROBES, positions)
-    for c in range(channels):
-        rows[0, c] = shift[c]
-    sums[:] = 0
-    _sum_mean(EACH, x, x, x, last, channels, probes, rows, sums)
-    for c in range(channels):
-        rows[0, c] = shift[c] + sums[0, c] / probes
-    sums[:] = 0
-    _sum_squares(EACH, x, x, x, last, channels, positions, rows, sums)
-    for c in range(channels):
-        m = sums[0, c] / positions
-        stats[0, n, c] = (rows[0, c] - shift[c]) + m
-        stats[1, n, c] = max(sums[1, c] / positions - m * m, 0)
-
-
-@part
-def _stats(counter, x, last, shift, stats):
-    """m and v of each sample."""
-    rows, sums = np.zeros((1, padded(len(shift), x)), x.dtype), np.zeros((2, padded(len(shift), x)))
-    n = take(counter)
-    while n < len(x):
-        _sample_moments(x[n], last, shift, rows, sums, stats, n)
-        n = take(counter)
+            tau[n, k] /= mass
 
 
 @part
 def _moments(stats, tau, mixture, moments, mass):
     """a, b and Στ, from the samples' moments."""
     samples, clusters = tau.shape
-    channels = stats.shape[2]
+    channels, p = stats.shape[2], np.empty(samples, tau.dtype)
     for k in range(clusters):
         total = 0.0
         for n in range(samples):
             total += tau[n, k]
         mass[k] = total
-        starved = not total >= MIN_MASS * samples
-        for c in range(channels):
-            moments[0, k, c] = mixture[MEAN, k, c] if starved else 0
-            moments[1, k, c] = mixture[VAR, k, c] if starved else 0
-        if starved:
+        if not total >= MIN_MASS * samples:
+            for c in range(channels):
+                moments[0, k, c], moments[1, k, c] = mixture[MEAN, k, c], mixture[VAR, k, c]
             continue
         for n in range(samples):
-            p = stats.dtype.type(tau[n, k] / total)
-            for c in range(channels):
-                moments[0, k, c] += p * stats[0, n, c]
+            p[n] = tau[n, k] / total
+        _combine(p, stats[0], moments[0, k])
+        for c in range(channels):
+            moments[1, k, c] = 0
         for n in range(samples):
-            p = stats.dtype.type(tau[n, k] / total)
             for c in range(channels):
                 e = stats[0, n, c] - moments[0, k, c]
-                moments[1, k, c] += p * (stats[1, n, c] + e * e)
+                moments[1, k, c] += p[n] * (stats[1, n, c] + e * e)
 
 
 @part
-def _scale(moments, mixture, eps):
-    """q."""
+def _maps(moments, mixture, bias, eps):
+    """q and β − a q, whose sums with the weights τ are A and B, ``(2, K, C)``."""
     _, clusters, channels = moments.shape
-    scale = np.empty((clusters, channels), moments.dtype)
+    maps = np.empty((2, clusters, channels), moments.dtype)
     for k in range(clusters):
         for c in range(channels):
-            scale[k, c] = mixture[GAIN, k, c] / math.sqrt(moments[1, k, c] + eps)
-    return scale
+            maps[0, k, c] = mixture[GAIN, k, c] / math.sqrt(moments[1, k, c] + eps)
+            maps[1, k, c] = bias[c] - moments[0, k, c] * maps[0, k, c]
+    return maps
 
 
 @part
-def _apply(counter, x, last, shift, tau, moments, scale, bias, y):
-    """y of each sample; the last ones, which are in the caches yet, come first."""
-    clusters, channels = scale.shape
-    none, rows = np.empty((0, 0)), np.zeros((3, padded(channels, x)), x.dtype)
-    for c in range(channels):
-        rows[0, c] = shift[c]
-    n = len(x) - 1 - take(counter)
-    while n >= 0:
-        for c in range(channels):
-            rows[1, c], rows[2, c] = 0, bias[c]
-        for k in range(clusters):
-            for c in range(channels):
-                slope = tau[n, k] * scale[k, c]
-                rows[1, c] += slope
-                rows[2, c] -= slope * moments[0, k, c]
-        _map(EACH, x[n], x[n], y[n], last, channels, x.shape[1] // channels, rows, none)
-        n = len(x) - 1 - take(counter)
-
-
-@part
-def _gradient_sums(counter, g, x, last, shift, sums):
-    """∂A and ∂B."""
-    channels = len(shift)
-    rows, found = np.zeros((1, padded(channels, x)), x.dtype), np.zeros((2, padded(channels, x)))
-    for c in range(channels):
-        rows[0, c] = shift[c]
-    n = take(counter)
-    while n < len(x):
-        found[:] = 0
-        _sum_products(EACH, x[n], g[n], x[n], last, channels, x.shape[1] // channels, rows, found)
-        for c in range(channels):
-            sums[0, n, c] = found[0, c]
-            sums[1, n, c] = found[1, c]
-        n = take(counter)
-
-
-@part
-def _of_moments(sums, tau, moments, mixture, scale, eps, d_moments, d_gain, d_bias):
+def _of_moments(sums, tau, moments, maps, eps, d_moments, d_gain, d_bias):
     """∂a and ∂b; and the gradients of f γ and β."""
     samples, clusters = tau.shape
-    channels = sums.shape[2]
-    for c in range(channels):
-        d_bias[c] = 0
+    _combine(np.ones(samples, tau.dtype), sums[1], d_bias)
+    weights = np.empty(samples, tau.dtype)
     for k in range(clusters):
-        for c in range(channels):
-            d_moments[0, k, c] = d_moments[1, k, c] = 0
-    for n in range(samples):
-        for c in range(channels):
-            d_bias[c] += sums[1, n, c]
-        for k in range(clusters):
-            for c in range(channels):
-                d_moments[0, k, c] += tau[n, k] * sums[1, n, c]
-                d_moments[1, k, c] += tau[n, k] * sums[0, n, c]
-    for k in range(clusters):
-        for c in range(channels):
+        for n in range(samples):
+            weights[n] = tau[n, k]
+        for i in range(2):
+            _combine(weights, sums[1 - i], d_moments[i, k])
+        for c in range(len(d_bias)):
             over_offset, variance = d_moments[0, k, c], moments[1, k, c] + eps
             d_scale = d_moments[1, k, c] - moments[0, k, c] * over_offset
             d_gain[k, c] = d_scale / math.sqrt(variance)
-            d_moments[0, k, c] = -scale[k, c] * over_offset
-            d_moments[1, k, c] = -0.5 * d_scale * scale[k, c] / variance
+            d_moments[0, k, c] = -maps[0, k, c] * over_offset
+            d_moments[1, k, c] = -0.5 * d_scale * maps[0, k, c] / variance
 
 
 @part
-def _gradient(
-    counter, g, of_evidence, x, last, shift, stats, tau, mixture, moments, inverse, scale, d_moments, sums, d_logits,
-    eps, sharpness, d_x, d_given
-):  # fmt: skip
-    """∂ℓ and ∂e', and the gradient of x, of each sample, from the last one on."""
-    clusters, channels = scale.shape
-    positions, none = x.shape[1] // channels, np.empty((0, 0))
-    zero, h = tau.dtype.type(0), tau.dtype.type(-0.5 * sharpness / channels)
-    two, rest = tau.dtype.type(2 / positions), tau.dtype.type(1 / positions)
-    rows, r = np.zeros((4, padded(channels, x)), x.dtype), np.empty((clusters, channels), x.dtype)
-    for c in range(channels):
-        rows[0, c] = shift[c]
-    for k in range(clusters):
-        for c in range(channels):
-            r[k, c] = 1 / (mixture[VAR, k, c] + eps)
-    n = len(x) - 1 - take(counter)
-    while n >= 0:
+def _of_logits(stats, sums, tau, maps, moments, d_moments, inverse, d_logits):
+    """∂ℓ of each sample."""
+    _, clusters, channels = moments.shape
+    zero = tau.dtype.type(0)
+    for n in range(len(tau)):
         average = zero
         for k in range(clusters):
             straight = through = zero
             for c in range(channels):
                 e = stats[0, n, c] - moments[0, k, c]
-                straight += scale[k, c] * (sums[0, n, c] - moments[0, k, c] * sums[1, n, c])
+                straight += maps[0, k, c] * (sums[0, n, c] - moments[0, k, c] * sums[1, n, c])
                 through += e * d_moments[0, k, c] + (stats[1, n, c] + e * e - moments[1, k, c]) * d_moments[1, k, c]
             d_logits[n, k] = straight + inverse[k] * through
             average += tau[n, k] * d_logits[n, k]
-        for c in range(channels):
-            rows[1, c] = rows[2, c] = rows[3, c] = zero
         for k in range(clusters):
             d_logits[n, k] = tau[n, k] * (d_logits[n, k] - average)
-            d_given[n, k] = d_logits[n, k] + of_evidence[n, k]
-            t, p, q = tau[n, k], tau[n, k] * inverse[k], h * d_given[n, k]
-            for c in range(channels):
-                by_moments, by_tau = p * d_moments[1, k, c], q * r[k, c]
-                about = by_moments * (stats[0, n, c] - moments[0, k, c])
-                about += by_tau * (stats[0, n, c] - mixture[MEAN, k, c])
-                rows[1, c] += t * scale[k, c]
-                rows[2, c] += by_moments + by_tau
-                rows[3, c] += p * d_moments[0, k, c] + about + about
+
+
+@part
+def _of_x(mixture, moments, maps, d_moments, inverse, eps, sharpness, positions):
+    """The terms of ∂x, whose weights are τ and ∂e', ``(3, 2 K, C)``; m itself cancels out of their sum."""
+    _, clusters, channels = moments.shape
+    terms, h = np.zeros((3, 2 * clusters, channels), moments.dtype), -0.5 * sharpness / channels
+    for k in range(clusters):
         for c in range(channels):
-            rows[2, c] *= two
-            rows[3, c] = rows[3, c] * rest - rows[2, c] * stats[0, n, c]
-        _map_gradient(EACH, x[n], g[n], d_x[n], last, channels, positions, rows, none)
-        n = len(x) - 1 - take(counter)
+            through_b = 2 * inverse[k] * d_moments[1, k, c] / positions
+            through_e = 2 * h / (mixture[VAR, k, c] + eps) / positions
+            terms[0, k, c] = maps[0, k, c]
+            terms[1, k, c], terms[1, clusters + k, c] = through_b, through_e
+            terms[2, k, c] = inverse[k] * d_moments[0, k, c] / positions - through_b * moments[0, k, c]
+            terms[2, clusters + k, c] = -through_e * mixture[MEAN, k, c]
+    return terms
 
 
 @part
@@ -312,11 +290,6 @@ def _of_mixture(stats, mixture, d_logits, d_given, mass, d_moments, eps, sharpne
                 d_mixture[VAR, k, c] += d_moments[1, k, c]
 
 
-_assign_all, _apply_all = on_threads(_assign), on_threads(_apply)
-_stats_of_all = on_threads(_stats)
-_sum_gradients, _gradient_all = on_threads(_gradient_sums), on_threads(_gradient)
-
-
 @part
 def _kept_at(address, samples, channels, clusters, dtype):
     """m and v, τ, a and b, and Στ."""
@@ -329,7 +302,7 @@ def _kept_at(address, samples, channels, clusters, dtype):
 @part
 def moments(x, last, shift, threads, stats):
     """Fill m and v alone."""
-    _stats_of_all((np.zeros(1, np.int64), x, last, shift, stats), threads)
+    _stats_of_all((np.zeros(threads, np.int64), x, last, shift, stats), threads)
 
 
 @part
@@ -337,14 +310,14 @@ def forward(each, x, last, shift, mixture, prior, bias, given, eps, sharpness, t
     """Fill y, what is kept, and e; returns the clusters' moments, and the mean of τ of each channel."""
     samples, (_, clusters, channels) = len(x), mixture.shape
     stats, tau, moments, mass = _kept_at(kept, samples, channels, clusters, x.dtype)
-    counter, shares = np.zeros(1, np.int64), np.empty((clusters, channels), x.dtype)
+    shares = np.empty((clusters, channels), x.dtype)
+    _stats_of_all((np.zeros(threads, np.int64), x, last, shift, stats), threads)
     found = array(evidence, (samples, clusters), x.dtype)
-    found[:] = numbers_at(given, samples * clusters, 0.0, x.dtype).reshape(samples, clusters)
-    _assign_all((counter, x, last, shift, mixture, prior, eps, sharpness, stats, tau, found), threads)
+    others = numbers_at(given, samples * clusters, 0.0, x.dtype)
+    _assign(stats, mixture, prior, others, eps, sharpness, found, tau)
     _moments(stats, tau, mixture, moments, mass)
-    counter[0] = 0
-    scale = _scale(moments, mixture, eps)
-    _apply_all((counter, x, last, shift, tau, moments, scale, bias, y), threads)
+    maps = _maps(moments, mixture, bias, eps)
+    _apply((np.zeros(threads, np.int64), x, x, y, last, shift, tau, maps), threads)
     for k in range(clusters):
         for c in range(channels):
             shares[k, c] = mass[k] / samples
@@ -361,14 +334,18 @@ def backward(
     stats, tau, moments, mass = _kept_at(kept, samples, channels, clusters, x.dtype)
     sums, d_moments = np.empty((2, samples, channels), x.dtype), np.empty((2, clusters, channels), x.dtype)
     d_logits, inverse = np.empty((samples, clusters), x.dtype), np.empty(clusters, x.dtype)
-    counter, scale = np.zeros(1, np.int64), _scale(moments, mixture, eps)
-    _sum_gradients((counter, g, x, last, shift, sums), threads)
+    maps = _maps(moments, mixture, d_bias, eps)  # of which β has no part in a gradient
+    _sum_gradients((np.zeros(threads, np.int64), g, x, last, shift, sums), threads)
     for k in range(clusters):
         inverse[k] = 1 / mass[k] if mass[k] >= MIN_MASS * samples else 0
-    _of_moments(sums, tau, moments, mixture, scale, eps, d_moments, d_mixture[GAIN], d_bias)
-    counter[0] = 0
-    of_e = numbers_at(of_evidence, samples * clusters, 0.0, x.dtype).reshape(samples, clusters)
-    d_e = array(d_given, (samples, clusters), x.dtype)
-    operands = counter, g, of_e, x, last, shift, stats, tau, mixture, moments, inverse, scale, d_moments
-    _gradient_all((*operands, sums, d_logits, eps, sharpness, d_x, d_e), threads)
+    _of_moments(sums, tau, moments, maps, eps, d_moments, d_mixture[GAIN], d_bias)
+    _of_logits(stats, sums, tau, maps, moments, d_moments, inverse, d_logits)
+    of_e = numbers_at(of_evidence, samples * clusters, 0.0, x.dtype)
+    d_e, weights = array(d_given, (samples, clusters), x.dtype), np.empty((samples, 2 * clusters), x.dtype)
+    for n in range(samples):
+        for k in range(clusters):
+            d_e[n, k] = d_logits[n, k] + of_e[n * clusters + k]
+            weights[n, k], weights[n, clusters + k] = tau[n, k], d_e[n, k]
+    terms = _of_x(mixture, moments, maps, d_moments, inverse, eps, sharpness, x.shape[1] // channels)
+    _gradient((np.zeros(threads, np.int64), x, g, d_x, last, shift, weights, terms), threads)
     _of_mixture(stats, mixture, d_logits, d_e, mass, d_moments, eps, sharpness, d_mixture, d_log_prior)

@@ -228,8 +228,7 @@ def padded(channels, x):
 
 
 def sweep(kernel, widest=1):
-    """``run(each, x, g, y, last, channels, positions, rows, out)``: ``kernel`` over the first ``positions`` of a
-    sample.
+    """``run(each, x, g, y, last, channels, rows, out)``: ``kernel`` over a sample.
 
     x, g, y are ``(S C,)``; ``last`` is None where channels come first, for a compiler leaves out what None excludes;
     the sums are added to ``out``. ``each`` is a tuple, as long as there are clusters; ``rows``
@@ -239,16 +238,16 @@ def sweep(kernel, widest=1):
     strip_last, strip_first = _strip(kernel, True, widths), _strip(kernel, False, [1])
 
     @part
-    def run(each, x, g, y, last, channels, positions, rows, out):
-        width, every = lanes(x), len(x) // channels
+    def run(each, x, g, y, last, channels, rows, out):
+        width, positions = lanes(x), len(x) // channels
         if last is None:
             whole = positions // width * width
             for c in range(channels):
                 for s in range(0, whole, CHUNK * width):
                     steps = min(CHUNK, (whole - s) // width)
-                    strip_first(each, x, g, y, rows, out, c * every + s, steps, width, width, c)
+                    strip_first(each, x, g, y, rows, out, c * positions + s, steps, width, width, c)
                 if whole < positions:
-                    strip_first(each, x, g, y, rows, out, c * every + whole, 1, width, positions - whole, c)
+                    strip_first(each, x, g, y, rows, out, c * positions + whole, 1, width, positions - whole, c)
         else:
             chunk = max(16, min(CHUNK, 4096 // channels))  # that its part of x stays in the nearest cache
             for s in range(0, positions, chunk):
