@@ -15,6 +15,7 @@ import torch
 from uan_da.cli.app import main
 from uan_da.sweeps.server import start_server
 from uan_da.training.run import Run
+from uan_da.training.training import Training
 
 sys.path.insert(0, str(Path(__file__).parent))
 from processes import STEPS, build, losses, predicted, train_together
@@ -85,15 +86,31 @@ def test_two_processes_come_to_what_one_comes_to(case: str, of_two: Path) -> Non
             )
 
 
+def apart(one: list[dict[str, float]], other: list[dict[str, float]]) -> list[float]:
+    """The greatest relative difference of a term, at each step."""
+    pairs = zip(one, other, strict=True)
+    return [max(abs(mine[name] - its[name]) / max(abs(mine[name]), 1e-6) for name in mine) for mine, its in pairs]
+
+
+def nudged(training: Training) -> Training:
+    """Its first weights multiplied by 1 + 1e-15: less than what sums in another order come to."""
+    with torch.no_grad():
+        next(training.model.parameters()).mul_(1 + 1e-15)
+    return training
+
+
 @pytest.mark.slow
 def test_a_hundred_steps_of_two_processes_are_those_of_one(tmp_path: Path) -> None:
-    folder, worst = run_processes(2, tmp_path / "two", CASES, steps=100), dict[str, float]()
+    """Up to the step from which rounding moves the losses of one process too."""
+    folder = run_processes(2, tmp_path / "two", CASES, steps=100)
     for number, case in enumerate(CASES):
-        pairs = zip(losses(build(case), 100), found_by(folder, 0, number), strict=True)
-        apart = [abs(mine[name] - theirs[name]) / max(abs(mine[name]), 1e-6) for mine, theirs in pairs for name in mine]
-        worst[case] = max(apart)
-        print(f"{case}: {worst[case]:.1e}")
-    assert max(worst.values()) < 1e-3
+        one = losses(build(case), 100)
+        by_rounding = apart(one, losses(nudged(build(case)), 100))
+        steps = next((step for step, value in enumerate(by_rounding) if value > 1e-6), 100)
+        worst = max(apart(one, found_by(folder, 0, number))[:steps])
+        print(f"{case}: {worst:.1e} in {steps} steps; rounding alone, in 100: {max(by_rounding):.1e}")
+        assert steps == 100 or (case == RESUMED and steps >= 50)
+        assert worst < 1e-3
 
 
 @pytest.mark.parametrize("case", PREDICTED)

@@ -1,5 +1,6 @@
 """Time and memory of alternatives to one another, measured side by side."""
 
+import math
 import random
 import statistics
 import time
@@ -24,6 +25,14 @@ class Spread:
     def of(cls, values: list[float]) -> "Spread":
         """The spread of at least one value."""
         return cls(statistics.median(values), min(values), max(values))
+
+    @classmethod
+    def of_median(cls, values: list[float]) -> "Spread":
+        """The median of at least one value, and the bounds that hold it with 95 % confidence, whatever the
+        distribution: two of the sorted values, as far from the middle as the binomial one says."""
+        ordered, count = sorted(values), len(values)
+        outside = max(0, int(count / 2 - 0.98 * math.sqrt(count)) - 1)
+        return cls(statistics.median(ordered), ordered[outside], ordered[count - 1 - outside])
 
 
 def interleaved(steps: Mapping[str, Step], device: torch.device, rounds: int) -> dict[str, list[float]]:

@@ -111,7 +111,8 @@ def recipe(
     loaded = load_recipe(name, overrides or [], TELLING)
     if bare_loop:
         loop = measure_bare_loop(loaded, where, rounds)
-        share = f"{loop.share.median:.2f} ({loop.share.low:.2f}–{loop.share.high:.2f})"
+        interval = f"95 % interval of the median: {loop.share.low:.3f}–{loop.share.high:.3f}"
+        share = f"{loop.share.median:.3f} ({interval})"
         row = f"steps/s: training {loop.whole:.3g}, bare loop {loop.loop:.3g}, share {share}"
         found = {"device": device_name(where), **dataclasses.asdict(loop)}
         typer.echo(dumps(found) if json else f"{device_name(where)}\n{row}")

@@ -31,7 +31,8 @@ class Shuffled:
         """Places of the passes that the stretch touches."""
         first, last = start // self.n, (start + count - 1) // self.n
         self._passes = {number: self._permutation(number) for number in range(first, last + 1)}
-        stream = torch.cat([self._passes[number] for number in range(first, last + 1)])
+        passes = list(self._passes.values())
+        stream = passes[0] if len(passes) == 1 else torch.cat(passes)
         return stream[start - first * self.n : start - first * self.n + count]
 
     def _permutation(self, number: int) -> Tensor:

@@ -109,7 +109,7 @@ class Task:
         target = images[-self.loaders[-1].batch_size :]
         return DomainBatch(
             images[:sources],
-            target if target_labels else target.masked(),
+            target if target_labels or targets else target.masked(),
             images[sources:shown] if self.labelled else None,
         )
 

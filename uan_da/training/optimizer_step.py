@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from uan_da.norms.distributed import average_over_processes_
+from uan_da.norms.distributed import average_over_processes_, is_distributed
 from uan_da.recipe.schema import Train
 from uan_da.training.precision import LossScaler
 
@@ -30,10 +30,12 @@ class OptimizerStep:
         Nothing moves where ``stop`` is 1, or where a float16 gradient overflows. A fused optimizer reads that on its
         device; for another one the host waits.
         """
-        parameters, _, overflow = self._gathered()
-        if self.clip is not None:
-            nn.utils.clip_grad_norm_(parameters, self.clip)
-        guarded_step(self.optimizer, stop if overflow is None else torch.maximum(stop, overflow))
+        if self.clip is not None or self.scaler is not None or is_distributed():
+            parameters, _, overflow = self._gathered()
+            if self.clip is not None:
+                nn.utils.clip_grad_norm_(parameters, self.clip)
+            stop = stop if overflow is None else torch.maximum(stop, overflow)
+        guarded_step(self.optimizer, stop)
 
     @contextmanager
     def ascended(self, radius: float) -> Iterator[None]:

@@ -155,7 +155,8 @@ class Training:
             self.optimizer.state.clear()  # what a pre-training left in it
             ready(self.optimizer)
             self.method.start(self.model)
-        self.model.train()
+        if not all(module.training for module in self.model.modules()):  # to ask costs a third of what it costs to set
+            self.model.train()
         self._set_learning_rate()
         parts, values = self._parts(), dict[str, Tensor]()
         phases = [Phase("", self.method.pretrain_loss)] if self.pretraining else self.method.phases(self.model)
@@ -169,7 +170,8 @@ class Training:
                 self.optimizer_step.step(self.finite.stop)
                 values |= {f"{phase.name}{name}": x for name, x in {**found.terms, **found.metrics}.items()}
                 values["loss"] = found.total + before
-        values.setdefault("loss", torch.zeros(()))  # of a method without phases
+        if not phases:
+            values["loss"] = torch.zeros(())
         self.optimizer_step.after_batch()
         if not self.pretraining:
             self.method.after_step(self.model)

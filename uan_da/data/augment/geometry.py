@@ -33,9 +33,9 @@ def crop(images: Tensor, top: Tensor, left: Tensor, height: int, width: int) -> 
     # All stretches of `width` values, wherever they start, as rows of one table: to look up rows is much faster than
     # to look up pixels.
     stretches = images.reshape(-1).unfold(0, width, 1)
-    first = (torch.arange(count, device=images.device) * channels * rows + top) * columns + left
-    row = torch.arange(channels, device=images.device)[:, None] * rows + torch.arange(height, device=images.device)
-    chosen = first[:, None, None] + row * columns
+    plane = torch.arange(0, images.numel(), rows * columns, device=images.device).view(count, channels, 1)
+    row = torch.arange(0, height * columns, columns, device=images.device)
+    chosen = plane + (top * columns + left).view(-1, 1, 1) + row
     return stretches.index_select(0, chosen.view(-1)).view(count, channels, height, width)
 
 
