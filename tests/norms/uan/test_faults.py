@@ -152,7 +152,7 @@ def test_frozen_clusters_do_not_move(options: dict[str, Any], first: bool) -> No
 @pytest.mark.parametrize("assignment", ["sample", "element"])
 @pytest.mark.parametrize("backend", ["auto", "reference"])
 def test_a_starved_cluster_keeps_its_learned_moments_in_recalibration(assignment: Any, backend: Any) -> None:
-    layer = UAN2d(3, assignment=assignment, backend=backend)
+    layer = UAN2d(3, num_clusters=2, assignment=assignment, backend=backend)
     layer.start_mixture(torch.zeros(3), torch.ones(3))
     with torch.no_grad():
         layer.mean.copy_(torch.tensor([0.0, 100.0])[:, None].expand(2, 3))

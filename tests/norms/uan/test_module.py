@@ -72,7 +72,7 @@ def test_a_layer_on_the_meta_device_is_loaded_by_assignment() -> None:
 
 def test_repr_says_what_shapes_the_maths() -> None:
     text = repr(UAN2d(4, num_clusters=3, scale="prior", shrink=0.25))
-    for part in ("UAN2d(4, num_clusters=3", "assignment='sample'", "scale='prior'", "shrink=0.25", "momentum=0.1"):
+    for part in ("UAN2d(4, ", "num_clusters=3", "assignment='sample'", "scale='prior'", "shrink=0.25", "momentum=0.1"):
         assert part in text
 
 
