@@ -11,7 +11,7 @@ from uan_da.models.classifier import Classifier
 from uan_da.norms import convert_norm
 from uan_da.norms.batch_norm import BatchNorm
 from uan_da.norms.uan.kernels.layout import dense_format
-from uan_da.norms.uan.kernels.ops import cpu_kernels, serves
+from uan_da.norms.uan.kernels.serving import cpu_kernels, serves
 
 WITHOUT = "Train with norm=bn, or use a method for any norm: lame, t3a, tent, eta, cotta"
 """What a user does whose network has other norms. Clusters of UAN could not be gone on with: each layer's are its own,

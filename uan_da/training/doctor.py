@@ -13,7 +13,7 @@ from typing import Literal
 import torch
 from torch import distributed, nn
 
-from uan_da.norms.uan.kernels.ops import cpu_kernels, serves
+from uan_da.norms.uan.kernels.serving import cpu_kernels, serves
 from uan_da.recipe import load_recipe
 from uan_da.training.device import choose_device
 from uan_da.training.training import Training

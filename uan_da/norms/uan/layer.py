@@ -29,7 +29,7 @@ from uan_da.norms.uan.clusters import (
     started,
 )
 from uan_da.norms.uan.depth import Place
-from uan_da.norms.uan.kernels import ops
+from uan_da.norms.uan.kernels import ops, serving
 from uan_da.norms.uan.mixture import Mixture, Moments, along
 from uan_da.norms.uan.options import Assignment, Options, takes_options
 
@@ -163,7 +163,7 @@ class UAN(MixtureLayer):
         if plain or is_distributed() or not self._normalizes_by_batch():
             return False
         tensors = (*self._parameters.values(), *self._buffers.values())
-        return ops.serves(x, self.mean.dtype, self.assignment, self.num_clusters) and ops.reads(tensors)
+        return serving.serves(x, self.mean.dtype, self.assignment, self.num_clusters) and serving.reads(tensors)
 
     def _batch(self, x: Tensor, shift_c: Tensor) -> Batch:
         return BATCHES[self.assignment](x - along(x, shift_c), shift_c, self.eps, self.options.shrink_groups)

@@ -9,7 +9,7 @@ import torch
 from numba.core import registry
 
 from uan_da.norms import UAN2d
-from uan_da.norms.uan.kernels import compiler, ops, training_cpu
+from uan_da.norms.uan.kernels import compiler, serving, training_cpu
 
 
 def step(assignment: str, backend: str = "auto", compiles: bool = False) -> torch.Tensor:
@@ -77,7 +77,7 @@ def test_where_a_kernel_does_not_compile_one_warning_says_so_and_the_reference_s
 
     expected = step("sample", "reference")
     monkeypatch.setattr(training_cpu, "kernels", fail)
-    for cached in (ops._compiled, ops._warn):
+    for cached in (serving._compiled, serving._warn):
         cached.cache_clear()
     try:
         with pytest.warns(RuntimeWarning, match=r"is slower \(no such instruction\)$") as caught:
@@ -85,7 +85,7 @@ def test_where_a_kernel_does_not_compile_one_warning_says_so_and_the_reference_s
         assert len(caught) == 1
         assert all(torch.equal(gradient, expected) for gradient in found)
     finally:
-        for cached in (ops._compiled, ops._warn):
+        for cached in (serving._compiled, serving._warn):
             cached.cache_clear()
 
 
@@ -100,5 +100,6 @@ def test_a_kernel_is_compiled_anew_when_a_file_has_changed_that_it_uses(monkeypa
 
 def test_there_are_kernels_here() -> None:
     """Or every comparison with the reference compares it with itself."""
-    assert ops.cpu_kernels() is not None
-    assert all(ops.serves(torch.zeros(2, 3, 4), torch.float32, assignment, 2) for assignment in ("sample", "element"))
+    assert serving.cpu_kernels() is not None
+    for assignment in ("sample", "element"):
+        assert serving.serves(torch.zeros(2, 3, 4), torch.float32, assignment, 2)

@@ -15,7 +15,7 @@ from torch.func import functional_call, stack_module_state
 from torch.utils.checkpoint import checkpoint
 
 from uan_da.norms import UAN, UAN2d, frozen_statistics
-from uan_da.norms.uan.kernels import ops
+from uan_da.norms.uan.kernels import ops, serving
 
 Make = Callable[..., UAN]
 Run = Callable[[UAN, Tensor, Tensor, str], dict[str, Tensor]]
@@ -155,7 +155,7 @@ def test_gradient_and_second_gradient(options: dict[str, Any], trained: Make) ->
     names = [name for name, _ in layer.named_parameters()]
 
     def forward(x: Tensor, *values: Tensor) -> Tensor:
-        assert ops.serves(x, x.dtype)
+        assert serving.serves(x, x.dtype)
         out: Tensor = torch.func.functional_call(layer, dict(zip(names, values, strict=True)), (x,))
         return out
 
@@ -251,12 +251,12 @@ def test_what_has_to_see_plain_operations_gets_the_reference(assignment: Any) ->
     torch.testing.assert_close(torch.func.vmap(lambda one: layer(one[None])[0])(x), layer(x))
     compiled = torch.compile(layer, backend="eager", fullgraph=True)
     torch.testing.assert_close(compiled(x), layer(x))
-    assert not ops.serves(torch.randn(5, 2), torch.float32)
-    assert not ops.serves(torch.randn(0, 2, 3), torch.float32)
-    assert not ops.serves(x, torch.float64)
-    assert not ops.serves(x.double(), torch.float32)
-    assert ops.serves(x, torch.float32)
-    assert ops.serves(x.half(), torch.float32)
+    assert not serving.serves(torch.randn(5, 2), torch.float32)
+    assert not serving.serves(torch.randn(0, 2, 3), torch.float32)
+    assert not serving.serves(x, torch.float64)
+    assert not serving.serves(x.double(), torch.float32)
+    assert serving.serves(x, torch.float32)
+    assert serving.serves(x.half(), torch.float32)
 
 
 @pytest.mark.parametrize(("sharpness", "is_given"), [(2.0, False), (2.0, True), (0.0, True), (None, False)])

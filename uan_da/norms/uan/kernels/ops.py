@@ -5,23 +5,19 @@ it, and keeps of the activations x alone, which the network keeps anyway. Where 
 again, that is the gradient of the plain formulas.
 """
 
-import functools
-import sys
-import warnings
-from collections.abc import Iterable, Sequence
-from types import ModuleType
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 from torch.autograd.graph import increment_version
 
-from uan_da.norms.forward import in_backward, widened, without_autocast
+from uan_da.norms.forward import in_backward, widened
 from uan_da.norms.running import Running
-from uan_da.norms.uan.assignment import BATCHES, Affine
-from uan_da.norms.uan.clusters import Clusters, Step, is_frozen, mixture_of, moved, started
+from uan_da.norms.uan.clusters import Clusters, Step, is_frozen, moved, started
 from uan_da.norms.uan.kernels.layout import dense_format
-from uan_da.norms.uan.mixture import along, gain_of, with_fallback
+from uan_da.norms.uan.kernels.second_order import recorded
+from uan_da.norms.uan.kernels.serving import cpu_kernels
 
 _library: Any = torch.library.Library("uan_da", "DEF")  # type: ignore[no-untyped-call]
 _CLUSTERS = "Tensor mean, Tensor log_var, Tensor prior_logits"
@@ -56,80 +52,6 @@ def start(x: Tensor, clusters: Clusters, initialized: Tensor, eps: float) -> tup
 def move(clusters: Clusters, step: Step) -> Clusters:
     """:func:`uan_da.norms.uan.clusters.moved`, likewise."""
     return Clusters(*torch.ops.uan_da.move(*clusters, list(step)))
-
-
-_WIDENED = {torch.float16: torch.float32, torch.bfloat16: torch.float32}
-_WIDENED |= {dtype: dtype for dtype in (torch.float32, torch.float64)}
-"""The type in which a kernel computes."""
-
-
-def serves(x: Tensor, dtype: torch.dtype, assignment: str | None = None, clusters: int = 1) -> bool:
-    """Whether there are kernels for ``x`` ``(N, C, …)`` and parameters of this type, and whoever looks on need not see
-    plain operations. Without an assignment, those for the moments of samples."""
-    if x.dim() < 3 or not x.is_cpu or _WIDENED.get(x.dtype) is not dtype or x.numel() == 0:
-        return False
-    plain = not torch.compiler.is_compiling() and (
-        x.layout != torch.strided
-        or torch._C._get_tracing_state() is not None
-        or torch._C._are_functorch_transforms_active()
-        or _is_in_onnx_export()
-    )
-    return not plain and _work(dtype, _is_last(x), assignment, clusters)
-
-
-def _is_in_onnx_export() -> bool:
-    exporter = sys.modules.get("torch.onnx")  # PyTorch imports it where it is first named
-    return exporter is not None and bool(exporter.is_in_onnx_export())
-
-
-def reads(tensors: Iterable[Tensor | None]) -> bool:
-    """Whether the kernels can read and write a layer's parameters and buffers where they are."""
-    present = [tensor for tensor in tensors if tensor is not None]
-    kinds = {(tensor.dtype, tensor.is_cpu and tensor.is_contiguous()) for tensor in present}
-    return len(kinds) == 2 and all(dense for _, dense in kinds)  # numbers and counts
-
-
-def _is_last(x: Tensor) -> bool:
-    # sizes one by one: a compiler that traces dynamic sizes gets a constant, too
-    return dense_format(x) != torch.contiguous_format or all(size == 1 for size in x.shape[2:])
-
-
-def _work(*kernels: Any) -> bool:
-    """Whether Numba can compile them, before anything depends on them."""
-    return _compiled(*kernels)
-
-
-_work._dynamo_marked_constant = True  # type: ignore[attr-defined]  # torch.compiler.assume_constant_result, not imported
-
-
-@functools.cache
-def _compiled(dtype: torch.dtype, last: bool, assignment: str | None, clusters: int) -> bool:
-    kernels = cpu_kernels()
-    if kernels is None:
-        return False
-    try:
-        kernels.compile_kernels(dtype, last, assignment, clusters)
-    except Exception as error:  # whatever a compiler, or a cache that cannot be written, may raise
-        _warn(str(error).partition("\n")[0])
-        return False
-    return True
-
-
-@functools.cache
-def cpu_kernels() -> ModuleType | None:
-    """Numba's kernels, None where they cannot be had."""
-    try:
-        from uan_da.norms.uan.kernels import cpu
-    except Exception as error:  # no Numba for this machine, or no folder that can be written
-        _warn(str(error).partition("\n")[0])
-        return None
-    return cpu
-
-
-@functools.cache
-def _warn(reason: str) -> None:
-    """Once for each reason."""
-    warnings.warn(f"UAN runs without its kernels, which is slower ({reason})", RuntimeWarning, stacklevel=2)
 
 
 Changes = list[tuple[Tensor, Tensor]]
@@ -307,7 +229,9 @@ class _Train(torch.autograd.Function):
         if g is None:
             gradients: tuple[Tensor | None, ...] = (None,) * 7
         elif torch.is_grad_enabled():
-            gradients = _recorded(ctx, (g, of_evidence), x, weight, state, given)
+            clusters = Clusters(*_clusters(state, x.shape[1]))
+            bias = torch.zeros_like(clusters.mean[0], requires_grad=ctx.needs_input_grad[5])
+            gradients = recorded((g, of_evidence), x, clusters, (weight, bias), given, ctx.maths)
         else:
             run = torch.ops.uan_da.train_gradient.default if _is_watched(x) else _train_gradient
             gradients = run(g, of_evidence, x, weight, state, kept, *ctx.maths)
@@ -330,52 +254,6 @@ def _with(gradients: tuple[Tensor | None, ...], *own: Tensor) -> tuple[Tensor | 
     d_x, *of_clusters = gradients[:4]
     sums = (b if a is None else a + b for a, b in zip(of_clusters, own, strict=True))
     return d_x, *sums, *gradients[4:]
-
-
-def _recorded(
-    ctx: Any,
-    of_outputs: tuple[Tensor, Tensor | None],
-    x: Tensor,
-    weight: Tensor | None,
-    state: Tensor,
-    given: Tensor | None,
-) -> tuple[Tensor | None, ...]:
-    """The gradients by the plain formulas, of inputs that count as independent; autograd records how they came
-    about."""
-    mean, log_var, logits = (tensor.view_as(tensor) for tensor in _clusters(state, x.shape[1]))
-    x = x.view_as(x)
-    weight, given = (None if tensor is None else tensor.view_as(tensor) for tensor in (weight, given))
-    bias = torch.zeros_like(mean[0], requires_grad=ctx.needs_input_grad[5])
-    with without_autocast(x):
-        outputs = _formulas(x, Clusters(mean, log_var, logits), weight, bias, given, *ctx.maths)
-    inputs = x, mean, log_var, logits, weight, bias, given
-    wanted = [tensor for tensor in inputs if tensor is not None and tensor.requires_grad]
-    pairs = zip(outputs, of_outputs, strict=True)
-    reached = [(out, g) for out, g in pairs if out is not None and out.requires_grad and g is not None]
-    ends, gradients = zip(*reached, strict=True)
-    found = iter(torch.autograd.grad(ends, wanted, gradients, create_graph=True, allow_unused=True))
-    return tuple(next(found) if tensor is not None and tensor.requires_grad else None for tensor in inputs)
-
-
-def _formulas(
-    x: Tensor,
-    clusters: Clusters,
-    weight: Tensor | None,
-    bias: Tensor | None,
-    given: Tensor | None,
-    eps: float,
-    balance: float,
-    sharpness: float | None,
-) -> tuple[Tensor, Tensor | None]:
-    """y and the evidence, by plain operations."""
-    shift, wide = clusters.mean.detach().mean(0), widened(x)
-    assignment = "element" if sharpness is None else "sample"
-    batch = BATCHES[assignment](wide - along(wide, shift), shift, eps, 1)
-    mixture = mixture_of(clusters, shift)
-    tau, evidence = batch.assign(mixture, given, sharpness or 0.0)
-    moments = with_fallback(batch.moments(tau, lambda part: part), mixture)
-    affine = Affine(gain_of(mixture.log_prior, weight, balance), bias, None)
-    return batch.normalize(tau, (moments.mean, moments.var), affine).to(x.dtype), evidence
 
 
 def _fake_like(*like: Any) -> tuple[Tensor, ...]:

@@ -1,0 +1,86 @@
+"""Whether there are kernels for a tensor, and whether this machine can compile them."""
+
+import functools
+import sys
+import warnings
+from collections.abc import Iterable
+from types import ModuleType
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from uan_da.norms.uan.kernels.layout import dense_format
+
+_WIDENED = {torch.float16: torch.float32, torch.bfloat16: torch.float32}
+_WIDENED |= {dtype: dtype for dtype in (torch.float32, torch.float64)}
+"""The type in which a kernel computes."""
+
+
+def serves(x: Tensor, dtype: torch.dtype, assignment: str | None = None, clusters: int = 1) -> bool:
+    """Whether there are kernels for ``x`` ``(N, C, …)`` and parameters of this type, and whoever looks on need not see
+    plain operations. Without an assignment, those for the moments of samples."""
+    if x.dim() < 3 or not x.is_cpu or _WIDENED.get(x.dtype) is not dtype or x.numel() == 0:
+        return False
+    plain = not torch.compiler.is_compiling() and (
+        x.layout != torch.strided
+        or torch._C._get_tracing_state() is not None
+        or torch._C._are_functorch_transforms_active()
+        or _is_in_onnx_export()
+    )
+    return not plain and _work(dtype, _is_last(x), assignment, clusters)
+
+
+def _is_in_onnx_export() -> bool:
+    exporter = sys.modules.get("torch.onnx")  # PyTorch imports it where it is first named
+    return exporter is not None and bool(exporter.is_in_onnx_export())
+
+
+def reads(tensors: Iterable[Tensor | None]) -> bool:
+    """Whether the kernels can read and write a layer's parameters and buffers where they are."""
+    present = [tensor for tensor in tensors if tensor is not None]
+    kinds = {(tensor.dtype, tensor.is_cpu and tensor.is_contiguous()) for tensor in present}
+    return len(kinds) == 2 and all(dense for _, dense in kinds)  # numbers and counts
+
+
+def _is_last(x: Tensor) -> bool:
+    # sizes one by one: a compiler that traces dynamic sizes gets a constant, too
+    return dense_format(x) != torch.contiguous_format or all(size == 1 for size in x.shape[2:])
+
+
+def _work(*kernels: Any) -> bool:
+    """Whether Numba can compile them, before anything depends on them."""
+    return _compiled(*kernels)
+
+
+_work._dynamo_marked_constant = True  # type: ignore[attr-defined]  # torch.compiler.assume_constant_result, not imported
+
+
+@functools.cache
+def _compiled(dtype: torch.dtype, last: bool, assignment: str | None, clusters: int) -> bool:
+    kernels = cpu_kernels()
+    if kernels is None:
+        return False
+    try:
+        kernels.compile_kernels(dtype, last, assignment, clusters)
+    except Exception as error:  # whatever a compiler, or a cache that cannot be written, may raise
+        _warn(str(error).partition("\n")[0])
+        return False
+    return True
+
+
+@functools.cache
+def cpu_kernels() -> ModuleType | None:
+    """Numba's kernels, None where they cannot be had."""
+    try:
+        from uan_da.norms.uan.kernels import cpu
+    except Exception as error:  # no Numba for this machine, or no folder that can be written
+        _warn(str(error).partition("\n")[0])
+        return None
+    return cpu
+
+
+@functools.cache
+def _warn(reason: str) -> None:
+    """Once for each reason."""
+    warnings.warn(f"UAN runs without its kernels, which is slower ({reason})", RuntimeWarning, stacklevel=2)
