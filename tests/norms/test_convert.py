@@ -1,23 +1,15 @@
 import copy
-import itertools
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
-from torch.nn.utils import parametrize, prune
 from torchvision.ops import FrozenBatchNorm2d
 
-from uan_da.errors import UserError
 from uan_da.names import NORMS
-from uan_da.norms import UAN, UAN1d, UAN2d, UAN3d, convert_norm, domain_context, to_batch_norm
+from uan_da.norms import UAN, UAN1d, UAN2d, UAN3d, convert_norm, domain_context
 from uan_da.norms.batch_norm import BatchNorm
-from uan_da.norms.uan.conversion import uan
-
-OPTIONS = [
-    {"num_clusters": k, "assignment": assignment, "scale": scale}
-    for k, assignment, scale in itertools.product((1, 2, 3), ("sample", "element"), ("none", "prior", "unit"))
-]
 
 
 class Net(nn.Module):
@@ -32,23 +24,8 @@ class Net(nn.Module):
         return self.head(self.body(self.stem(self.input_norm(x))).mean((2, 3)))
 
 
-def seen(bn: BatchNorm) -> BatchNorm:
-    """A BatchNorm as after a training: nothing at its initial value."""
-    with torch.no_grad():
-        for parameter in bn.parameters():
-            parameter.normal_(1.0, 0.5)
-        bn.running_mean.normal_(0.0, 3.0)
-        bn.running_var.uniform_(0.1, 9.0)
-        bn.num_batches_tracked.fill_(7)
-    return bn
-
-
 def norms(model: nn.Module) -> list[nn.Module]:
     return [module for module in model.modules() if isinstance(module, BatchNorm | UAN)]
-
-
-def relative(a: Tensor, b: Tensor) -> float:
-    return ((a - b).abs().max() / b.abs().max()).item()
 
 
 @pytest.mark.parametrize(
@@ -61,7 +38,9 @@ def relative(a: Tensor, b: Tensor) -> float:
         (nn.SyncBatchNorm(3), torch.randn(4, 3, 5, 5), UAN),
     ],
 )
-def test_a_batch_norm_of_every_rank_is_replaced(bn: BatchNorm, x: Tensor, kind: type[UAN]) -> None:
+def test_a_batch_norm_of_every_rank_is_replaced(
+    bn: BatchNorm, x: Tensor, kind: type[UAN], seen: Any, relative: Any
+) -> None:
     model = nn.Sequential(seen(bn)).eval()
     before = model(x)
     report = convert_norm(model, "uan")
@@ -72,31 +51,6 @@ def test_a_batch_norm_of_every_rank_is_replaced(bn: BatchNorm, x: Tensor, kind: 
     assert str(report).splitlines() == ["1 norm converted", f"  0: {type(bn).__name__} → {kind.__name__}"]
 
 
-@pytest.mark.parametrize("options", OPTIONS, ids=str)
-def test_conversion_keeps_the_function_of_a_norm_that_has_seen_data(options: dict[str, object]) -> None:
-    bn = seen(nn.BatchNorm2d(6)).eval()
-    x = torch.randn(8, 6, 5, 5) * 4 + 2
-    layer = uan(bn, em_rate=0.0, **options).eval()
-    assert relative(layer(x), bn(x)) < 1e-5
-    clusters = layer.mean.detach().clone()
-    assert len(clusters.unique(dim=0)) == options["num_clusters"]
-    layer.train()
-    layer(x)
-    torch.testing.assert_close(layer.mean.detach(), clusters)  # the first batch did not start them again
-
-
-@pytest.mark.parametrize(
-    "bn", [nn.BatchNorm2d(4, affine=False), seen(nn.BatchNorm2d(4, affine=False))], ids=["fresh", "seen"]
-)
-def test_what_a_norm_without_affine_lacked_is_not_trained(bn: BatchNorm) -> None:
-    x = torch.randn(8, 4, 3, 3)
-    layer = uan(bn, scale="prior", assignment="element")
-    trained = {name for name, parameter in layer.named_parameters() if parameter.requires_grad}
-    assert trained == {"mean", "log_var", "prior_logits"}
-    if bn.num_batches_tracked:
-        assert relative(layer.eval()(x), bn.eval()(x)) < 1e-5
-
-
 def test_a_fresh_norm_becomes_a_layer_that_starts_from_its_first_batch() -> None:
     model = nn.Sequential(nn.BatchNorm2d(3))
     convert_norm(model, "uan", num_clusters=2)
@@ -104,45 +58,6 @@ def test_a_fresh_norm_becomes_a_layer_that_starts_from_its_first_batch() -> None
     model(torch.randn(16, 3, 4, 4) * 2 + 50)
     assert model[0].initialized
     assert (model[0].mean - 50).abs().max() < 10
-
-
-def test_statistics_without_a_count_of_batches_are_kept() -> None:
-    """As in checkpoints from before PyTorch counted."""
-    bn = seen(nn.BatchNorm2d(3))
-    bn.num_batches_tracked.zero_()
-    assert uan(bn).initialized
-
-
-def test_frozen_parameters_dtype_and_zero_gamma_are_carried_over() -> None:
-    bn = nn.BatchNorm2d(3).double()
-    nn.init.zeros_(bn.weight)
-    bn.bias.requires_grad_(False)
-    layer = uan(bn)
-    assert layer.mean.dtype == torch.float64
-    assert not layer.weight.any()
-    assert layer.weight.requires_grad
-    assert not layer.bias.requires_grad
-
-
-@pytest.mark.parametrize("moments", ["batch", "learned"])
-@pytest.mark.parametrize("affine", [True, False])
-def test_back_to_a_batch_norm(moments: str, affine: bool) -> None:
-    layer = UAN2d(3, num_clusters=1, moments=moments, affine=affine)
-    x = torch.randn(8, 3, 4, 4) * 3 + 1
-    for _ in range(3):
-        layer(x)
-    bn = to_batch_norm(layer.eval())
-    assert type(bn) is nn.BatchNorm2d
-    assert not bn.training
-    torch.testing.assert_close(bn(x), layer(x))
-    if moments == "batch":
-        torch.testing.assert_close(uan(bn, num_clusters=1).eval()(x), layer(x))
-
-
-@pytest.mark.parametrize("options", [{"num_clusters": 2}, {"num_clusters": 1, "shrink": 0.5}])
-def test_only_one_cluster_goes_back(options: dict[str, object]) -> None:
-    with pytest.raises(ValueError, match="one cluster without shrinkage"):
-        to_batch_norm(UAN2d(3, **options))
 
 
 @pytest.mark.parametrize(
@@ -199,7 +114,7 @@ def test_a_norm_without_tensors_takes_device_and_type_of_the_model(name: str) ->
     assert {value.dtype for value in values if value.is_floating_point()} == {torch.float64}
 
 
-def test_timms_activation_and_dropout_stay() -> None:
+def test_timms_activation_and_dropout_stay(seen: Any, relative: Any) -> None:
     act = pytest.importorskip("timm.layers").BatchNormAct2d(4, act_layer=nn.Sigmoid, inplace=False)
     act.drop = nn.Dropout(0.5)
     model = nn.Sequential(seen(act)).eval()
@@ -219,67 +134,6 @@ def test_timms_layers_assign_together_too() -> None:
     convert_norm(model, "uan", depth=1)
     places = [layer.place for layer in model.modules() if isinstance(layer, UAN)]
     assert [place and (place.number, place.depth.layers) for place in places] == [(0, 3), (1, 3), (2, 3)]
-
-
-class Activated(nn.BatchNorm2d):
-    """With an activation inside, as many have."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        return super().forward(x).relu()
-
-
-class Named(nn.BatchNorm2d):
-    """With a constructor of its own, and torch's forward."""
-
-    def __init__(self) -> None:
-        super().__init__(4)
-
-
-def patched() -> nn.BatchNorm2d:
-    bn = nn.BatchNorm2d(4)
-    bn.forward = lambda x: x
-    return bn
-
-
-def pruned() -> nn.BatchNorm2d:
-    return prune.l1_unstructured(nn.BatchNorm2d(4), "weight", 0.5)
-
-
-def parametrized() -> nn.BatchNorm2d:
-    bn = nn.BatchNorm2d(4)
-    parametrize.register_parametrization(bn, "bias", nn.Softplus())
-    return bn
-
-
-@pytest.mark.parametrize("name", [name for name in NORMS.targets if name != "bn"])
-@pytest.mark.parametrize(
-    ("bn", "message"),
-    [
-        (Activated(4), "1 is a Activated, whose own forward would be lost.*where="),
-        (patched(), "1 is a BatchNorm2d, whose own forward"),
-        (pruned(), "1 computes its weight"),
-        (parametrized(), "1 computes its bias"),
-        (nn.LazyBatchNorm2d(affine=False, track_running_stats=False), "1 is lazy"),
-    ],
-    ids=lambda value: type(value).__name__,
-)
-def test_what_would_be_lost_is_refused_and_the_model_stays(name: str, bn: BatchNorm, message: str) -> None:
-    first = nn.BatchNorm2d(4)
-    first.register_forward_hook(lambda *_: None)
-    model = nn.Sequential(first, bn)
-    with pytest.raises(ValueError, match=message):
-        convert_norm(model, name)
-    assert list(model) == [first, bn]
-    assert first._forward_hooks
-
-
-def test_a_subclass_with_the_forward_of_torch_is_converted_and_bn_keeps_any() -> None:
-    model = nn.Sequential(Named())
-    convert_norm(model, "uan")
-    assert type(model[0]) is UAN2d
-    model = nn.Sequential(own := Activated(4))
-    convert_norm(model, "bn")
-    assert model[0] is own
 
 
 def test_a_materialised_lazy_norm_is_converted() -> None:
@@ -355,25 +209,3 @@ def test_own_norms_are_given_as_a_function_or_by_their_path() -> None:
     assert isinstance(model.stem[1], nn.GroupNorm)
     convert_norm(model, "uan_da.norms.uan.conversion:uan", "last", num_clusters=3)
     assert model.head[1].num_clusters == 3
-
-
-@pytest.mark.parametrize(
-    ("model", "arguments", "error", "message"),
-    [
-        (
-            nn.Sequential(nn.Linear(2, 2)),
-            ("uan",),
-            ValueError,
-            "no BatchNorm to convert: the model has no norm",
-        ),
-        (nn.Sequential(nn.GroupNorm(1, 2)), ("uan",), ValueError, "norms are 1 GroupNorm"),
-        (nn.BatchNorm2d(2), ("uan",), ValueError, "the model itself is one"),
-        (Net(), ("uan", "middle"), ValueError, "'first', 'last', 'input' or 're:PATTERN', but got 'middle'"),
-        (Net(), ("uan", "re:layer4"), ValueError, r"none of the BatchNorms: stem\.1, body\.1, head\.1"),
-        (Net(), ("uan", "re:("), ValueError, "not a regular expression"),
-        (Net(), ("uam",), UserError, "did you mean 'uan'"),
-    ],
-)
-def test_errors(model: nn.Module, arguments: tuple[str, ...], error: type[Exception], message: str) -> None:
-    with pytest.raises(error, match=message):
-        convert_norm(model, *arguments)

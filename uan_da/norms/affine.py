@@ -11,7 +11,7 @@ from torch.nn.modules.instancenorm import _InstanceNorm as InstanceNorm
 from uan_da.norms.baselines.layer import ChannelLayerNorm
 from uan_da.norms.domain import DomainNorm
 from uan_da.norms.norm import Norm
-from uan_da.norms.recalibrate import frozen_statistics
+from uan_da.norms.recalibrate import changed, frozen_statistics
 from uan_da.norms.running import MixtureLayer
 
 KINDS = BatchNorm | InstanceNorm | nn.GroupNorm | nn.LayerNorm | ChannelLayerNorm | DomainNorm | MixtureLayer | Norm
@@ -65,15 +65,8 @@ def batch_statistics(model: nn.Module) -> Iterator[None]:
 
     No running statistic and no cluster changes; the model's mode comes back after it.
     """
-    before = [(module, module.training) for module in model.modules()]
-    try:
-        for module, _ in before:
-            module.training = _is_norm(module)
-        with frozen_statistics(model):
-            yield
-    finally:
-        for module, training in before:
-            module.training = training
+    with changed([(module, "training", _is_norm(module)) for module in model.modules()]), frozen_statistics(model):
+        yield
 
 
 def _is_norm(layer: nn.Module) -> bool:

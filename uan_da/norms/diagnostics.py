@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from uan_da.norms.recalibrate import changed
 from uan_da.norms.running import MixtureLayer
 from uan_da.norms.uan.mixture import MIN_MASS
 
@@ -60,13 +61,9 @@ def diagnose(model: nn.Module, images: Tensor, labels: Tensor | None = None) -> 
     if labels is not None and (labels.shape != images.shape[:1] or labels.min() < 0):
         raise ValueError(f"Expected `labels` to be {len(images)} numbers from 0 on, but got {labels}")
     reports: list[ClusterReport] = []
-    modes = {module: module.training for module in model.modules()}
-    try:
-        with torch.no_grad(), _reporting(model, labels, reports):
-            model.eval()(images)
-    finally:
-        for module, training in modes.items():
-            module.training = training
+    evaluating = [(module, "training", False) for module in model.modules()]
+    with torch.no_grad(), changed(evaluating), _reporting(model, labels, reports):
+        model(images)
     for report in reports:
         _warn_of_dead(report)
     return reports
@@ -74,17 +71,11 @@ def diagnose(model: nn.Module, images: Tensor, labels: Tensor | None = None) -> 
 
 def normalized_mutual_information(a: Tensor, b: Tensor) -> float:
     r"""NMI of two labellings ``(N,)``: :math:`2 I(a; b) / (H(a) + H(b))`; 0 where either has a single value."""
-    joint = torch.zeros(int(a.max()) + 1, int(b.max()) + 1, dtype=torch.float64)
-    joint.index_put_((a.cpu(), b.cpu()), torch.ones(len(a), dtype=torch.float64), accumulate=True)
-    joint /= len(a)
-    entropy_a, entropy_b, entropy = (_entropy(p) for p in (joint.sum(1), joint.sum(0), joint.flatten()))
-    if entropy_a == 0 or entropy_b == 0:
+    from sklearn.metrics import normalized_mutual_info_score  # importing norms does not wait for it
+
+    if len(a.unique()) == 1:  # of two single values scikit-learn says 1
         return 0.0
-    return max(2 * (entropy_a + entropy_b - entropy) / (entropy_a + entropy_b), 0.0)
-
-
-def _entropy(p: Tensor) -> float:
-    return -float(torch.special.xlogy(p, p).sum())
+    return float(normalized_mutual_info_score(a.cpu().numpy(), b.cpu().numpy()))
 
 
 def _by_cluster(tau: Tensor) -> Tensor:

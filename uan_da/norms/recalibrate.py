@@ -35,7 +35,7 @@ def frozen_statistics(model: nn.Module) -> Iterator[None]:
             changes += [(module, "running_mean", None), (module, "running_var", None)]
         elif isinstance(module, MixtureLayer):
             changes.append((module, "updates_statistics", False))
-    with _changed(changes):
+    with changed(changes):
         yield
 
 
@@ -76,7 +76,7 @@ def recalibrate(
     device = next((parameter.device for parameter in model.parameters()), None)
     batches = 0
     context: AbstractContextManager[None] = nullcontext() if domain is None else domain_context(model, domain)
-    with _changed(_estimating(model, layers)), _kept_on_error(layers), context, torch.no_grad():
+    with changed(_estimating(model, layers)), _kept_on_error(layers), context, torch.no_grad():
         for layer in layers:
             layer.reset_running_stats()
         for batch in loader:
@@ -137,8 +137,8 @@ def _kept_on_error(layers: list[Tracked]) -> Iterator[None]:
 
 
 @contextmanager
-def _changed(changes: list[tuple[Any, str, Any]]) -> Iterator[None]:
-    """Set attributes inside the block; what they were comes back after it."""
+def changed(changes: Sequence[tuple[Any, str, Any]]) -> Iterator[None]:
+    """Set attributes, ``(object, name, value)`` each, inside the block; what they were comes back after it."""
     before = [(module, name, getattr(module, name)) for module, name, _ in changes]
     try:
         for module, name, value in changes:

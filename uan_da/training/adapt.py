@@ -114,35 +114,17 @@ def adapt_run(
         UserError: a folder cannot be used, an image cannot be read, or the method cannot adapt this network.
     """
     check_out(out, run, Path(images), overwrite)
-    setting = run.recipe.setting
-    if setting not in method.target.settings:
-        raise UserError(
-            f"method {method.name!r} adapts runs of {', '.join(method.target.settings)}, and {run.folder} is one of "
-            f"{setting} adaptation (uan-da list methods --setting {setting})"
-        )
+    _check_setting(run, method)
     trained = Trained.load(run, checkpoint, choose_device(device_name))
     examples, names = _examples(str(images), run, trained)
     (stored,) = store([examples], trained.recipe.input, trained.device)
     before, after, built = _adapt(trained, method, stored)
-    report: dict[str, Any] = {
-        "run": str(run.folder),
-        "checkpoint": checkpoint,
-        "step": trained.step,
-        "images": str(images),
-        "method": method.to_dict(),
-        "seed": trained.recipe.seed,
-        "classes": list(trained.classes),
-        **before_after(before, after),
-        "conditions": conditions(before, after, built.groups, names),
-        "scores": None if built.scores is None else {str(count): score for count, score in built.scores.items()},
-        "schema": 1,
-    }
-    recipe = trained.recipe.model_copy(update={"evaluation": Evaluation()})
-    if built.norm is not None:
-        recipe = recipe.model_copy(update={"norm": NormBlock.parse(built.norm)})
+    of_what = {"run": str(run.folder), "checkpoint": checkpoint, "step": trained.step, "images": str(images)}
+    how = {"method": method.to_dict(), "seed": trained.recipe.seed, "classes": list(trained.classes)}
+    report = of_what | how | _found(before, after, built, names) | {"schema": 1}
     new, table = Run(out), confidence_table(names, after, trained.classes)
     with locked(out), told(new):
-        write_adapted(new, recipe, trained, run.record, overwrite)
+        write_adapted(new, _adapted_recipe(trained.recipe, built), trained, run.record, overwrite)
         with whole_file(out / "predictions.csv") as file:
             file.write(to_csv(table))
         if report["conditions"]:
@@ -150,6 +132,28 @@ def adapt_run(
         write_json(out / "adapt.json", report)
         new.finish()
     return report
+
+
+def check_out(out: Path, run: Run, folder: Path, overwrite: bool) -> None:
+    """UserError where ``out`` is a file or in use, or replacing it would delete the run, the images, or no run."""
+    for kept, what in ((run.folder, "the run that is adapted"), (folder, "the images")):
+        if kept.resolve().is_relative_to(out.resolve()):
+            raise UserError(f"--out {out}: holds {what}; choose another folder")
+    check_folder(out)
+    if not out.is_dir() or is_empty(out):
+        return
+    if not overwrite:
+        raise UserError(f"{out}: is not empty. Replace the run in it: --overwrite; or write elsewhere: --out DIR")
+    Run(out).check_replaceable()
+
+
+def _check_setting(run: Run, method: SourceFreeBlock) -> None:
+    setting, served = run.recipe.setting, method.target.settings
+    if setting not in served:
+        raise UserError(
+            f"method {method.name!r} adapts runs of {', '.join(served)}, and {run.folder} is one of "
+            f"{setting} adaptation (uan-da list methods --setting {setting})"
+        )
 
 
 def _examples(images: str, run: Run, trained: Trained) -> tuple[Examples, list[str]]:
@@ -164,28 +168,6 @@ def _examples(images: str, run: Run, trained: Trained) -> tuple[Examples, list[s
         raise UserError(unknown("domain", name, dataset.domains))
     examples = dataset.load(name, "train")
     return examples, [f"{name}/{index}" for index in range(len(examples))]
-
-
-def write_adapted(new: Run, recipe: Recipe, trained: Trained, record: Record, overwrite: bool) -> None:
-    """The adapted network as a run, of the record of the one that it was."""
-    new.create(recipe, record, overwrite)
-    state = {"step": trained.step, "model": trained.model.state_dict()}
-    saved = new.checkpoints.write_state(trained.step, state)
-    new.checkpoints.publish(Manifest(new.identity, trained.step, files={"last": saved}))
-    new.save_model(trained.model)
-
-
-def check_out(out: Path, run: Run, folder: Path, overwrite: bool) -> None:
-    """UserError where ``out`` is a file or in use, or replacing it would delete the run, the images, or no run."""
-    for kept, what in ((run.folder, "the run that is adapted"), (folder, "the images")):
-        if kept.resolve().is_relative_to(out.resolve()):
-            raise UserError(f"--out {out}: holds {what}; choose another folder")
-    check_folder(out)
-    if not out.is_dir() or is_empty(out):
-        return
-    if not overwrite:
-        raise UserError(f"{out}: is not empty. Replace the run in it: --overwrite; or write elsewhere: --out DIR")
-    Run(out).check_replaceable()
 
 
 def _adapt(
@@ -213,3 +195,25 @@ def _as_predictions(probabilities: torch.Tensor, before: Predictions) -> Predict
     """A method's own predictions, on the features that the network has."""
     logits = probabilities.double().cpu().clamp_min(torch.finfo(torch.float64).tiny).log()
     return Predictions(before.features, logits, before.labels)
+
+
+def _found(before: Predictions, after: Predictions, built: SourceFreeMethod, names: list[str]) -> dict[str, Any]:
+    """What changed, in all and by the groups that the method found."""
+    scores = None if built.scores is None else {str(count): score for count, score in built.scores.items()}
+    groups = conditions(before, after, built.groups, names)
+    return {**before_after(before, after), "conditions": groups, "scores": scores}
+
+
+def _adapted_recipe(recipe: Recipe, built: SourceFreeMethod) -> Recipe:
+    """With the norm that the method put in; its evaluation measures the network as it is."""
+    norm = {} if built.norm is None else {"norm": NormBlock.parse(built.norm)}
+    return recipe.model_copy(update={"evaluation": Evaluation(), **norm})
+
+
+def write_adapted(new: Run, recipe: Recipe, trained: Trained, record: Record, overwrite: bool) -> None:
+    """The adapted network as a run, of the record of the one that it was."""
+    new.create(recipe, record, overwrite)
+    state = {"step": trained.step, "model": trained.model.state_dict()}
+    saved = new.checkpoints.write_state(trained.step, state)
+    new.checkpoints.publish(Manifest(new.identity, trained.step, files={"last": saved}))
+    new.save_model(trained.model)

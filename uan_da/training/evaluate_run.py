@@ -71,9 +71,7 @@ def evaluate_run(
     report: dict[str, Any] = {"checkpoint": checkpoint, "step": step, "split": split, **options.model_dump()}
     report["classes"] = list(task.classes)
     report["domains"] = summarize(predictions, chosen, split, shared=task.shared)
-    differs = [*domains, split if split == "train" else "", f"recalibrate={recalibrate}" if recalibrate else ""]
-    name = "-".join([checkpoint, *filter(None, differs)]).replace("/", "_").replace(":", "_")
-    folder = run.folder / "evaluation"
+    name, folder = _file_name(checkpoint, domains, split, recalibrate), run.folder / "evaluation"
     folder.mkdir(exist_ok=True)
     if not domains and split == "test":
         report |= {
@@ -87,6 +85,19 @@ def evaluate_run(
     write_json(folder / f"{name}.json", report)
     seal(folder, name)
     return report | {"file": str(folder / f"{name}.json")}
+
+
+def _domains(task: Task, recipe: Recipe, names: Sequence[str], device: torch.device) -> list[Domain]:
+    known = {domain.name: domain for domain in task.domains}
+    if not names:
+        return list(known.values())
+    return [known[name] if name in known else load_unseen(task, recipe, name, device) for name in names]
+
+
+def _file_name(checkpoint: str, domains: Sequence[str], split: Split, recalibrate: str | None) -> str:
+    """The checkpoint, and whatever departs from the defaults."""
+    differs = [*domains, split if split == "train" else "", f"recalibrate={recalibrate}" if recalibrate else ""]
+    return "-".join([checkpoint, *filter(None, differs)]).replace("/", "_").replace(":", "_")
 
 
 def seal(folder: Path, name: str) -> None:
@@ -103,10 +114,3 @@ def is_whole(folder: Path, name: str) -> bool:
         return bool(digests) and all(digest([read_bytes(folder / file)]) == own for file, own in digests.items())
     except UserError:
         return False
-
-
-def _domains(task: Task, recipe: Recipe, names: Sequence[str], device: torch.device) -> list[Domain]:
-    known = {domain.name: domain for domain in task.domains}
-    if not names:
-        return list(known.values())
-    return [known[name] if name in known else load_unseen(task, recipe, name, device) for name in names]

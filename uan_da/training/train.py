@@ -77,25 +77,6 @@ def train(
         return _train(recipe, out, device, overwrite, resume, with_baseline, monitor, reading)[0]
 
 
-def _follow(recipe: Recipe, device: str, with_baseline: bool | Recipe) -> None:
-    """What the processes beside the first do: the same steps and predictions, on their share of the images. They write
-    nothing."""
-    with torch.random.fork_rng():
-        training = Training.build(recipe, choose_device(device), fresh=False)
-        share_state(training)
-        with noticing_signals() as stop:
-            while training.step < training.total_steps:
-                training.advance()
-                if training.at_epoch_end:
-                    predict_epoch(training)
-                    training.take_averages()
-                number = agreed(stop.number)
-                if number is not None:
-                    raise Interrupted(number)
-    if with_baseline:
-        _follow(recipe.source_only() if with_baseline is True else with_baseline, device, False)
-
-
 def _train(
     recipe: Recipe,
     out: Path | str,
@@ -133,10 +114,6 @@ def _train(
         run.finish()
         run.log(f"done, {run.seconds:.0f} s of training")
     return run, measured.last
-
-
-def _write_results(run: Run, results: dict[str, Any], baseline: dict[str, Any]) -> None:
-    write_json(run.folder / "results.json", results | {"baseline": baseline, "schema": 1})
 
 
 def _begin(
@@ -228,6 +205,10 @@ def _is_best(value: float | None, earlier: list[float | None]) -> bool:
     return not earlier or (value is not None and value > max(known, default=float("-inf")))
 
 
+def _write_results(run: Run, results: dict[str, Any], baseline: dict[str, Any]) -> None:
+    write_json(run.folder / "results.json", results | {"baseline": baseline, "schema": 1})
+
+
 def _baseline(
     recipe: Recipe, run: Run, device: str, resume: bool, monitor: Monitor, predictions: dict[str, Predictions]
 ) -> dict[str, Any]:
@@ -235,3 +216,22 @@ def _baseline(
     folder = run.folder / "baseline"
     plain, others = _train(recipe, folder, device, False, resume and folder.is_dir(), False, monitor)
     return {"selections": plain.results["selections"], **gains(predictions, others, recipe.task.target)}
+
+
+def _follow(recipe: Recipe, device: str, with_baseline: bool | Recipe) -> None:
+    """What the processes beside the first do: the same steps and predictions, on their share of the images. They write
+    nothing."""
+    with torch.random.fork_rng():
+        training = Training.build(recipe, choose_device(device), fresh=False)
+        share_state(training)
+        with noticing_signals() as stop:
+            while training.step < training.total_steps:
+                training.advance()
+                if training.at_epoch_end:
+                    predict_epoch(training)
+                    training.take_averages()
+                number = agreed(stop.number)
+                if number is not None:
+                    raise Interrupted(number)
+    if with_baseline:
+        _follow(recipe.source_only() if with_baseline is True else with_baseline, device, False)
