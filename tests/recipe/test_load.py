@@ -163,6 +163,7 @@ def test_the_baseline_keeps_everything_else() -> None:
             r"'numpy:fft' does not inherit a base class of uan_da\.methods\.method: Method, ",
         ),
         (["norm=torch:pi"], "'torch:pi' is no norm: expected a class, or a function, whose keyword-only"),
+        (["norm=numpy:sctypeDict"], "'numpy:sctypeDict' is no norm: expected a class, or a function"),
         (["norm=builtins:int"], "norm 'builtins:int': nothing in Python's own library is a norm"),
     ],
 )

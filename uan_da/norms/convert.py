@@ -239,10 +239,6 @@ def _move_hooks(bn: nn.Module, layer: nn.Module) -> None:
             hook.module = weakref.ref(layer)
 
 
-_BATCH_NORMS = {nn.Conv1d: nn.BatchNorm1d, nn.Conv2d: nn.BatchNorm2d, nn.Conv3d: nn.BatchNorm3d}
-"""The BatchNorm of a convolution's images."""
-
-
 def _put_in_front(model: nn.Module, factory: Factory, options: dict[str, Any]) -> Conversion:
     """One norm on the raw input, as the UAN authors placed theirs."""
     before = getattr(model, "input_norm", None)
@@ -251,14 +247,18 @@ def _put_in_front(model: nn.Module, factory: Factory, options: dict[str, Any]) -
             "where='input' needs a model with an attribute `input_norm` that its forward calls on the input, "
             f"and {type(model).__name__} has none; nn.Sequential(norm, model) does the same"
         )
-    convolution = next((module for module in model.modules() if isinstance(module, tuple(_BATCH_NORMS))), None)
+    convolution = next((module for module in model.modules() if isinstance(module, _CONVOLUTIONS)), None)
     if convolution is None:
         raise ValueError("where='input' found no convolution to take the number of input channels from")
-    make = next(bn for kind, bn in _BATCH_NORMS.items() if isinstance(convolution, kind))
+    batch_norms = {nn.Conv1d: nn.BatchNorm1d, nn.Conv2d: nn.BatchNorm2d, nn.Conv3d: nn.BatchNorm3d}
+    make = next(bn for conv, bn in batch_norms.items() if isinstance(convolution, conv))
     weight = convolution.weight
     norm = factory(make(convolution.in_channels, device=weight.device, dtype=weight.dtype), **options)
     model.input_norm = norm.train(model.training)
     return Conversion((Replacement("input_norm", _name(before), _name(norm)),))
+
+
+_CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 
 
 def _name(module: nn.Module) -> str:

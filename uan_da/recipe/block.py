@@ -3,6 +3,7 @@
 The options of a thing are the keyword-only parameters of its function or class, so that they are written down once.
 """
 
+import functools
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
@@ -125,19 +126,29 @@ def options_of(target: Callable[..., Any]) -> dict[str, inspect.Parameter]:
 
 
 def _schema(cls: type[Block[Any]], name: str, target: Callable[..., Any]) -> type[Strict]:
-    """A model of the keys of ``cls`` and the options of ``target``, with their annotations and defaults."""
+    """A model of the keys of ``cls`` and the options of ``target``.
+
+    Raises:
+        ValueError: the object has no options that can be read.
+    """
     try:
-        hints = get_type_hints(target.__init__ if inspect.isclass(target) else target, include_extras=True)
-        options: dict[str, Any] = {
-            option: (hints.get(option, Any), ... if parameter.default is parameter.empty else parameter.default)
-            for option, parameter in options_of(target).items()
-        }
-        return create_model(name, __base__=Strict, **(_keys(cls) | options))
+        return _model(cls, name, target)  # type: ignore[arg-type]  # to mypy no class of a dataclass can be hashed
     except (TypeError, ValueError, NameError, AttributeError) as error:
         raise ValueError(
             f"{name!r} is no {cls.names.kind}: expected a class, or a function, whose keyword-only parameters "
             f"are its options ({error})"
         ) from error
+
+
+@functools.cache
+def _model(cls: type[Block[Any]], name: str, target: Callable[..., Any]) -> type[Strict]:
+    """With the annotations and defaults; made once, which takes longer than all that it validates."""
+    hints = get_type_hints(target.__init__ if inspect.isclass(target) else target, include_extras=True)
+    options: dict[str, Any] = {
+        option: (hints.get(option, Any), ... if parameter.default is parameter.empty else parameter.default)
+        for option, parameter in options_of(target).items()
+    }
+    return create_model(name, __base__=Strict, **(_keys(cls) | options))
 
 
 def _keys(cls: type[Block[Any]]) -> dict[str, Any]:

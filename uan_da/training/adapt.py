@@ -121,7 +121,7 @@ def adapt_run(
     before, after, built = _adapt(trained, method, stored)
     of_what = {"run": str(run.folder), "checkpoint": checkpoint, "step": trained.step, "images": str(images)}
     how = {"method": method.to_dict(), "seed": trained.recipe.seed, "classes": list(trained.classes)}
-    report = of_what | how | _found(before, after, built, names) | {"schema": 1}
+    report: dict[str, Any] = of_what | how | _found(before, after, built, names) | {"schema": 1}
     new, table = Run(out), confidence_table(names, after, trained.classes)
     with locked(out), told(new):
         write_adapted(new, _adapted_recipe(trained.recipe, built), trained, run.record, overwrite)
