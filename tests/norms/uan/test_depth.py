@@ -3,6 +3,7 @@
 import copy
 import pickle
 import threading
+from typing import Any
 
 import pytest
 import torch
@@ -10,6 +11,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from uan_da.norms import UAN, UAN2d, convert_norm
+from uan_da.norms.uan.kernels import ops
 from uan_da.norms.uan.options import Assignment, Backend
 from uan_da.recipe.blocks import NormBlock
 
@@ -88,6 +90,18 @@ def test_gradients_reach_the_evidence_of_the_first_layer(backend: Backend) -> No
     assert model[1].mean.grad is not None
     assert model[1].mean.grad.abs().sum() > 0
     assert model[7].mean.grad is None or not model[7].mean.grad.any()  # its clusters have no say in τ
+
+
+def test_the_operator_serves_each_layer_with_the_evidence_before_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, calls, train = network(2).train(), [], ops.train
+
+    def spy(*inputs: Any) -> Any:
+        calls.append((inputs[3] is not None, inputs[-1].sharpness))
+        return train(*inputs)
+
+    monkeypatch.setattr(ops, "train", spy)
+    model(torch.randn(8, 3, 9, 9))
+    assert calls == [(False, 5.0), (True, 5.0), (True, 0.0)]
 
 
 def test_responsibilities_of_a_layer_in_the_middle_look_and_leave_no_trace() -> None:
