@@ -7,9 +7,9 @@ import functools
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
-from typing import Any, ClassVar, Generic, Self, TypeVar, get_type_hints
+from typing import Annotated, Any, ClassVar, Generic, Self, TypeVar, get_origin, get_type_hints
 
-from pydantic import GetCoreSchemaHandler, create_model
+from pydantic import Field, GetCoreSchemaHandler, create_model
 from pydantic_core import CoreSchema, core_schema
 
 from uan_da.errors import UserError
@@ -145,10 +145,17 @@ def _model(cls: type[Block[Any]], name: str, target: Callable[..., Any]) -> type
     """With the annotations and defaults; made once, which takes longer than all that it validates."""
     hints = get_type_hints(target.__init__ if inspect.isclass(target) else target, include_extras=True)
     options: dict[str, Any] = {
-        option: (hints.get(option, Any), ... if parameter.default is parameter.empty else parameter.default)
+        option: (hints.get(option, Any), _default(hints.get(option, Any), parameter.default))
         for option, parameter in options_of(target).items()
     }
     return create_model(name, __base__=Strict, **(_keys(cls) | options))
+
+
+def _default(hint: Any, default: Any) -> Any:
+    """A parameter's default as a field's; what an annotation says beside the type holds for it too."""
+    if default is inspect.Parameter.empty:
+        return ...
+    return Field(default, validate_default=True) if get_origin(hint) is Annotated else default
 
 
 def _keys(cls: type[Block[Any]]) -> dict[str, Any]:

@@ -5,8 +5,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, TypeVar, get_args, get_type_hints
 
-from pydantic import BeforeValidator, Field, ValidationInfo
-
 Assignment = Literal["sample", "element"]
 MomentSource = Literal["batch", "learned"]
 Scale = Literal["none", "prior", "unit"]
@@ -16,13 +14,22 @@ DEFAULTS = {"sample": {"num_clusters": 8, "depth": 2}, "element": {"num_clusters
 """The defaults that the assignment decides."""
 
 
-def _by_assignment(value: Any, info: ValidationInfo) -> Any:
-    """``value``, or the default in the place of None: a recipe has every option spelled out."""
+class _SpelledOut:
+    """Tells a recipe, in which every option is spelled out, the default that stands for None."""
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> Any:
+        from pydantic import BeforeValidator  # not for who uses norms without recipes
+
+        return BeforeValidator(_by_assignment).__get_pydantic_core_schema__(source, handler)
+
+
+def _by_assignment(value: Any, info: Any) -> Any:
+    """``value``, or the default in the place of None."""
     known = DEFAULTS[info.data.get("assignment", "sample")]
     return known[str(info.field_name)] if value is None else value
 
 
-ByAssignment = Annotated[int, BeforeValidator(_by_assignment), Field(validate_default=True)]
+ByAssignment = Annotated[int, _SpelledOut()]
 DEFAULT: Any = None
 """Stands for the default that the assignment decides."""
 
