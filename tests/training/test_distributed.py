@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -14,6 +15,8 @@ import torch
 
 from uan_da.cli.app import main
 from uan_da.sweeps.server import start_server
+from uan_da.training import launch
+from uan_da.training.distributed import LAUNCHER, agreed
 from uan_da.training.run import Run
 from uan_da.training.training import Training
 
@@ -194,6 +197,24 @@ def test_a_method_that_needs_the_whole_batch_is_refused_once(on_two_devices: Lau
     assert error.count("method dan: several processes would come to something else than one") == 1
     assert "Traceback" not in error
     assert not (tmp_path / "run").exists()
+
+
+def test_a_process_that_the_system_kills_is_named(monkeypatch: pytest.MonkeyPatch, capfd: Any) -> None:
+    def start(arguments: Any, rank: int, *_: Any) -> "subprocess.Popen[bytes]":
+        return subprocess.Popen(["sleep", "60"] if rank == 0 else ["sh", "-c", "kill -KILL $$"])
+
+    monkeypatch.setattr(launch, "_start", start)
+    monkeypatch.setattr(launch, "PATIENCE", 0.1)
+    assert launch.launch([], 2) == 137
+    assert "process 1 was ended by SIGKILL, as the system does when memory runs out" in capfd.readouterr().err
+
+
+def test_processes_stop_when_the_one_that_started_them_is_gone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(LAUNCHER, str(os.getppid()))
+    assert agreed(None) is None
+    monkeypatch.setenv(LAUNCHER, str(os.getpid()))  # not the parent
+    assert agreed(None) == signal.SIGHUP
+    assert agreed(signal.SIGTERM) == signal.SIGTERM
 
 
 @pytest.mark.slow

@@ -8,6 +8,7 @@ first one scores the predictions, and is the only one that writes.
 import copy
 import io
 import os
+import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
@@ -20,6 +21,9 @@ from uan_da.errors import UserError
 from uan_da.models.classifier import Classifier
 from uan_da.norms.distributed import is_distributed, process_number
 from uan_da.training.training import Training
+
+LAUNCHER = "UAN_DA_LAUNCHER"
+"""The environment variable with the process id of what started these processes, where that is ``--devices``."""
 
 
 def process() -> int:
@@ -96,7 +100,10 @@ def _of_the_first(state_dict: Callable[[], dict[str, Any]], device: torch.device
 
 
 def agreed(signal_number: int | None) -> int | None:
-    """The signal that any process was sent, so that all stop after the same step."""
+    """The signal that any process was sent, so that all stop after the same step; SIGHUP where the process that
+    started them is gone, for nothing else would end them."""
+    if signal_number is None and os.environ.get(LAUNCHER, str(os.getppid())) != str(os.getppid()):
+        signal_number = signal.SIGHUP
     if not is_distributed():
         return signal_number
     number = torch.tensor(signal_number or 0)

@@ -12,6 +12,8 @@ from contextlib import ExitStack, contextmanager
 from types import FrameType
 from typing import IO
 
+from uan_da.training.distributed import LAUNCHER
+
 Process = subprocess.Popen[bytes]
 
 PATIENCE = 120.0
@@ -41,6 +43,10 @@ def launch(arguments: Sequence[str], count: int) -> int:
         if failed > 0 and 0 < code < 128 and not told:
             errors[failed].seek(0)
             print(f"process {failed}: {errors[failed].read().decode(errors='replace').strip()}", file=sys.stderr)
+        if code < 0:
+            why = ", as the system does when memory runs out" if code == -signal.SIGKILL else ""
+            ended = f"process {failed} was ended by {signal.Signals(-code).name}{why}"
+            print(f"{ended}; --resume continues", file=sys.stderr)
         return code if code > 0 else 128 - code
 
 
@@ -49,7 +55,7 @@ def _start(arguments: Sequence[str], rank: int, count: int, port: int, errors: I
     place = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": count, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
     threads = {"OMP_NUM_THREADS": max(1, (os.cpu_count() or 1) // count)}
     environment = {key: str(value) for key, value in threads.items()} | os.environ
-    environment |= {key: str(value) for key, value in place.items()}
+    environment |= {key: str(value) for key, value in place.items()} | {LAUNCHER: str(os.getpid())}
     return subprocess.Popen(
         [sys.executable, "-m", "uan_da", *arguments],
         env=environment,
