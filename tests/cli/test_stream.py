@@ -132,6 +132,7 @@ def test_adapting_online_predicts_in_file_order_and_saves_the_network(
     new = Trained.load(Run.open(out), "last", torch.device("cpu"))
     old = Trained.load(Run.open(run), "last", torch.device("cpu"))
     assert (new.recipe.norm.name == "uan") == (method == "uan")
+    assert new.recipe.norm.options.get("depth", 0) == 0  # clusters of a stream: each layer assigns by itself
     first = [next(m for m in t.model.modules() if isinstance(m, UAN | torch.nn.BatchNorm2d)) for t in (new, old)]
     moved = first[0].weight if method == "tent" else first[0].running_mean
     assert not torch.allclose(moved, first[1].weight if method == "tent" else first[1].running_mean, atol=1e-5)
