@@ -1,5 +1,6 @@
 """Forward and backward of single norms against ``nn.BatchNorm2d``."""
 
+import functools
 import statistics
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -67,11 +68,10 @@ def measure_norms(
         g = torch.randn_like(x)
         layers = {name: layer.to(device) for name, layer in norms_of(shape[1], clusters, backend).items()}
 
-        def step(layer: nn.Module, x: torch.Tensor = x, g: torch.Tensor = g) -> None:
-            x.grad = None
-            layer(x).backward(g)
+        def step(layer: nn.Module, inputs: Sequence[torch.Tensor], g: torch.Tensor = g) -> None:
+            torch.autograd.grad(layer(inputs[0]), inputs, g)  # adds to no gradient, as in a training that drops them
 
-        steps = {name: (lambda layer=layer: step(layer)) for name, layer in layers.items()}
+        steps = {name: functools.partial(step, layer, (x, *layer.parameters())) for name, layer in layers.items()}
         seconds = interleaved(steps, device, rounds)
         times = ratios(seconds, "bn")
         saved = {name: saved_bytes(layer, x) for name, layer in layers.items()}
