@@ -9,5 +9,5 @@ def advice(recipe: Recipe) -> str | None:
     if norm.name != "uan" or norm.options["shrink"] is not None or pretrained:
         return None
     if recipe.method.name == "source_only":
-        return "note: where nothing adapts, norm=gn generalises better than norm=uan (docs/norms.md)"
+        return "note: where nothing adapts, norm=gn and norm=in generalise better than norm=uan (docs/norms.md)"
     return None
