@@ -22,6 +22,15 @@ if TYPE_CHECKING:
     from uan_da.sweeps.jobs import Executor
 
 
+Settings = Annotated[
+    str, typer.Option(help="single, continual, gradual, mixed, correlated, mixed_correlated; several: mixed,single")
+]
+Gamma = Annotated[
+    float | None,
+    typer.Option(min=1e-6, help="Correlated: classes in Dirichlet(γ) proportions.  [default: sorted]"),
+]
+
+
 def stream(
     runs: Annotated[
         list[str],
@@ -29,18 +38,13 @@ def stream(
     ],
     domain: Annotated[str, typer.Option(help="Domains, in the order of the stream: fog,snow")],
     method: Annotated[str, typer.Option(help="Methods: bn_1,uan,tent; source is always included.")] = "bn_1,uan",
-    setting: Annotated[
-        str, typer.Option(help="single, continual, gradual, mixed, correlated, mixed_correlated; several: mixed,single")
-    ] = "mixed",
+    setting: Settings = "mixed",
     batch: Annotated[str, typer.Option(help="Batch sizes: 64,8,1")] = "64",
     seed: Annotated[
         str | None, typer.Option(help="Seeds of the order: 0..2 or 0,1  [default: of each run, its own]")
     ] = None,
     length: Annotated[int | None, typer.Option(min=1, help="Images of each domain.  [default: all]")] = None,
-    gamma: Annotated[
-        float | None,
-        typer.Option(min=1e-6, help="Correlated: classes in Dirichlet(γ) proportions.  [default: sorted]"),
-    ] = None,
+    gamma: Gamma = None,
     dataset: Annotated[str | None, typer.Option(help="The data set of the domains.  [default: the run's]")] = None,
     split: Annotated[str, typer.Option(help="test or train")] = "test",
     checkpoint: Annotated[Checkpoint, typer.Option(help="The checkpoint to predict with.")] = Checkpoint.last,

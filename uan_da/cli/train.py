@@ -16,6 +16,15 @@ if TYPE_CHECKING:
     from uan_da.recipe import Recipe
 
 
+Processes = Annotated[
+    int, typer.Option(min=1, help="Processes that share each batch: a GPU each, or with --device cpu on the CPU.")
+]
+Loggers = Annotated[
+    list[str] | None,
+    typer.Option(help="Also log to tensorboard, wandb or mlflow (optional extras); may be repeated."),
+]
+
+
 def train(
     recipe: Annotated[
         str | None, typer.Argument(help="A shipped recipe's name, or a YAML file; --resume uses the run's.")
@@ -36,13 +45,8 @@ def train(
     ] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the run in --out.")] = False,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps")] = "auto",
-    devices: Annotated[
-        int, typer.Option(min=1, help="Processes that share each batch: a GPU each, or with --device cpu on the CPU.")
-    ] = 1,
-    log: Annotated[
-        list[str] | None,
-        typer.Option(help="Also log to tensorboard, wandb or mlflow (optional extras); may be repeated."),
-    ] = None,
+    devices: Processes = 1,
+    log: Loggers = None,
     data_root: DataRoot = None,
 ) -> None:
     """Train a recipe, evaluate it on every domain, and write the run folder."""
@@ -56,17 +60,11 @@ def train(
     from uan_da.training.train import train as run_training
     from uan_da.trust import TELLING
 
-    changes = overrides or []
-    if recipe is not None and "=" in recipe and not Path(recipe).exists():  # train --resume --out RUN train.epochs=9
-        changes, recipe = [recipe, *changes], None
     resume = _resumes(out, resume, resume_or_start, overwrite)
-    plain = recipe
-    if recipe is None:
-        recipe = _recipe_of(out if resume else None)
-        plain = _baseline_in(out) or recipe
-        with_baseline = with_baseline or plain != recipe
+    recipe, plain, changes = _recipes(recipe, overrides or [], out if resume else None)
+    with_baseline = with_baseline or plain != recipe
     resolved = load_recipe(recipe, changes, TELLING)
-    baseline = _baseline_of(plain or recipe, changes) if with_baseline else False
+    baseline = _baseline_of(plain, changes) if with_baseline else False
     if devices > 1 and not is_launched():
         raise typer.Exit(launch(sys.argv[1:], devices))
 
@@ -98,6 +96,17 @@ def _resumes(out: Path | None, resume: bool, resume_or_start: bool, overwrite: b
     if (resume or resume_or_start) and out is None:
         raise UserError("--resume needs --out: the folder of the run to continue")
     return resume or (resume_or_start and out is not None and (out / "recipe.yaml").is_file())
+
+
+def _recipes(recipe: str | None, changes: list[str], resumed: Path | None) -> tuple[str, str, list[str]]:
+    """The recipe to train, the one of the baseline, which is another where a run has begun its own, and the changes.
+    Without a recipe they are those of the run that is continued: ``train --resume --out RUN train.epochs=9``."""
+    if recipe is not None and "=" in recipe and not Path(recipe).exists():
+        changes, recipe = [recipe, *changes], None
+    if recipe is not None:
+        return recipe, recipe, changes
+    found = _recipe_of(resumed)
+    return found, _baseline_in(resumed) or found, changes
 
 
 def _recipe_of(folder: Path | None) -> str:
