@@ -2,23 +2,26 @@
 # Numba's decorators have no types.
 r"""Element assignment on a CPU: four passes over the activations, two forward, two backward, and the algebra between.
 
-In the clusters' own units, :math:`z = (x - μ)\, r`, :math:`r = (σ^2 + ε)^{-1/2}`, a responsibility is
-:math:`τ_k = \mathrm{softmax}_k(\log λ_k + \log r_k - z_k^2/2)`: a cheap function of x, computed in every pass and
-stored in none. Relative to the first cluster's weight, K clusters need K − 1 exponentials. From the sums
-:math:`S_j = \sum τ z^j`, with :math:`i = 1/S_0`,
+In units of the clusters, :math:`z = (x - μ)\, r`, :math:`r = (2 \ln 2\, (σ^2 + ε))^{-1/2}`, a responsibility is
+:math:`τ_k ∝ λ_k r_k 2^{-z_k^2}`: a cheap function of x, computed in every pass and stored in none. Relative to the
+first cluster's weight, K clusters need K − 1 exponentials. From the sums :math:`S_j = \sum τ z^j`, with
+:math:`i = 1/S_0`,
 
 .. math:: z_1 &= S_1 i, \quad z_2 = S_2 i, \quad q = z_2 - z_1^2 + ε r^2 \\
    α &= f γ / \sqrt{q}, \quad δ = β - α z_1 \\
    y &= \sum_k τ_k (α_k z_k + δ_k)
 
-A starved cluster has i = 0 and q = 1, which is (μ, σ²) in place of the moments. Backward, with
+A starved cluster has i = 0 and :math:`q = 1 / 2 \ln 2`, which is (μ, σ²) in place of the moments. Backward, with
 :math:`∂α = \sum g τ z` and :math:`∂δ = \sum g τ`,
 
 .. math:: ∂α' &= ∂α - z_1 ∂δ, \quad ∂q = -\tfrac12 ∂α' α / q, \quad ∂(fγ) = ∂α' / \sqrt{q} \\
    ∂S_1 &= -i (α ∂δ + 2 z_1 ∂q), \quad ∂S_2 = i ∂q, \quad ∂S_0 = -(z_1 ∂S_1 + z_2 ∂S_2) \\
-   u_k &= g (α_k z_k + δ_k) + ∂S_0 + ∂S_1 z_k + ∂S_2 z_k^2, \quad ∂b_k = τ_k (u_k - \sum_j τ_j u_j) \\
-   ∂z_k &= τ_k (g α_k + ∂S_1 + 2 ∂S_2 z_k) - z_k ∂b_k, \quad ∂x = \sum_k r_k ∂z_k \\
-   ∂μ &= -r \sum ∂z, \quad ∂\log λ = \sum_c \sum ∂b, \quad ∂σ^2 = -\tfrac12 r^2 (\sum ∂z z + \sum ∂b + 2 ε r^2 ∂q)
+   h_k &= g α_k + ∂S_1 + ∂S_2 z_k, \quad u_k = h_k z_k + g δ_k + ∂S_0 \\
+   ∂b_k &= 2 \ln 2\, τ_k (u_k - \sum_j τ_j u_j) \\
+   ∂x &= \sum_k r_k (τ_k (h_k + ∂S_2 z_k) - z_k ∂b_k), \quad ∂\log λ = \sum_c \sum ∂b / 2 \ln 2 \\
+   ∂μ &= r \sum z ∂b, \quad ∂σ^2 = r^2 (\ln 2 \sum z^2 ∂b - \tfrac12 \sum ∂b)
+
+What is missing in the last two cancels out, but for a starved cluster: −r α ∂δ and −ln 2 r² α ∂α.
 
 Shapes: x, g, y ``(N, S C)``, channels ``last`` or positions; ``mixture``, μ less the shift, σ² and f γ,
 ``(3, K, C)``; ``sums`` ``(3, K, C)`` in double precision, which are kept. ``each`` is a tuple of K zeros, whose length
@@ -38,22 +41,23 @@ from uan_da.norms.uan.mixture import MIN_MASS
 PARTS = 32
 """Of the samples; each has sums of its own, so that their order does not depend on the threads."""
 START, RSTD, BIAS, SLOPE, OFFSET, MASS, FIRST, SECOND = range(8)
-"""After the shift, rows of K each: −μ r, r, log_2(λ r) less that of the first cluster, α, δ, ∂S_0, ∂S_1, ∂S_2."""
-LOG2_E = 1 / math.log(2)
+"""After the shift, rows of K each: −μ r, r, log_2(λ r), α, δ, ∂S_0, ∂S_1, ∂S_2; log_2(λ r), δ and ∂S_0 of all but the
+first cluster are less that of the first."""
+TWO_LN_2 = 2 * math.log(2)
 
 
 def _of(row, name, k, clusters):
     return row(1 + name * clusters + k)
 
 
-def _clusters(x, row, clusters):
-    """Lists of τ_k and z_k.
+def _weights(x, row, clusters):
+    """Lists of τ_k and z_k, and what the former is to be multiplied with.
 
-    Weights are relative to the first cluster's, 1, but where another's is above 2^LIMIT, that is 2^LIMIT."""
+    They are relative to the first cluster's, 1, but where another's is above 2^LIMIT, that is 2^LIMIT."""
     x = x - row(0)
     z = [x * _of(row, RSTD, k, clusters) + _of(row, START, k, clusters) for k in range(clusters)]
     square = z[0] * z[0]
-    logits = [(square - z[k] * z[k]) * (LOG2_E / 2) + _of(row, BIAS, k, clusters) for k in range(1, clusters)]
+    logits = [square + _of(row, BIAS, k, clusters) - z[k] * z[k] for k in range(1, clusters)]
     if clusters == 2:
         logits = [logits[0].minimum(LIMIT)]
     elif clusters > 2:
@@ -62,50 +66,51 @@ def _clusters(x, row, clusters):
             best = logit.maximum(best)
         excess = (best - LIMIT).maximum(0.0)
         logits = [logit - excess for logit in logits]
-    weights = [logit.maximum(-LIMIT).exp2() for logit in logits]
-    first = sum(weights, start=x.splat(1.0)).reciprocal()
-    return [first, *(weight * first for weight in weights)], z
+    weights = [x.splat(1.0), *(logit.maximum(-LIMIT).exp2() for logit in logits)]
+    return weights, sum(weights[1:], start=weights[0]).reciprocal(), z
 
 
 def _sum(x, g, row, clusters):
     """Σ τ, Σ τz, Σ τz²."""
-    tau, z = _clusters(x, row, clusters)
+    weights, inverse, z = _weights(x, row, clusters)
+    tau = [weight * inverse for weight in weights]
     first = [t * v for t, v in zip(tau, z, strict=True)]
     return None, [*tau, *first, *(f * v for f, v in zip(first, z, strict=True))]
 
 
 def _mix(x, g, row, clusters):
     """y."""
-    tau, z = _clusters(x, row, clusters)
+    weights, inverse, z = _weights(x, row, clusters)
     parts = [z[k] * _of(row, SLOPE, k, clusters) + _of(row, OFFSET, k, clusters) for k in range(clusters)]
-    return _average(tau, parts), []
+    return _average(weights, parts) * inverse, []
 
 
 def _sum_gradients(x, g, row, clusters):
     """∂α and ∂δ."""
-    tau, z = _clusters(x, row, clusters)
-    weights = [g * t for t in tau]
-    return None, [*(w * v for w, v in zip(weights, z, strict=True)), *weights]
+    weights, inverse, z = _weights(x, row, clusters)
+    inverse = inverse * g
+    terms = [weight * inverse for weight in weights]
+    return None, [*(t * v for t, v in zip(terms, z, strict=True)), *terms]
 
 
 def _differentiate(x, g, row, clusters):
-    """∂x; Σ ∂z, Σ ∂z z, Σ ∂b."""
-    tau, z = _clusters(x, row, clusters)
-    u, straight = [], []
-    for k in range(clusters):
-        slope, offset, mass, first, second = (_of(row, r, k, clusters) for r in (SLOPE, OFFSET, MASS, FIRST, SECOND))
-        inner = z[k] * second + first
-        u.append(g * (z[k] * slope + offset) + (inner * z[k] + mass))
-        straight.append(g * slope + (z[k] * second + inner))
+    """∂x; Σ z ∂b, Σ z² ∂b, Σ ∂b."""
+    weights, inverse, z = _weights(x, row, clusters)
+    tau = [weight * inverse for weight in weights]
+    of = [[_of(row, r, k, clusters) for r in (RSTD, SLOPE, OFFSET, MASS, FIRST, SECOND)] for k in range(clusters)]
+    h = [g * slope + (z[k] * second + first) for k, (_, slope, _, _, first, second) in enumerate(of)]
+    rest = [g * offset + mass for _, _, offset, mass, _, _ in of[1:]]
+    u = [(h[k] * z[k] + rest[k - 1] - h[0] * z[0]) * TWO_LN_2 for k in range(1, clusters)]  # less that of the first
     if clusters == 2:
-        d_first = tau[0] * tau[1] * (u[0] - u[1])
-        d_bias = [d_first, d_first * -1.0]
+        d_bias = [tau[0] * tau[1] * u[0]]
+        d_bias = [-d_bias[0], d_bias[0]]
     else:
-        average = _average(tau, u)
-        d_bias = [t * (v - average) for t, v in zip(tau, u, strict=True)]
-    d_z = [tau[k] * straight[k] - z[k] * d_bias[k] for k in range(clusters)]
-    d_x = _average([_of(row, RSTD, k, clusters) for k in range(clusters)], d_z)
-    return d_x, [*d_z, *(d * v for d, v in zip(d_z, z, strict=True)), *d_bias]
+        average = _average(tau[1:], u) if u else x.splat(0.0)
+        d_bias = [-(tau[0] * average), *(t * (v - average) for t, v in zip(tau[1:], u, strict=True))]
+    through = [v * d for v, d in zip(z, d_bias, strict=True)]
+    d_z = [tau[k] * (z[k] * of[k][-1] + h[k]) - through[k] for k in range(clusters)]
+    d_x = _average([r for r, *_ in of], d_z)
+    return d_x, [*through, *(t * v for t, v in zip(through, z, strict=True)), *d_bias]
 
 
 def _average(weights, values):
@@ -150,27 +155,27 @@ def _over_samples(kernel, backwards):
 
 @part
 def _rows(shift, mixture, prior, bias, eps, sums, values, rows, trace):
-    """Fill the rows of :data:`MEAN` to :data:`OFFSET`; and i, z_1, z_2, r² and √q, in double precision."""
+    """Fill the rows of :data:`MEAN` to :data:`OFFSET`; and i, z_1, z_2, r and √q, in double precision."""
     _, clusters, channels = mixture.shape
     for c in range(channels):
         rows[0, c] = shift[c]
     for k in range(clusters):
         for c in range(channels):
-            precision = 1 / (np.float64(mixture[VAR, k, c]) + eps)
+            r = 1 / math.sqrt(TWO_LN_2 * (np.float64(mixture[VAR, k, c]) + eps))
             starved = sums[0, k, c] < MIN_MASS * values
             inverse = 0.0 if starved else 1 / sums[0, k, c]
             first, second = sums[1, k, c] * inverse, sums[2, k, c] * inverse
-            root = 1.0 if starved else math.sqrt(max(second - first * first, 0.0) + eps * precision)
-            ratio = (np.float64(mixture[VAR, 0, c]) + eps) * precision
+            root = math.sqrt(1 / TWO_LN_2 if starved else max(second - first * first, 0.0) + eps * r * r)
             slope = mixture[GAIN, k, c] / root
             of = 1 + k
-            rows[of + START * clusters, c] = -mixture[MEAN, k, c] * math.sqrt(precision)
-            rows[of + RSTD * clusters, c] = math.sqrt(precision)
-            rows[of + BIAS * clusters, c] = LOG2_E * (prior[LOG_PRIOR, k] - prior[LOG_PRIOR, 0] + 0.5 * math.log(ratio))
+            rows[of + START * clusters, c] = -mixture[MEAN, k, c] * r
+            rows[of + RSTD * clusters, c] = r
+            ratio = (np.float64(mixture[VAR, 0, c]) + eps) * TWO_LN_2 * r * r
+            rows[of + BIAS * clusters, c] = (2 * (prior[LOG_PRIOR, k] - prior[LOG_PRIOR, 0]) + math.log(ratio)) / TWO_LN_2
             rows[of + SLOPE * clusters, c] = slope
             rows[of + OFFSET * clusters, c] = bias[c] - slope * first
             trace[0, k, c], trace[1, k, c], trace[2, k, c] = inverse, first, second
-            trace[3, k, c], trace[4, k, c] = precision, root
+            trace[3, k, c], trace[4, k, c] = r, root
 
 
 _sum_all, _mix_all = _over_samples(_sum, False), _over_samples(_mix, True)
@@ -194,9 +199,9 @@ def forward(each, x, last, shift, mixture, prior, bias, given, eps, sharpness, t
     moments, shares = np.empty((2, clusters, channels), x.dtype), np.empty((clusters, channels), x.dtype)
     for k in range(clusters):
         for c in range(channels):
-            inverse, first, second, precision = trace[0, k, c], trace[1, k, c], trace[2, k, c], trace[3, k, c]
-            moments[0, k, c] = mixture[MEAN, k, c] + first / math.sqrt(precision)
-            spread = max(second - first * first, 0.0) / precision
+            inverse, first, second, r = trace[0, k, c], trace[1, k, c], trace[2, k, c], trace[3, k, c]
+            moments[0, k, c] = mixture[MEAN, k, c] + first / r
+            spread = max(second - first * first, 0.0) / (r * r)
             moments[1, k, c] = spread if inverse > 0 else mixture[VAR, k, c]
             shares[k, c] = sums[0, k, c] / values
     return moments, shares
@@ -211,7 +216,7 @@ def backward(
     _, clusters, channels = mixture.shape
     rows, trace = np.zeros((1 + 8 * clusters, padded(channels, x)), x.dtype), np.empty((5, clusters, channels))
     of_map, found = np.empty((2, clusters, channels)), np.empty((3, clusters, channels))
-    d_root, sums = np.empty((clusters, channels)), array(kept, (3, clusters, channels), np.float64)
+    sums = array(kept, (3, clusters, channels), np.float64)
     for c in range(channels):
         d_bias[c] = 0
     _rows(shift, mixture, prior, d_bias, eps, sums, x.size // channels, rows, trace)  # β cancels out
@@ -221,20 +226,24 @@ def backward(
             inverse, first, second, root = trace[0, k, c], trace[1, k, c], trace[2, k, c], trace[4, k, c]
             slope, d_offset = mixture[GAIN, k, c] / root, of_map[1, k, c]
             d_slope = of_map[0, k, c] - first * d_offset
-            d_root[k, c] = -0.5 * d_slope * slope / (root * root) if inverse > 0 else 0.0
-            d_first = -inverse * (slope * d_offset + 2 * first * d_root[k, c])
-            d_second = inverse * d_root[k, c]
+            d_root = -0.5 * d_slope * slope / (root * root)
+            d_first, d_second = -inverse * (slope * d_offset + 2 * first * d_root), inverse * d_root
+            d_mass = -(first * d_first + second * d_second)
             d_mixture[GAIN, k, c] = d_slope / root
             d_bias[c] += d_offset
-            rows[1 + k + MASS * clusters, c] = -(first * d_first + second * d_second)
+            rows[1 + k + MASS * clusters, c] = d_mass
             rows[1 + k + FIRST * clusters, c] = d_first
             rows[1 + k + SECOND * clusters, c] = d_second
+            if k > 0:
+                for row in (1 + MASS * clusters, 1 + OFFSET * clusters):
+                    rows[row + k, c] -= rows[row, c]
     _differentiate_all(each, x, g, d_x, last, rows, threads, found)
     for k in range(clusters):
         d_log_prior[k] = 0.0
         for c in range(channels):
-            d_log_prior[k] += found[2, k, c]
-            precision = trace[3, k, c]
-            d_mixture[MEAN, k, c] = -math.sqrt(precision) * found[0, k, c]
-            of_var = found[1, k, c] + found[2, k, c] + 2 * eps * precision * d_root[k, c]
-            d_mixture[VAR, k, c] = -0.5 * precision * of_var
+            r, starved = trace[3, k, c], trace[0, k, c] == 0
+            slope = mixture[GAIN, k, c] / trace[4, k, c] if starved else 0.0
+            d_log_prior[k] += found[2, k, c] / TWO_LN_2
+            d_mixture[MEAN, k, c] = r * (found[0, k, c] - slope * of_map[1, k, c])
+            of_var = found[1, k, c] - slope * of_map[0, k, c]
+            d_mixture[VAR, k, c] = 0.5 * r * r * (TWO_LN_2 * of_var - found[2, k, c])

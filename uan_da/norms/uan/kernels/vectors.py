@@ -24,7 +24,7 @@ from uan_da.norms.uan.kernels.compiler import part
 
 BYTES = 64
 CHUNK = 256
-LIMIT = 80.0
+LIMIT = 60.0
 """2^LIMIT is beyond all digits, yet not near infinity."""
 _DEGREE = {"float": 5, "double": 11}
 _INTEGER = {"float": (32, 23), "double": (64, 52)}  # bits; bits of the fraction
@@ -54,6 +54,9 @@ class Vector:
 
     def __mul__(self, other):
         return self._new(self.builder.fmul(self.value, self._other(other), flags=("contract",)))
+
+    def __neg__(self):
+        return self._new(self.builder.fneg(self.value))
 
     __radd__, __rmul__ = __add__, __mul__
 
