@@ -79,10 +79,11 @@ class Vector:
         bits, fraction = _INTEGER[str(self.type.element)]
         shifted = self + 1.5 * 2.0**fraction  # so large that only the nearest integer is left, in the lowest bits
         r = self - (shifted - 1.5 * 2.0**fraction)
-        *rest, last = _exp2_polynomial(_DEGREE[str(self.type.element)])
-        result = self.splat(last)
-        for coefficient in reversed(rest):
-            result = result * r + coefficient
+        coefficients = _exp2_polynomial(_DEGREE[str(self.type.element)])
+        pairs = [odd * r + even for even, odd in zip(coefficients[::2], (self.splat(c) for c in coefficients[1::2]))]
+        result, square = pairs.pop(), r * r  # a shorter chain than one coefficient after another
+        for pair in reversed(pairs):
+            result = result * square + pair
         integers = ir.VectorType(ir.IntType(bits), self.type.count)
         exponent = self.builder.bitcast(shifted.value, integers)
         exponent = self.builder.shl(exponent, ir.Constant(integers, [fraction] * self.type.count))
