@@ -41,8 +41,8 @@ from uan_da.norms.uan.mixture import MIN_MASS
 PARTS = 32
 """Of the samples; each has sums of its own, so that their order does not depend on the threads."""
 START, RSTD, BIAS, SLOPE, OFFSET, MASS, FIRST, SECOND = range(8)
-"""After the shift, rows of K each: −μ r, r, log_2(λ r), α, δ, ∂S_0, ∂S_1, ∂S_2; log_2(λ r), δ and ∂S_0 of all but the
-first cluster are less that of the first."""
+"""After the shift, rows of K each: −μ r, r, log_2(λ r) less that of the first cluster, α, δ, ∂S_0, ∂S_1, ∂S_2; for
+:func:`_differentiate`, δ and ∂S_0 of all others are less that of the first, too."""
 TWO_LN_2 = 2 * math.log(2)
 
 
@@ -123,7 +123,7 @@ def _average(weights, values):
 def _over_samples(kernel, backwards):
     """``run(each, x, g, y, last, rows, threads, sums)``: ``kernel`` over all values, with ``rows`` padded; the sums are
     ``(Q, K, C)``. A second pass goes ``backwards``: the last samples are in the caches yet."""
-    one = sweep(kernel, 2)
+    one = sweep(kernel)
 
     @part
     def on_parts(counters, each, x, g, y, last, channels, rows, out):
@@ -170,8 +170,9 @@ def _rows(shift, mixture, prior, bias, eps, sums, values, rows, trace):
             of = 1 + k
             rows[of + START * clusters, c] = -mixture[MEAN, k, c] * r
             rows[of + RSTD * clusters, c] = r
-            ratio = (np.float64(mixture[VAR, 0, c]) + eps) * TWO_LN_2 * r * r
-            rows[of + BIAS * clusters, c] = (2 * (prior[LOG_PRIOR, k] - prior[LOG_PRIOR, 0]) + math.log(ratio)) / TWO_LN_2
+            share = 2 * (prior[LOG_PRIOR, k] - prior[LOG_PRIOR, 0])
+            wider = math.log((np.float64(mixture[VAR, 0, c]) + eps) * TWO_LN_2 * r * r)
+            rows[of + BIAS * clusters, c] = (share + wider) / TWO_LN_2
             rows[of + SLOPE * clusters, c] = slope
             rows[of + OFFSET * clusters, c] = bias[c] - slope * first
             trace[0, k, c], trace[1, k, c], trace[2, k, c] = inverse, first, second

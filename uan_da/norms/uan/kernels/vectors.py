@@ -26,7 +26,7 @@ BYTES = 64
 CHUNK = 256
 LIMIT = 60.0
 """2^LIMIT is beyond all digits, yet not near infinity."""
-_DEGREE = {"float": 5, "double": 11}
+_DEGREE = {"float": 5, "double": 11}  # odd
 _INTEGER = {"float": (32, 23), "double": (64, 52)}  # bits; bits of the fraction
 
 
@@ -79,8 +79,8 @@ class Vector:
         bits, fraction = _INTEGER[str(self.type.element)]
         shifted = self + 1.5 * 2.0**fraction  # so large that only the nearest integer is left, in the lowest bits
         r = self - (shifted - 1.5 * 2.0**fraction)
-        coefficients = _exp2_polynomial(_DEGREE[str(self.type.element)])
-        pairs = [odd * r + even for even, odd in zip(coefficients[::2], (self.splat(c) for c in coefficients[1::2]))]
+        coefficients = [self.splat(c) for c in _exp2_polynomial(_DEGREE[str(self.type.element)])]
+        pairs = [odd * r + even for even, odd in zip(coefficients[::2], coefficients[1::2], strict=True)]
         result, square = pairs.pop(), r * r  # a shorter chain than one coefficient after another
         for pair in reversed(pairs):
             result = result * square + pair
