@@ -65,7 +65,9 @@ class MixtureLayer(nn.Module):
     @property
     def running(self) -> Running | None:
         """The running statistics, None where nothing is tracked."""
-        mean, var, mass, batches = self.running_mean, self.running_var, self.running_mass, self.num_batches_tracked
+        buffers = self._buffers  # a module's attributes take longer
+        mean, var = buffers["running_mean"], buffers["running_var"]
+        mass, batches = buffers["running_mass"], buffers["num_batches_tracked"]
         if mean is None or var is None or mass is None or batches is None:
             return None
         return Running(mean, var, mass, batches)

@@ -120,10 +120,11 @@ class UAN(MixtureLayer):
     def forward(self, x: Tensor) -> Tensor:
         """Normalise ``x`` ``(N, C, …)``; moments are taken in float32 or wider, the output has the type of ``x``."""
         self._check_input(x)
+        fused = self._is_fused(x)
         updates = self.training and self.updates_statistics and self._sees_new_data(x)
         if updates and self.updates_mixture and not is_known_to_be(self.initialized):
             self._start(x)
-        return self._fused(x, updates) if self._is_fused(x) else self._plain(x, updates)
+        return self._fused(x, updates) if fused else self._plain(x, updates)
 
     def _plain(self, x: Tensor, updates: bool) -> Tensor:
         """The formulas, one after the other."""
@@ -159,11 +160,13 @@ class UAN(MixtureLayer):
 
     def _is_fused(self, x: Tensor) -> bool:
         """Whether one operator serves: a training step by the moments of this process's batch."""
-        plain = self.options.backend == "reference" or self.options.shrink is not None
+        options = self.options
+        plain = options.backend == "reference" or options.shrink is not None
         if plain or is_distributed() or not self._normalizes_by_batch():
             return False
         tensors = (*self._parameters.values(), *self._buffers.values())
-        return serving.serves(x, self.mean.dtype, self.assignment, self.num_clusters) and serving.reads(tensors)
+        dtype = self.step_mean.dtype
+        return serving.serves(x, dtype, options.assignment, options.num_clusters) and serving.reads(tensors, dtype)
 
     def _batch(self, x: Tensor, shift_c: Tensor) -> Batch:
         return BATCHES[self.assignment](x - along(x, shift_c), shift_c, self.eps, self.options.shrink_groups)
@@ -284,10 +287,14 @@ class UAN(MixtureLayer):
         self.initialized.fill_(1)
 
     def _step(self) -> Step:
-        return Step(self.step_mean, self.step_var, self.step_prior)
+        buffers: Any = self._buffers  # a module's attributes take longer
+        return Step(buffers["step_mean"], buffers["step_var"], buffers["step_prior"])
 
     def _clusters(self) -> Clusters:
-        return Clusters(self.mean, self.log_var, self.prior_logits)
+        own: Any = self._parameters
+        if "mean" in own and "log_var" in own and "prior_logits" in own:
+            return Clusters(own["mean"], own["log_var"], own["prior_logits"])
+        return Clusters(self.mean, self.log_var, self.prior_logits)  # of a replica on another device
 
     def _shift(self, dtype: torch.dtype) -> Tensor:
         """A value per channel near the data, ``(C,)``. The maths runs on x minus it, because float32 has no

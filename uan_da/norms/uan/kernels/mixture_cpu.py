@@ -17,6 +17,8 @@ from uan_da.norms.uan.mixture import MIN_MASS
 
 MEAN, LOG_VAR, STEP_MEAN, STEP_VAR, RUNNING_MEAN, RUNNING_VAR, RUNNING_MASS = range(7)
 LOGITS, STEP_PRIOR = range(2)
+ROWS, PRIORS, COUNT = (0, 1, 3, 4, 6, 7, 8), (2, 5), 9
+"""Where :func:`exchange` finds the addresses of the rows of state and priors, and of the count of batches."""
 VAR, GAIN = 1, 2
 """After :data:`MEAN`, the rows of :func:`mixture_of`."""
 SHARE, LOG_PRIOR, FACTOR = range(3)
@@ -40,51 +42,47 @@ def numbers_at(address, count, value, dtype):
 
 @part
 def exchange(addresses, mass_columns, state, priors, reads):
-    """Gather a layer's state from its tensors, or set those whose address is not 0.
+    """Gather a layer's state from its tensors, or set them; those at the address 0 are left out.
 
-    ``addresses`` are in the order of state and priors, then comes that of the count of batches, one more where state is
-    set. The running mass has one column where all channels share it."""
-    rows, clusters, channels = state.shape
-    for row in range(rows):
-        if addresses[row] == 0:
-            continue
+    ``addresses`` are of clusters, EM's step, running moments and their mass, which has one column where all channels
+    share it, and the count of batches."""
+    _, clusters, channels = state.shape
+    for row in range(len(ROWS)):
         columns = mass_columns if row == RUNNING_MASS else channels
-        tensor = array(addresses[row], (clusters, columns), state.dtype)
-        for k in range(clusters):
+        tensor = array(addresses[ROWS[row]], (clusters, columns), state.dtype)
+        for k in range(clusters if addresses[ROWS[row]] != 0 else 0):
             for c in range(channels):
                 if reads:
                     state[row, k, c] = tensor[k, min(c, columns - 1)]
                 elif c < columns:
                     tensor[k, c] = state[row, k, c]
-    for row in range(len(priors)):
-        tensor = array(addresses[rows + row], (1, clusters), priors.dtype)
-        for k in range(clusters):
+    for row in range(len(PRIORS)):
+        tensor = array(addresses[PRIORS[row]], clusters, priors.dtype)
+        for k in range(clusters if addresses[PRIORS[row]] != 0 else 0):
             if reads:
-                priors[row, k] = tensor[0, k]
-            elif addresses[rows + row] != 0:
-                tensor[0, k] = priors[row, k]
-    if not reads and addresses[-1] != 0:
-        array(addresses[-1], 1, np.int64)[0] += 1
+                priors[row, k] = tensor[k]
+            else:
+                tensor[k] = priors[row, k]
+    if not reads and addresses[COUNT] != 0:
+        array(addresses[COUNT], 1, np.int64)[0] += 1
 
 
 @part
-def moved(state, priors, take, new, new_priors):
-    """Fill the clusters of ``new``: after the last batch's step of EM, where it is to be taken."""
+def moved(state, priors, new, new_priors):
+    """Fill the clusters of ``new``: after the last batch's step of EM."""
     _, clusters, channels = state.shape
     for k in range(clusters):
         for c in range(channels):
-            new[MEAN, k, c] = state[MEAN, k, c]
+            new[MEAN, k, c] = state[MEAN, k, c] + state[STEP_MEAN, k, c]
             new[LOG_VAR, k, c] = state[LOG_VAR, k, c]
-            if take:
-                new[MEAN, k, c] += state[STEP_MEAN, k, c]
-                if state[STEP_VAR, k, c] != 0:
-                    var = math.exp(state[LOG_VAR, k, c]) + state[STEP_VAR, k, c]
-                    new[LOG_VAR, k, c] = math.log(max(var, MIN_VAR))
+            if state[STEP_VAR, k, c] != 0:
+                var = math.exp(state[LOG_VAR, k, c]) + state[STEP_VAR, k, c]
+                new[LOG_VAR, k, c] = math.log(max(var, MIN_VAR))
     some, floor = False, PRIOR_FLOOR / clusters
     for k in range(clusters):
         new_priors[LOGITS, k] = priors[LOGITS, k]
         some = some or priors[STEP_PRIOR, k] != 0
-    if take and some:
+    if some:
         prior = priors_of(priors, 0.0)
         for k in range(clusters):
             share = math.exp(prior[LOG_PRIOR, k]) + priors[STEP_PRIOR, k] - floor

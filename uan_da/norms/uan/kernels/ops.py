@@ -5,7 +5,8 @@ it, and keeps of the activations x alone, which the network keeps anyway. Where 
 again, that is the gradient of the plain formulas.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import torch
@@ -56,6 +57,8 @@ def move(clusters: Clusters, step: Step) -> Clusters:
 
 Changes = list[tuple[Tensor, Tensor]]
 """Tensors, and what they are to be set to."""
+Maybe = Tensor | None
+_THREE, _FOUR = (None,) * 3, (None,) * 4
 
 
 class Scalars(NamedTuple):
@@ -72,8 +75,8 @@ class Scalars(NamedTuple):
 def train(
     x: Tensor,
     clusters: Clusters,
-    affine: tuple[Tensor | None, Tensor | None],
-    given: Tensor | None,
+    affine: tuple[Maybe, Maybe],
+    given: Maybe,
     step: Step,
     running: Running | None,
     moves: bool,
@@ -85,25 +88,25 @@ def train(
     ``affine`` is γ and β. The clusters take ``step``, and are left the next one, where ``moves``; ``running`` are what
     is to follow the batch. The kernel writes all this itself; where somebody looks on, nothing may be changed here.
     """
-    frozen = [not parameter.requires_grad and is_frozen(parameter) for parameter in clusters]
-    taken = [torch.zeros_like(part) if still else part for part, still in zip(step, frozen, strict=True)]
     given = None if given is None else given.to(clusters.mean.dtype)
-    inputs = x, *clusters, *affine, given, taken, list(running or ())[:3], moves, *scalars
-    mean, log_var, logits = (None if still or not moves else p for p, still in zip(clusters, frozen, strict=True))
-    steps, followers = step if moves else (None,) * 3, running or (None,) * 4
-    state = mean, log_var, *steps[:2], *followers[:3], logits, steps[2]
+    takes = [moves and not is_frozen(parameter) for parameter in clusters]
+    own = [parameter if take else None for parameter, take in zip(clusters, takes, strict=True)]
+    after = *own, *(step if moves else _THREE), *(running or _FOUR)
+    inputs = x, *clusters, *affine, given
     if not _is_watched(x):
-        into = *state, followers[3]
-        y, _, _, evidence = _Train.apply(*inputs, into)
-        increment_version([tensor for tensor in into if tensor is not None])
+        taken = [part if take else None for part, take in zip(step, takes, strict=True)]
+        before = *clusters, *taken, *(running or _FOUR)
+        y, _, _, evidence = _Train.apply(partial(_run, inputs, before, after, scalars), scalars, *inputs)
+        increment_version([tensor for tensor in after if tensor is not None])
         return y, evidence, []
-    y, packed, _, evidence = torch.ops.uan_da.train.default(*inputs)
-    rows, priors = _unpacked(packed.detach(), clusters.mean)
-    new = [*rows.unbind(), *priors.unbind()]
+    zeroed = [part if take else torch.zeros_like(part) for part, take in zip(step, takes, strict=True)]
+    y, packed, _, evidence = torch.ops.uan_da.train.default(*inputs, zeroed, list(running or ())[:3], moves, *scalars)
+    (mean, log_var, step_mean, step_var, *followers), (logits, step_prior) = _unpacked(packed.detach(), clusters.mean)
+    new = [mean, log_var, logits, step_mean, step_var, step_prior]
     if running is not None:
-        new[6] = new[6][:, : running.mass.shape[1]]
-        state, new = (*state, running.batches), [*new, running.batches + 1]
-    return y, evidence, [(tensor, value) for tensor, value in zip(state, new, strict=True) if tensor is not None]
+        followers[2] = followers[2][:, : running.mass.shape[1]]
+        new += [*followers, running.batches + 1]
+    return y, evidence, [(old, value) for old, value in zip(after, new, strict=False) if old is not None]
 
 
 def _unpacked(state: Tensor, mean: Tensor) -> tuple[Tensor, Tensor]:
@@ -135,43 +138,43 @@ def _move(mean: Tensor, log_var: Tensor, prior_logits: Tensor, step: list[Tensor
     return tuple(tensor.clone() for tensor in clusters) if in_backward() else moved(clusters, Step(*step))
 
 
-def _train(
-    x: Tensor, mean: Tensor, log_var: Tensor, logits: Tensor, weight: Tensor | None, bias: Tensor | None,
-    given: Tensor | None, step: list[Tensor], running: list[Tensor], takes_step: bool,
-    eps: float, balance: float, sharpness: float | None, momentum: float | None, em_rate: float,
-    into: Sequence[Tensor | None] = (None,) * 10,
-) -> tuple[Tensor, ...]:  # fmt: skip
-    kernels = cpu_kernels()
+def _run(
+    inputs: Sequence[Maybe], before: Sequence[Maybe], after: Sequence[Maybe], scalars: Scalars
+) -> tuple[Tensor, ...]:
+    """The kernel, for which ``inputs`` are x, μ, log σ², λ's logits, γ, β and the evidence given; ``before`` and
+    ``after`` are a layer's clusters, EM's step and running statistics, which it reads and sets: None is zeros, and
+    nothing to be set."""
+    kernels, x, mean = cpu_kernels(), inputs[0], inputs[1]
     assert kernels is not None
+    assert x is not None
+    assert mean is not None
     wide = _dense(x, x)
-    y, *rest = outputs = _outputs(torch.empty_like(wide), mean, sharpness)
-    state = mean, log_var, step[0], step[1], *(running or (mean, mean, mean)), logits, step[2]
-    maths = eps, balance, sharpness, momentum, em_rate
-    takes_step = takes_step and not in_backward()
-    kernels.train(wide, state, (weight, bias, given), takes_step, maths, outputs, into)
-    return y if wide is x else y.to(x.dtype), *rest
+    outputs = _outputs(torch.empty_like(wide), mean, scalars.sharpness)
+    kernels.train((*before, *after, *inputs[4:], wide, *outputs), wide, mean.shape[0], scalars)
+    return outputs if wide is x else (outputs[0].to(x.dtype), *outputs[1:])
 
 
-def _train_dense(*inputs: Any) -> tuple[Tensor, ...]:
+def _train(*inputs: Any) -> tuple[Tensor, ...]:
     """``train`` of a compiler, which may lay out tensors as it likes."""
-    run: Any = _train
-    dense = (x.contiguous() if isinstance(x, Tensor) else x for x in inputs[1:7])
-    lists = ([x.contiguous() for x in tensors] for tensors in inputs[7:9])
-    outputs: tuple[Tensor, ...] = run(inputs[0], *dense, *lists, *inputs[9:])
-    return outputs
+    step, running, takes_step, *scalars = inputs[7:]
+    dense = [None if x is None else x.contiguous() for x in (*inputs[1:7], *step, *running)]
+    clusters, rest, followers = dense[:3], dense[3:6], dense[9:] or _THREE
+    steps = dense[6:9] if takes_step and not in_backward() else _THREE
+    before = *clusters, *steps, *followers, None
+    return _run((inputs[0], *clusters, *rest), before, (None,) * 10, Scalars(*scalars))
 
 
 def _train_gradient(
-    g: Tensor, of_evidence: Tensor | None, x: Tensor, weight: Tensor | None, state: Tensor, kept: Tensor,
+    g: Tensor, of_evidence: Maybe, x: Tensor, weight: Maybe, state: Tensor, kept: Tensor,
     eps: float, balance: float, sharpness: float | None,
 ) -> tuple[Tensor, ...]:  # fmt: skip
     kernels = cpu_kernels()
     assert kernels is not None
     wide = _dense(x, x)
     d_x, *rest = gradients = _gradients(torch.empty_like(wide), state, sharpness)
-    weight, of_evidence = (None if tensor is None else tensor.contiguous() for tensor in (weight, of_evidence))
-    maths = eps, balance, sharpness
-    kernels.train_gradient((_dense(g, x), of_evidence), wide, weight, (state, kept), maths, gradients)
+    of_evidence = None if of_evidence is None else of_evidence.contiguous()
+    tensors = _dense(g, x), of_evidence, wide, weight, state, kept, *gradients
+    kernels.train_gradient(tensors, wide, gradients[1].shape[0], (eps, balance, sharpness))
     return d_x if wide is x else d_x.to(x.dtype), *rest
 
 
@@ -196,10 +199,6 @@ def _gradients(d_x: Tensor, state: Tensor, sharpness: float | None) -> tuple[Ten
     return d_x, new(k, c), new(k, c), new(k), new(c), new(c), new(0 if sharpness is None else n, k)
 
 
-def _like(x: Tensor) -> Tensor:
-    return torch.empty_like(x, memory_format=dense_format(x))
-
-
 class _Train(torch.autograd.Function):
     """The operator ``train`` with its gradient.
 
@@ -207,39 +206,31 @@ class _Train(torch.autograd.Function):
     through them, for the parameters have moved on since."""
 
     @staticmethod
-    def forward(ctx: Any, *inputs: Any) -> tuple[Tensor, ...]:
-        x, weight, ctx.maths = inputs[0], inputs[4], inputs[10:13]
-        if _is_watched(x):
-            with torch._C._AutoDispatchBelowAutograd():
-                y, state, kept, evidence = torch.ops.uan_da.train.default(*inputs)
-        else:
-            y, state, kept, evidence = _train(*inputs)
+    def forward(
+        ctx: Any, run: Callable[[], tuple[Tensor, ...]], scalars: Scalars, x: Tensor, *inputs: Maybe
+    ) -> tuple[Tensor, ...]:
+        y, state, kept, evidence = run()
+        ctx.maths = scalars[:3]
         ctx.set_materialize_grads(False)
         ctx.mark_non_differentiable(kept)
-        ctx.save_for_backward(x, weight, state, kept, inputs[6])
+        ctx.save_for_backward(x, inputs[3], state, kept, inputs[5])
         return y, state, kept, evidence
 
     @staticmethod
-    def backward(
-        ctx: Any, g: Tensor | None, of_state: Tensor | None, _: None, of_evidence: Tensor | None
-    ) -> tuple[Tensor | None, ...]:
+    def backward(ctx: Any, g: Maybe, of_state: Maybe, _: None, of_evidence: Maybe) -> tuple[Maybe, ...]:
         x, weight, state, kept, given = ctx.saved_tensors
-        if g is None and of_evidence is not None:
-            g = torch.zeros_like(x)
-        if g is None:
-            gradients: tuple[Tensor | None, ...] = (None,) * 7
-        elif torch.is_grad_enabled():
+        g = torch.zeros_like(x) if g is None else g
+        if torch.is_grad_enabled():
             clusters = Clusters(*_clusters(state, x.shape[1]))
-            bias = torch.zeros_like(clusters.mean[0], requires_grad=ctx.needs_input_grad[5])
+            bias = torch.zeros_like(clusters.mean[0], requires_grad=ctx.needs_input_grad[7])
             gradients = recorded((g, of_evidence), x, clusters, (weight, bias), given, ctx.maths)
         else:
             run = torch.ops.uan_da.train_gradient.default if _is_watched(x) else _train_gradient
             gradients = run(g, of_evidence, x, weight, state, kept, *ctx.maths)
         if of_state is not None:
             gradients = _with(gradients, *_clusters(of_state, x.shape[1]))
-        needed = ctx.needs_input_grad
-        wanted = [gradient if need else None for gradient, need in zip(gradients, needed, strict=False)]
-        return *wanted, *(None,) * (len(needed) - 7)
+        needed = ctx.needs_input_grad[2:]
+        return None, None, *[gradient if need else None for gradient, need in zip(gradients, needed, strict=True)]
 
 
 def _clusters(state: Tensor, channels: int) -> tuple[Tensor, ...]:
@@ -249,11 +240,27 @@ def _clusters(state: Tensor, channels: int) -> tuple[Tensor, ...]:
     return mean, log_var, priors[0]
 
 
-def _with(gradients: tuple[Tensor | None, ...], *own: Tensor) -> tuple[Tensor | None, ...]:
+def _with(gradients: tuple[Maybe, ...], *own: Tensor) -> tuple[Maybe, ...]:
     """``gradients``, and those of the clusters after the step."""
     d_x, *of_clusters = gradients[:4]
     sums = (b if a is None else a + b for a, b in zip(of_clusters, own, strict=True))
     return d_x, *sums, *gradients[4:]
+
+
+def _differentiable(*inputs: Any) -> tuple[Tensor, ...]:
+    """``train`` of a compiler, with its gradient."""
+
+    def run() -> tuple[Tensor, ...]:
+        with torch._C._AutoDispatchBelowAutograd():
+            outputs: tuple[Tensor, ...] = torch.ops.uan_da.train.default(*inputs)
+            return outputs
+
+    outputs: tuple[Tensor, ...] = _Train.apply(run, Scalars(*inputs[10:]), *inputs[:7])
+    return outputs
+
+
+def _like(x: Tensor) -> Tensor:
+    return torch.empty_like(x, memory_format=dense_format(x))
 
 
 def _fake_like(*like: Any) -> tuple[Tensor, ...]:
@@ -263,8 +270,8 @@ def _fake_like(*like: Any) -> tuple[Tensor, ...]:
 _library.impl("moves", _moves, "CompositeExplicitAutograd")
 _library.impl("start", _start, "CompositeExplicitAutograd")
 _library.impl("move", _move, "CompositeExplicitAutograd")
-_library.impl("train", _train_dense, "CPU")
-_library.impl("train", _Train.apply, "Autograd")
+_library.impl("train", _train, "CPU")
+_library.impl("train", _differentiable, "Autograd")
 _library.impl("train_gradient", _train_gradient, "CPU")
 for _name, _shapes in (
     ("moves", lambda initialized: torch.empty_like(initialized, dtype=torch.bool)),

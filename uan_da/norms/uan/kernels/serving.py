@@ -1,7 +1,6 @@
 """Whether there are kernels for a tensor, and whether this machine can compile them."""
 
 import functools
-import sys
 import warnings
 from collections.abc import Iterable
 from types import ModuleType
@@ -10,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from uan_da.norms.uan.kernels.layout import dense_format
+from uan_da.norms.uan.kernels.layout import channels_last
 
 _WIDENED = {torch.float16: torch.float32, torch.bfloat16: torch.float32}
 _WIDENED |= {dtype: dtype for dtype in (torch.float32, torch.float64)}
@@ -20,32 +19,30 @@ _WIDENED |= {dtype: dtype for dtype in (torch.float32, torch.float64)}
 def serves(x: Tensor, dtype: torch.dtype, assignment: str | None = None, clusters: int = 1) -> bool:
     """Whether there are kernels for ``x`` ``(N, C, …)`` and parameters of this type, and whoever looks on need not see
     plain operations. Without an assignment, those for the moments of samples."""
-    if x.dim() < 3 or not x.is_cpu or _WIDENED.get(x.dtype) is not dtype or x.numel() == 0:
+    if not x.is_cpu or x.dim() < 3 or _WIDENED.get(x.dtype) is not dtype or x.numel() == 0:
         return False
-    plain = not torch.compiler.is_compiling() and (
-        x.layout != torch.strided
+    if not torch.compiler.is_compiling() and (
+        x.layout is not torch.strided
         or torch._C._get_tracing_state() is not None
         or torch._C._are_functorch_transforms_active()
-        or _is_in_onnx_export()
-    )
-    return not plain and _work(dtype, _is_last(x), assignment, clusters)
+    ):
+        return False
+    return _work(dtype, channels_last(x), assignment, clusters)
 
 
-def _is_in_onnx_export() -> bool:
-    exporter = sys.modules.get("torch.onnx")  # PyTorch imports it where it is first named
-    return exporter is not None and bool(exporter.is_in_onnx_export())
-
-
-def reads(tensors: Iterable[Tensor | None]) -> bool:
-    """Whether the kernels can read and write a layer's parameters and buffers where they are."""
-    present = [tensor for tensor in tensors if tensor is not None]
-    kinds = {(tensor.dtype, tensor.is_cpu and tensor.is_contiguous()) for tensor in present}
-    return len(kinds) == 2 and all(dense for _, dense in kinds)  # numbers and counts
-
-
-def _is_last(x: Tensor) -> bool:
-    # sizes one by one: a compiler that traces dynamic sizes gets a constant, too
-    return dense_format(x) != torch.contiguous_format or all(size == 1 for size in x.shape[2:])
+def reads(tensors: Iterable[Tensor | None], dtype: torch.dtype) -> bool:
+    """Whether the kernels can read and write a layer's parameters and buffers, numbers of ``dtype`` and counts, where
+    they are."""
+    for tensor in tensors:
+        if tensor is None:
+            continue
+        if (
+            not (tensor.dtype is dtype or tensor.dtype is torch.int64)
+            or not tensor.is_cpu
+            or not tensor.is_contiguous()
+        ):
+            return False
+    return True
 
 
 def _work(*kernels: Any) -> bool:
@@ -57,7 +54,7 @@ _work._dynamo_marked_constant = True  # type: ignore[attr-defined]  # torch.comp
 
 
 @functools.cache
-def _compiled(dtype: torch.dtype, last: bool, assignment: str | None, clusters: int) -> bool:
+def _compiled(dtype: torch.dtype, last: bool | None, assignment: str | None, clusters: int) -> bool:
     kernels = cpu_kernels()
     if kernels is None:
         return False

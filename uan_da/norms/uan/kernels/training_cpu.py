@@ -45,45 +45,47 @@ def kernels(number, last, assignment, clusters):
 
     @compiled(*key)
     def forward(
-        x, weight, bias, given, before, after, y, new, kept, evidence,
-        samples, channels, positions, clusters, mass_columns, takes_step, threads,
+        addresses, samples, channels, positions, clusters, threads,
         eps: float, balance: float, sharpness: float, momentum: float, em_rate: float,
     ):  # fmt: skip
         """Fill y, the new state, also in place, what is kept, and the evidence."""
-        shape, values = (samples, channels * positions), samples * positions
+        at, shape = array(addresses, 28, np.int64), (samples, channels * positions)
+        weight, bias, given, x, y, new, kept, evidence = at[20], at[21], at[22], at[23], at[24], at[25], at[26], at[27]
         gamma, beta = numbers_at(weight, channels, 1.0, number), numbers_at(bias, channels, 0.0, number)
-        state, priors = np.empty((7, clusters, channels), number), np.empty((2, clusters), number)
+        state, priors = np.zeros((7, clusters, channels), number), np.zeros((2, clusters), number)
         new_state, new_priors = state_at(new, clusters, channels, number)
-        exchange(array(before, 10, np.int64), mass_columns, state, priors, True)
-        moved(state, priors, takes_step, new_state, new_priors)
+        mass_columns = 1 if assignment == "sample" else channels
+        exchange(at[:10], mass_columns, state, priors, True)
+        moved(state, priors, new_state, new_priors)
         prior = priors_of(new_priors, balance)
         shift, mixture = mixture_of(new_state, prior, gamma)
         images, output = array(x, shape, number), array(y, shape, number)
         moments, shares = run_forward(
             each, images, last, shift, mixture, prior, beta, given, eps, sharpness, threads, kept, evidence, output
         )
+        values = samples * positions
         update(state, prior, shift, mixture, moments, shares, values, momentum, em_rate, new_state, new_priors)
-        exchange(array(after, 10, np.int64), mass_columns, new_state, new_priors, False)
+        exchange(at[10:20], mass_columns, new_state, new_priors, False)
 
     @compiled(*key)
     def backward(
-        g, of_evidence, x, weight, new, kept, d_x, d_mean, d_log_var, d_logits, d_weight, d_bias, d_given,
-        samples, channels, positions, clusters, threads, eps: float, balance: float, sharpness: float,
-    ):  # fmt: skip
+        addresses, samples, channels, positions, clusters, threads, eps: float, balance: float, sharpness: float
+    ):
         """Fill the gradients of x, μ and log σ², λ's logits, γ, β and the evidence given."""
-        shape, of_cluster = (samples, channels * positions), (clusters, channels)
+        at, shape, of_cluster = array(addresses, 13, np.int64), (samples, channels * positions), (clusters, channels)
+        g, of_evidence, x, weight, new, kept, d_x, d_given = at[0], at[1], at[2], at[3], at[4], at[5], at[6], at[12]
         state, priors = state_at(new, clusters, channels, number)
         prior = priors_of(priors, balance)
         shift, mixture = mixture_of(state, prior, numbers_at(weight, channels, 1.0, number))
         d_mixture, d_log_prior = np.empty((3, clusters, channels), number), np.empty(clusters)
         gradient, images, d_images = array(g, shape, number), array(x, shape, number), array(d_x, shape, number)
-        d_beta = array(d_bias, channels, number)
+        d_beta = array(at[11], channels, number)
         run_backward(
             each, gradient, of_evidence, images, last, shift, mixture, prior, eps, sharpness, threads, kept,
             d_images, d_mixture, d_log_prior, d_beta, d_given,
         )  # fmt: skip
-        of_clusters = array(d_mean, of_cluster, number), array(d_log_var, of_cluster, number)
-        of_priors, d_gamma = array(d_logits, clusters, number), array(d_weight, channels, number)
+        of_clusters = array(at[7], of_cluster, number), array(at[8], of_cluster, number)
+        of_priors, d_gamma = array(at[9], clusters, number), array(at[10], channels, number)
         differentiate(prior, mixture, balance, d_mixture, d_log_prior, *of_clusters, of_priors, d_gamma)
 
     return forward, backward
