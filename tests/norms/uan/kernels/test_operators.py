@@ -269,7 +269,7 @@ def test_opcheck(sharpness: float | None, is_given: bool, training: bool) -> Non
     parameters = [p.requires_grad_() for p in (*clusters, torch.randn(3), torch.randn(3))]
     step, running = (
         [0.1 * torch.rand_like(p) for p in clusters],
-        [torch.randn(3, 3), torch.rand(3, 3), torch.ones(3, 1)],
+        [torch.randn(3, 3), torch.rand(3, 3), torch.ones(3, 3 if sharpness is None else 1)],
     )
     given = torch.randn(4, 3).requires_grad_(training) if is_given else None
     scalars = ops.Scalars(1e-3, 1.0, sharpness, 0.1, 0.1)

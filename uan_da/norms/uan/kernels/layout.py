@@ -3,7 +3,6 @@
 import torch
 from torch import Tensor
 
-
 _CHANNELS_LAST = {4: torch.channels_last, 5: torch.channels_last_3d}
 
 
