@@ -94,7 +94,8 @@ class Vector:
 @functools.cache
 def _exp2_polynomial(degree):
     fit = np.polynomial.Chebyshev.interpolate(np.exp2, degree, domain=[-0.5, 0.5])
-    return fit.convert(kind=np.polynomial.Polynomial).coef.tolist()
+    found = fit.convert(kind=np.polynomial.Polynomial).coef.tolist()
+    return found + [0.0] * (degree + 1 - len(found))  # NumPy drops a last one that is rounded to 0
 
 
 class _Strip:
