@@ -3,14 +3,14 @@ images, or a bare loop."""
 
 import itertools
 import statistics
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Iterator
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
 from uan_da.benchmarks.measure import Spread, interleaved, ratios
-from uan_da.data.domain_batch import DomainBatch, DomainImages
+from uan_da.data.domain_batch import DomainBatch
 from uan_da.norms import domain_context
 from uan_da.recipe import Recipe
 from uan_da.training.training import Training
@@ -88,29 +88,24 @@ def measure_bare_loop(recipe: Recipe, device: torch.device, rounds: int) -> Loop
     for each in (training, other):
         each.step = each.pretrain_steps
         each.advance()
-    batches = [channels_last(other.batch(step)) for step in range(other.step, other.step + 8)]
+    batches = [other.batch(step) for step in range(other.step, other.step + 8)]
     loop = bare_loop(other, batches)
 
-    def block(step: Callable[[], None]) -> None:
+    def whole() -> None:
         for _ in range(BLOCK):
-            step()
+            training.advance()
+        if training.prefetch is not None:
+            training.prefetch.wait()  # the next block's first batch is made in this block's time
 
-    steps = {"whole": lambda: block(training.advance), "loop": lambda: block(lambda: next(loop))}
+    def bare() -> None:
+        for _ in range(BLOCK):
+            next(loop)
+
+    steps = {"whole": whole, "loop": bare}
     seconds = interleaved(steps, device, rounds)
-    whole, bare = (BLOCK / statistics.median(seconds[name]) for name in ("whole", "loop"))
+    rates = {name: BLOCK / statistics.median(values) for name, values in seconds.items()}
     shares = [loop / own for loop, own in zip(seconds["loop"], seconds["whole"], strict=True)]
-    return LoopCost(whole, bare, Spread.of_median(shares))
-
-
-def channels_last(batch: DomainBatch) -> DomainBatch:
-    """The same batch, its images in the memory format of the network."""
-
-    def converted(side: DomainImages) -> DomainImages:
-        views = {view: x.contiguous(memory_format=torch.channels_last) for view, x in side.views.items()}
-        return replace(side, views=views)
-
-    labelled = None if batch.labelled is None else converted(batch.labelled)
-    return DomainBatch(converted(batch.source), converted(batch.target), labelled)
+    return LoopCost(rates["whole"], rates["loop"], Spread.of_median(shares))
 
 
 def bare_loop(training: Training, batches: list[DomainBatch]) -> Iterator[None]:

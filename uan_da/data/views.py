@@ -28,11 +28,12 @@ def standardize(images: Tensor, input: Input) -> Tensor:
 def augmented(
     images: Tensor, augmentations: Sequence[Augmentation], input: Input, random: torch.Generator | None
 ) -> Tensor:
-    """Images ``(N, C, H, W)``, bytes, through ``augmentations`` and standardized: what the network sees."""
+    """Images ``(N, C, H, W)``, bytes, through ``augmentations`` and standardized, channels last: what the network
+    sees."""
     for augmentation in augmentations:
         keeps_bytes = getattr(augmentation, "keeps_bytes", False)
         images = augmentation(images if keeps_bytes else as_floats(images), random)
-    return standardize(images, input)
+    return standardize(images, input).contiguous(memory_format=torch.channels_last)
 
 
 def make_views(recipe: Recipe) -> dict[View, Sequence[Augmentation]]:

@@ -104,5 +104,4 @@ class Target:
     def _seen(
         self, images: Images, augmentations: Sequence[Augmentation] = (), random: torch.Generator | None = None
     ) -> Tensor:
-        seen = augmented(images.pixels.to(self.device), augmentations, self.input, random)
-        return seen.contiguous(memory_format=torch.channels_last)
+        return augmented(images.pixels.to(self.device), augmentations, self.input, random)

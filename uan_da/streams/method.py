@@ -39,12 +39,11 @@ class Surroundings:
 
     def seen(self, pixels: Tensor) -> Tensor:
         """The network's input for ``pixels`` ``(B, C, H, W)``, bytes."""
-        return augmented(pixels, (), self.input, None).contiguous(memory_format=torch.channels_last)
+        return augmented(pixels, (), self.input, None)
 
     def augmented(self, pixels: Tensor, views: Sequence[Augmentation], *names: str | int) -> Tensor:
         """The network's input for an augmented view; its random draws are a function of the seed and ``names``."""
-        random = generator(self.seed, "stream", *names)
-        return augmented(pixels, views, self.input, random).contiguous(memory_format=torch.channels_last)
+        return augmented(pixels, views, self.input, generator(self.seed, "stream", *names))
 
 
 class Left(NamedTuple):

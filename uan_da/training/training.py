@@ -27,6 +27,7 @@ from uan_da.training.finite import FiniteCheck
 from uan_da.training.optimizer import load_optimizer, ready
 from uan_da.training.optimizer_step import OptimizerStep
 from uan_da.training.precision import HALF, tensor_float32
+from uan_da.training.prefetch import Prefetch
 from uan_da.training.run import Run
 
 
@@ -49,6 +50,7 @@ class Training:
     def __post_init__(self) -> None:
         self.optimizer_step = OptimizerStep(self.optimizer, self.recipe.train, self.device)
         self.finite = FiniteCheck(self.device)
+        self.prefetch = Prefetch() if self.device.type == "cpu" else None  # a GPU's kernels wait in line anyway
 
     @classmethod
     def build(cls, recipe: Recipe, device: torch.device, *, fresh: bool = True, reading: Reading = silent) -> Self:
@@ -206,7 +208,11 @@ class Training:
         return self.batch(self.step).part(process_number(), process_count()).parts(self.recipe.train.accumulate)
 
     def batch(self, step: int) -> DomainBatch:
-        """The images of ``step``, counted from 0: no more than its losses read."""
+        """The images of ``step``, counted from 0: no more than its losses read. On a CPU those of the step after it are
+        then under way."""
+        return self._make_batch(step) if self.prefetch is None else self.prefetch.take(step, self._make_batch)
+
+    def _make_batch(self, step: int) -> DomainBatch:
         if self._source_alone(step + 1):
             return self.task.batch(step, ("weak",), with_target=False)
         method = self.method

@@ -35,7 +35,9 @@ def virtual_adversarial(
         The mean divergence of each batch, which only the second call's graph leads back from.
     """
     predictions = [each.detach() for each in logits]
-    steps = [(PROBE * _unit(torch.randn_like(x))).requires_grad_() for x in images]
+    # not randn_like, whose numbers depend on the memory format
+    noise = [torch.randn(x.shape, dtype=x.dtype, device=x.device) for x in images]
+    steps = [(PROBE * _unit(each)).requires_grad_() for each in noise]
     probed = classify([x + step for x, step in zip(images, steps, strict=True)])
     change = torch.cat([divergence(p, q) for p, q in zip(predictions, probed, strict=True)])
     gradients = torch.autograd.grad(change.sum(), steps)

@@ -95,7 +95,7 @@ class ATDOC(TransferMethod):
         model.eval()
         for images in self._seen.values():
             with domain_context(model, images.domain):
-                features, logits = model(images.weak.contiguous(memory_format=torch.channels_last))
+                features, logits = model(images.weak)
             self._remember(features, logits, images.index)
         self._seen.clear()
         model.train(training)
