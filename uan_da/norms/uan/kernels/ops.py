@@ -172,7 +172,7 @@ def _train_gradient(
     assert kernels is not None
     wide = _dense(x, x)
     d_x, *rest = gradients = _gradients(torch.empty_like(wide), state, sharpness)
-    of_evidence = None if of_evidence is None else of_evidence.contiguous()
+    weight, of_evidence = (None if tensor is None else tensor.contiguous() for tensor in (weight, of_evidence))
     tensors = _dense(g, x), of_evidence, wide, weight, state, kept, *gradients
     kernels.train_gradient(tensors, wide, gradients[1].shape[0], (eps, balance, sharpness))
     return d_x if wide is x else d_x.to(x.dtype), *rest
