@@ -120,11 +120,10 @@ class UAN(MixtureLayer):
     def forward(self, x: Tensor) -> Tensor:
         """Normalise ``x`` ``(N, C, …)``; moments are taken in float32 or wider, the output has the type of ``x``."""
         self._check_input(x)
-        fused = self._is_fused(x)
         updates = self.training and self.updates_statistics and self._sees_new_data(x)
         if updates and self.updates_mixture and not is_known_to_be(self.initialized):
             self._start(x)
-        return self._fused(x, updates) if fused else self._plain(x, updates)
+        return self._fused(x, updates) if self._is_fused(x) else self._plain(x, updates)
 
     def _plain(self, x: Tensor, updates: bool) -> Tensor:
         """The formulas, one after the other."""
@@ -164,7 +163,8 @@ class UAN(MixtureLayer):
         plain = options.backend == "reference" or options.shrink is not None
         if plain or is_distributed() or not self._normalizes_by_batch():
             return False
-        tensors = (*self._parameters.values(), *self._buffers.values())
+        # not the parameters' dictionary: a weight that is pruned or parametrized is not in it, and may have any strides
+        tensors = *self._clusters(), self.weight, self.bias, *self._buffers.values()
         dtype = self.step_mean.dtype
         return serving.serves(x, dtype, options.assignment, options.num_clusters) and serving.reads(tensors, dtype)
 
@@ -294,7 +294,7 @@ class UAN(MixtureLayer):
         own: Any = self._parameters
         if "mean" in own and "log_var" in own and "prior_logits" in own:
             return Clusters(own["mean"], own["log_var"], own["prior_logits"])
-        return Clusters(self.mean, self.log_var, self.prior_logits)  # of a replica on another device
+        return Clusters(self.mean, self.log_var, self.prior_logits)  # of a replica, or parametrized
 
     def _shift(self, dtype: torch.dtype) -> Tensor:
         """A value per channel near the data, ``(C,)``. The maths runs on x minus it, because float32 has no

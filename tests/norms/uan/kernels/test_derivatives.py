@@ -195,6 +195,28 @@ def test_what_is_frozen_changes_no_other_gradient(assignment: Any, frozen: str, 
             torch.testing.assert_close(gradient, whole[name], rtol=0, atol=1e-12 if again else 0)
 
 
+class First(torch.nn.Module):
+    """One number for all channels, in memory only once."""
+
+    def forward(self, weight: Tensor) -> Tensor:
+        return weight[:1].expand(len(weight))
+
+
+@BOTH
+@pytest.mark.parametrize("name", ["weight", "bias"])
+def test_a_parameter_of_any_strides_is_read_as_what_it_is(assignment: Any, name: str) -> None:
+    torch.manual_seed(0)
+    layer = UAN2d(3, num_clusters=3, assignment=assignment, dtype=torch.float64)
+    x = torch.randn(8, 3, 4, 4, dtype=torch.float64)
+    layer(x)
+    expected = copy.deepcopy(layer)
+    with torch.no_grad():
+        layer.get_parameter(name).copy_(torch.tensor([2.0, 5.0, 7.0]))
+        expected.get_parameter(name).fill_(2.0)
+    torch.nn.utils.parametrize.register_parametrization(layer, name, First())
+    torch.testing.assert_close(layer(x), expected(x))
+
+
 @BOTH
 @pytest.mark.parametrize(
     ("options", "training", "served"),

@@ -207,13 +207,14 @@ class _Train(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, run: Callable[[], tuple[Tensor, ...]], scalars: Scalars, x: Tensor, *inputs: Maybe
-    ) -> tuple[Tensor, ...]:
+        ctx: Any, run: Callable[[], tuple[Tensor, ...]], scalars: Scalars, x: Tensor, mean: Tensor, log_var: Tensor,
+        logits: Tensor, weight: Maybe, bias: Maybe, given: Maybe,
+    ) -> tuple[Tensor, ...]:  # fmt: skip
         y, state, kept, evidence = run()
         ctx.maths = scalars[:3]
         ctx.set_materialize_grads(False)
         ctx.mark_non_differentiable(kept)
-        ctx.save_for_backward(x, inputs[3], state, kept, inputs[5])
+        ctx.save_for_backward(x, weight, state, kept, given)
         return y, state, kept, evidence
 
     @staticmethod

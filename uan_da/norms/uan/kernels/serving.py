@@ -34,12 +34,8 @@ def reads(tensors: Iterable[Tensor | None], dtype: torch.dtype) -> bool:
     """Whether the kernels can read and write a layer's parameters and buffers, numbers of ``dtype`` and counts, where
     they are."""
     for tensor in tensors:
-        if tensor is None:
-            continue
-        if (
-            not (tensor.dtype is dtype or tensor.dtype is torch.int64)
-            or not tensor.is_cpu
-            or not tensor.is_contiguous()
+        if tensor is not None and not (
+            tensor.dtype in (dtype, torch.int64) and tensor.is_cpu and tensor.is_contiguous()
         ):
             return False
     return True

@@ -48,7 +48,8 @@ def kernels(number, last, assignment, clusters):
         addresses, samples, channels, positions, clusters, threads,
         eps: float, balance: float, sharpness: float, momentum: float, em_rate: float,
     ):  # fmt: skip
-        """Fill y, the new state, also in place, what is kept, and the evidence."""
+        """Fill y, the new state, also in place, what is kept, and the evidence; ``addresses`` are in the order of
+        :func:`uan_da.norms.uan.kernels.cpu.train`."""
         at, shape = array(addresses, 28, np.int64), (samples, channels * positions)
         weight, bias, given, x, y, new, kept, evidence = at[20], at[21], at[22], at[23], at[24], at[25], at[26], at[27]
         gamma, beta = numbers_at(weight, channels, 1.0, number), numbers_at(bias, channels, 0.0, number)
@@ -71,7 +72,8 @@ def kernels(number, last, assignment, clusters):
     def backward(
         addresses, samples, channels, positions, clusters, threads, eps: float, balance: float, sharpness: float
     ):
-        """Fill the gradients of x, μ and log σ², λ's logits, γ, β and the evidence given."""
+        """Fill the gradients of x, μ and log σ², λ's logits, γ, β and the evidence given; ``addresses`` are in the
+        order of :func:`uan_da.norms.uan.kernels.cpu.train_gradient`."""
         at, shape, of_cluster = array(addresses, 13, np.int64), (samples, channels * positions), (clusters, channels)
         g, of_evidence, x, weight, new, kept, d_x, d_given = at[0], at[1], at[2], at[3], at[4], at[5], at[6], at[12]
         state, priors = state_at(new, clusters, channels, number)
