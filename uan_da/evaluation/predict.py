@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from uan_da.data.images import Images, ImageSet
-from uan_da.data.views import standardize
+from uan_da.data.views import augmented
 from uan_da.errors import Failure
 from uan_da.models.classifier import Classifier
 from uan_da.norms import domain_context
@@ -88,8 +88,7 @@ def predict(model: Classifier, images: ImageSet, input: Input, domain: int) -> P
     features, logits = list[Tensor](), list[Tensor]()
     with domain_context(model, domain):
         for batch, lengths in _own_batches(images):
-            x = standardize(batch.pixels.to(device), input).contiguous(memory_format=torch.channels_last)
-            output = model(x)
+            output = model(augmented(batch.pixels.to(device), (), input, None))
             features += gathered(output.features.float(), lengths)
             logits += gathered(output.logits.float(), lengths)
     model.train(training)
