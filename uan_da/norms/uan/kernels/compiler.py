@@ -9,15 +9,16 @@ import hashlib
 import inspect
 from pathlib import Path
 
-from llvmlite import ir
-from numba import carray, njit, types
+from numba import njit, types
 from numba.core.caching import FunctionCache
 from numba.core.ccallback import CFunc
-from numba.extending import intrinsic
 
 _OPTIONS = {"fastmath": {"nsz", "arcp", "contract", "afn", "reassoc"}, "error_model": "numpy"}
 part = njit(**_OPTIONS, nogil=True, no_cfunc_wrapper=True, no_cpython_wrapper=True)
 """What is compiled into a :data:`compiled` function, and cached with it."""
+inlined = njit(**_OPTIONS, inline="always")
+"""A part that is compiled with its caller only: LLVM works on a part, and all that it calls, once more for each caller
+on the way to the kernel."""
 _HERE = Path(__file__).parent
 _SOURCES = hashlib.sha256(
     b"".join(path.read_bytes() for path in sorted((*_HERE.glob("*.py"), *_HERE.parent.glob("*.py"))))
@@ -48,17 +49,3 @@ def compiled(*key):
         return kernel.ctypes
 
     return compile_it
-
-
-@intrinsic
-def _pointer(typing, address):
-    def build(context, builder, signature, values):
-        return builder.inttoptr(values[0], ir.IntType(8).as_pointer())
-
-    return types.voidptr(types.int64), build
-
-
-@njit(inline="always")
-def array(address, shape, dtype):
-    """The numbers in memory from ``address`` on."""
-    return carray(_pointer(address), shape, dtype)

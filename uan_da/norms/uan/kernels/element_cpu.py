@@ -32,7 +32,8 @@ import math
 
 import numpy as np
 
-from uan_da.norms.uan.kernels.compiler import array, part
+from uan_da.norms.uan.kernels.compiler import inlined, part
+from uan_da.norms.uan.kernels.memory import array, zeros
 from uan_da.norms.uan.kernels.mixture_cpu import GAIN, LOG_PRIOR, MEAN, VAR
 from uan_da.norms.uan.kernels.parallel import on_threads, take
 from uan_da.norms.uan.kernels.vectors import LIMIT, padded, sweep
@@ -137,11 +138,11 @@ def _over_samples(kernel, backwards):
 
     start = on_threads(on_parts)
 
-    @part
+    @inlined
     def run(each, x, g, y, last, rows, threads, sums):
         quantities, clusters, channels = sums.shape
-        out = np.zeros((min(len(x), PARTS), quantities * clusters, rows.shape[1]))
-        start((np.zeros(threads, np.int64), each, x, g, y, last, channels, rows, out), threads)
+        out = zeros((min(len(x), PARTS), quantities * clusters, rows.shape[1]), np.float64)
+        start((zeros(threads, np.int64), each, x, g, y, last, channels, rows, out), threads)
         for q in range(quantities):
             for k in range(clusters):
                 for c in range(channels):
@@ -183,12 +184,12 @@ _sum_all, _mix_all = _over_samples(_sum, False), _over_samples(_mix, True)
 _sum_gradients_all, _differentiate_all = _over_samples(_sum_gradients, False), _over_samples(_differentiate, True)
 
 
-@part
+@inlined
 def forward(each, x, last, shift, mixture, prior, bias, given, eps, sharpness, threads, kept, evidence, y):
     """Fill y and the sums; returns the clusters' moments, and the mean of τ of each channel."""
     _, clusters, channels = mixture.shape
     values = x.size // channels
-    rows, trace = np.zeros((1 + 8 * clusters, padded(channels, x)), x.dtype), np.empty((5, clusters, channels))
+    rows, trace = zeros((1 + 8 * clusters, padded(channels, x)), x.dtype), zeros((5, clusters, channels), np.float64)
     sums = array(kept, (3, clusters, channels), np.float64)
     for k in range(clusters):
         for c in range(channels):
@@ -196,8 +197,8 @@ def forward(each, x, last, shift, mixture, prior, bias, given, eps, sharpness, t
     _rows(shift, mixture, prior, bias, eps, sums, values, rows, trace)
     _sum_all(each, x, x, y, last, rows, threads, sums)
     _rows(shift, mixture, prior, bias, eps, sums, values, rows, trace)
-    _mix_all(each, x, x, y, last, rows, threads, np.empty((0, clusters, channels)))
-    moments, shares = np.empty((2, clusters, channels), x.dtype), np.empty((clusters, channels), x.dtype)
+    _mix_all(each, x, x, y, last, rows, threads, zeros((0, clusters, channels), np.float64))
+    moments, shares = zeros((2, clusters, channels), x.dtype), zeros((clusters, channels), x.dtype)
     for k in range(clusters):
         for c in range(channels):
             inverse, first, second, r = trace[0, k, c], trace[1, k, c], trace[2, k, c], trace[3, k, c]
@@ -208,15 +209,15 @@ def forward(each, x, last, shift, mixture, prior, bias, given, eps, sharpness, t
     return moments, shares
 
 
-@part
+@inlined
 def backward(
     each, g, of_evidence, x, last, shift, mixture, prior, eps, sharpness, threads, kept, d_x, d_mixture, d_log_prior,
     d_bias, d_given,
 ):  # fmt: skip
     """Fill the gradients of x, μ, σ² and f γ, log λ and β."""
     _, clusters, channels = mixture.shape
-    rows, trace = np.zeros((1 + 8 * clusters, padded(channels, x)), x.dtype), np.empty((5, clusters, channels))
-    of_map, found = np.empty((2, clusters, channels)), np.empty((3, clusters, channels))
+    rows, trace = zeros((1 + 8 * clusters, padded(channels, x)), x.dtype), zeros((5, clusters, channels), np.float64)
+    of_map, found = zeros((2, clusters, channels), np.float64), zeros((3, clusters, channels), np.float64)
     sums = array(kept, (3, clusters, channels), np.float64)
     for c in range(channels):
         d_bias[c] = 0

@@ -12,7 +12,8 @@ import math
 import numpy as np
 
 from uan_da.norms.uan.clusters import MIN_VAR, PRIOR_FLOOR
-from uan_da.norms.uan.kernels.compiler import array, part
+from uan_da.norms.uan.kernels.compiler import part
+from uan_da.norms.uan.kernels.memory import array, zeros
 from uan_da.norms.uan.mixture import MIN_MASS
 
 MEAN, LOG_VAR, STEP_MEAN, STEP_VAR, RUNNING_MEAN, RUNNING_VAR, RUNNING_MASS = range(7)
@@ -34,7 +35,7 @@ def state_at(address, clusters, channels, dtype):
 @part
 def numbers_at(address, count, value, dtype):
     """``count`` numbers in memory, or at the address 0 so many times ``value``."""
-    numbers, given = np.empty(count, dtype), array(address, count, dtype)
+    numbers, given = zeros(count, dtype), array(address, count, dtype)
     for i in range(count):
         numbers[i] = value if address == 0 else given[i]
     return numbers
@@ -76,7 +77,7 @@ def moved(state, priors, new, new_priors):
             new[MEAN, k, c] = state[MEAN, k, c] + state[STEP_MEAN, k, c]
             new[LOG_VAR, k, c] = state[LOG_VAR, k, c]
             if state[STEP_VAR, k, c] != 0:
-                var = math.exp(state[LOG_VAR, k, c]) + state[STEP_VAR, k, c]
+                var = np.float64(math.exp(state[LOG_VAR, k, c])) + state[STEP_VAR, k, c]
                 new[LOG_VAR, k, c] = math.log(max(var, MIN_VAR))
     some, floor = False, PRIOR_FLOOR / clusters
     for k in range(clusters):
@@ -93,10 +94,10 @@ def moved(state, priors, new, new_priors):
 def priors_of(priors, balance):
     """The softmax of λ's logits, log λ and f, ``(3, K)``, in double precision."""
     clusters = priors.shape[1]
-    prior = np.empty((3, clusters))
-    best, total = priors[LOGITS, 0], 0.0
+    prior = zeros((3, clusters), np.float64)
+    best, total = -np.inf, 0.0
     for k in range(clusters):
-        best = max(best, priors[LOGITS, k])
+        best = max(best, np.float64(priors[LOGITS, k]))
     for k in range(clusters):
         prior[SHARE, k] = math.exp(np.float64(priors[LOGITS, k]) - best)
         total += prior[SHARE, k]
@@ -112,7 +113,7 @@ def priors_of(priors, balance):
 def mixture_of(state, prior, weight):
     """The shift ``(C,)``; and μ less it, σ² and f γ, ``(3, K, C)``."""
     _, clusters, channels = state.shape
-    shift, mixture = np.zeros(channels, state.dtype), np.empty((3, clusters, channels), state.dtype)
+    shift, mixture = zeros(channels, state.dtype), zeros((3, clusters, channels), state.dtype)
     for k in range(clusters):
         for c in range(channels):
             shift[c] += state[MEAN, k, c]

@@ -30,7 +30,8 @@ import math
 
 import numpy as np
 
-from uan_da.norms.uan.kernels.compiler import array, part
+from uan_da.norms.uan.kernels.compiler import inlined, part
+from uan_da.norms.uan.kernels.memory import array, zeros
 from uan_da.norms.uan.kernels.mixture_cpu import GAIN, LOG_PRIOR, MEAN, VAR, numbers_at
 from uan_da.norms.uan.kernels.parallel import on_threads, take
 from uan_da.norms.uan.kernels.vectors import padded, sweep
@@ -72,7 +73,7 @@ def _stats(counters, x, last, shift, stats):
     channels = len(shift)
     positions = x.shape[1] // channels
     probes = min(PROBES, positions)
-    rows, sums = np.zeros((1, padded(channels, x)), x.dtype), np.empty((2, padded(channels, x)))
+    rows, sums = zeros((1, padded(channels, x)), x.dtype), zeros((2, padded(channels, x)), np.float64)
     n = take(counters, len(x), False)
     while n >= 0:
         rows[:], sums[:] = 0, 0
@@ -86,7 +87,7 @@ def _stats(counters, x, last, shift, stats):
         for c in range(channels):
             m = sums[0, c] / positions
             stats[0, n, c] = (rows[0, c] - shift[c]) + m
-            stats[1, n, c] = max(sums[1, c] / positions - m * m, 0)
+            stats[1, n, c] = max(sums[1, c] / positions - m * m, 0.0)
         n = take(counters, len(x), False)
 
 
@@ -94,7 +95,7 @@ def _stats(counters, x, last, shift, stats):
 def _gradient_sums(counters, g, x, last, shift, sums):
     """∂A and ∂B of each sample."""
     channels = len(shift)
-    rows, found = np.zeros((1, padded(channels, x)), x.dtype), np.empty((2, padded(channels, x)))
+    rows, found = zeros((1, padded(channels, x)), x.dtype), zeros((2, padded(channels, x)), np.float64)
     for c in range(channels):
         rows[0, c] = shift[c]
     n = take(counters, len(x), False)
@@ -115,7 +116,7 @@ def _map_of(kernel):
     @part
     def on_samples(counters, x, g, y, last, shift, weights, terms):
         channels = len(shift)
-        none, rows = np.empty((0, 0)), np.zeros((1 + len(terms), padded(channels, x)), x.dtype)
+        none, rows = zeros((0, 0), np.float64), zeros((1 + len(terms), padded(channels, x)), x.dtype)
         for c in range(channels):
             rows[0, c] = shift[c]
         n = take(counters, len(x), True)
@@ -148,7 +149,7 @@ def _assign(stats, mixture, prior, given, eps, sharpness, evidence, tau):
     """e and τ of each sample."""
     _, clusters, channels = mixture.shape
     zero, h = tau.dtype.type(0), tau.dtype.type(-0.5 * sharpness / channels)
-    r, base = np.empty((clusters, channels), tau.dtype), np.zeros(clusters)
+    r, base = zeros((clusters, channels), tau.dtype), zeros(clusters, np.float64)
     for k in range(clusters):
         for c in range(channels):
             r[k, c] = 1 / (mixture[VAR, k, c] + eps)
@@ -164,7 +165,7 @@ def _assign(stats, mixture, prior, given, eps, sharpness, evidence, tau):
             if sharpness > 0:
                 evidence[n, k] += base[k] + h * total
             tau[n, k] = prior[LOG_PRIOR, k] + evidence[n, k]
-            best = max(best, tau[n, k])
+            best = max(best, np.float64(tau[n, k]))
         for k in range(clusters):
             tau[n, k] = math.exp(tau[n, k] - best)
             mass += tau[n, k]
@@ -176,7 +177,7 @@ def _assign(stats, mixture, prior, given, eps, sharpness, evidence, tau):
 def _moments(stats, tau, mixture, moments, mass):
     """a, b and Στ, from the samples' moments."""
     samples, clusters = tau.shape
-    channels, p = stats.shape[2], np.empty(samples, tau.dtype)
+    channels, p = stats.shape[2], zeros(samples, tau.dtype)
     for k in range(clusters):
         total = 0.0
         for n in range(samples):
@@ -201,7 +202,7 @@ def _moments(stats, tau, mixture, moments, mass):
 def _maps(moments, mixture, bias, eps):
     """q and β − a q, whose sums with the weights τ are A and B, ``(2, K, C)``."""
     _, clusters, channels = moments.shape
-    maps = np.empty((2, clusters, channels), moments.dtype)
+    maps = zeros((2, clusters, channels), moments.dtype)
     for k in range(clusters):
         for c in range(channels):
             maps[0, k, c] = mixture[GAIN, k, c] / math.sqrt(moments[1, k, c] + eps)
@@ -213,8 +214,9 @@ def _maps(moments, mixture, bias, eps):
 def _of_moments(sums, tau, moments, maps, eps, d_moments, d_gain, d_bias):
     """∂a and ∂b; and the gradients of f γ and β."""
     samples, clusters = tau.shape
-    _combine(np.ones(samples, tau.dtype), sums[1], d_bias)
-    weights = np.empty(samples, tau.dtype)
+    weights = zeros(samples, tau.dtype)
+    for c in range(len(d_bias)):
+        d_bias[c] = 0
     for k in range(clusters):
         for n in range(samples):
             weights[n] = tau[n, k]
@@ -222,6 +224,7 @@ def _of_moments(sums, tau, moments, maps, eps, d_moments, d_gain, d_bias):
             _combine(weights, sums[1 - i], d_moments[i, k])
         for c in range(len(d_bias)):
             over_offset, variance = d_moments[0, k, c], moments[1, k, c] + eps
+            d_bias[c] += over_offset  # Στ = 1
             d_scale = d_moments[1, k, c] - moments[0, k, c] * over_offset
             d_gain[k, c] = d_scale / math.sqrt(variance)
             d_moments[0, k, c] = -maps[0, k, c] * over_offset
@@ -251,7 +254,7 @@ def _of_logits(stats, sums, tau, maps, moments, d_moments, inverse, d_logits):
 def _of_x(mixture, moments, maps, d_moments, inverse, eps, sharpness, positions):
     """The terms of ∂x, whose weights are τ and ∂e', ``(3, 2 K, C)``; m itself cancels out of their sum."""
     _, clusters, channels = moments.shape
-    terms, h = np.zeros((3, 2 * clusters, channels), moments.dtype), -0.5 * sharpness / channels
+    terms, h = zeros((3, 2 * clusters, channels), moments.dtype), -0.5 * sharpness / channels
     for k in range(clusters):
         for c in range(channels):
             through_b = 2 * inverse[k] * d_moments[1, k, c] / positions
@@ -302,29 +305,29 @@ def _kept_at(address, samples, channels, clusters, dtype):
 @part
 def moments(x, last, shift, threads, stats):
     """Fill m and v alone."""
-    _stats_of_all((np.zeros(threads, np.int64), x, last, shift, stats), threads)
+    _stats_of_all((zeros(threads, np.int64), x, last, shift, stats), threads)
 
 
-@part
+@inlined
 def forward(each, x, last, shift, mixture, prior, bias, given, eps, sharpness, threads, kept, evidence, y):
     """Fill y, what is kept, and e; returns the clusters' moments, and the mean of τ of each channel."""
     samples, (_, clusters, channels) = len(x), mixture.shape
     stats, tau, moments, mass = _kept_at(kept, samples, channels, clusters, x.dtype)
-    shares = np.empty((clusters, channels), x.dtype)
-    _stats_of_all((np.zeros(threads, np.int64), x, last, shift, stats), threads)
+    shares = zeros((clusters, channels), x.dtype)
+    _stats_of_all((zeros(threads, np.int64), x, last, shift, stats), threads)
     found = array(evidence, (samples, clusters), x.dtype)
     others = numbers_at(given, samples * clusters, 0.0, x.dtype)
     _assign(stats, mixture, prior, others, eps, sharpness, found, tau)
     _moments(stats, tau, mixture, moments, mass)
     maps = _maps(moments, mixture, bias, eps)
-    _apply((np.zeros(threads, np.int64), x, x, y, last, shift, tau, maps), threads)
+    _apply((zeros(threads, np.int64), x, x, y, last, shift, tau, maps), threads)
     for k in range(clusters):
         for c in range(channels):
             shares[k, c] = mass[k] / samples
     return moments, shares
 
 
-@part
+@inlined
 def backward(
     each, g, of_evidence, x, last, shift, mixture, prior, eps, sharpness, threads, kept, d_x, d_mixture, d_log_prior,
     d_bias, d_given,
@@ -332,20 +335,20 @@ def backward(
     """Fill the gradients of x, μ, σ² and f γ, log λ, β and e'."""
     samples, (_, clusters, channels) = len(x), mixture.shape
     stats, tau, moments, mass = _kept_at(kept, samples, channels, clusters, x.dtype)
-    sums, d_moments = np.empty((2, samples, channels), x.dtype), np.empty((2, clusters, channels), x.dtype)
-    d_logits, inverse = np.empty((samples, clusters), x.dtype), np.empty(clusters, x.dtype)
+    sums, d_moments = zeros((2, samples, channels), x.dtype), zeros((2, clusters, channels), x.dtype)
+    d_logits, inverse = zeros((samples, clusters), x.dtype), zeros(clusters, x.dtype)
     maps = _maps(moments, mixture, d_bias, eps)  # of which β has no part in a gradient
-    _sum_gradients((np.zeros(threads, np.int64), g, x, last, shift, sums), threads)
+    _sum_gradients((zeros(threads, np.int64), g, x, last, shift, sums), threads)
     for k in range(clusters):
         inverse[k] = 1 / mass[k] if mass[k] >= MIN_MASS * samples else 0
     _of_moments(sums, tau, moments, maps, eps, d_moments, d_mixture[GAIN], d_bias)
     _of_logits(stats, sums, tau, maps, moments, d_moments, inverse, d_logits)
     of_e = numbers_at(of_evidence, samples * clusters, 0.0, x.dtype)
-    d_e, weights = array(d_given, (samples, clusters), x.dtype), np.empty((samples, 2 * clusters), x.dtype)
+    d_e, weights = array(d_given, (samples, clusters), x.dtype), zeros((samples, 2 * clusters), x.dtype)
     for n in range(samples):
         for k in range(clusters):
             d_e[n, k] = d_logits[n, k] + of_e[n * clusters + k]
             weights[n, k], weights[n, clusters + k] = tau[n, k], d_e[n, k]
     terms = _of_x(mixture, moments, maps, d_moments, inverse, eps, sharpness, x.shape[1] // channels)
-    _gradient((np.zeros(threads, np.int64), x, g, d_x, last, shift, weights, terms), threads)
+    _gradient((zeros(threads, np.int64), x, g, d_x, last, shift, weights, terms), threads)
     _of_mixture(stats, mixture, d_logits, d_e, mass, d_moments, eps, sharpness, d_mixture, d_log_prior)

@@ -10,7 +10,8 @@ import functools
 import numpy as np
 
 from uan_da.norms.uan.kernels import element_cpu, sample_cpu
-from uan_da.norms.uan.kernels.compiler import array, compiled
+from uan_da.norms.uan.kernels.compiler import compiled
+from uan_da.norms.uan.kernels.memory import array, zeros
 from uan_da.norms.uan.kernels.mixture_cpu import (
     differentiate,
     exchange,
@@ -53,7 +54,7 @@ def kernels(number, last, assignment, clusters):
         at, shape = array(addresses, 28, np.int64), (samples, channels * positions)
         weight, bias, given, x, y, new, kept, evidence = at[20], at[21], at[22], at[23], at[24], at[25], at[26], at[27]
         gamma, beta = numbers_at(weight, channels, 1.0, number), numbers_at(bias, channels, 0.0, number)
-        state, priors = np.zeros((7, clusters, channels), number), np.zeros((2, clusters), number)
+        state, priors = zeros((7, clusters, channels), number), zeros((2, clusters), number)
         new_state, new_priors = state_at(new, clusters, channels, number)
         mass_columns = 1 if assignment == "sample" else channels
         exchange(at[:10], mass_columns, state, priors, True)
@@ -79,7 +80,7 @@ def kernels(number, last, assignment, clusters):
         state, priors = state_at(new, clusters, channels, number)
         prior = priors_of(priors, balance)
         shift, mixture = mixture_of(state, prior, numbers_at(weight, channels, 1.0, number))
-        d_mixture, d_log_prior = np.empty((3, clusters, channels), number), np.empty(clusters)
+        d_mixture, d_log_prior = zeros((3, clusters, channels), number), zeros(clusters, np.float64)
         gradient, images, d_images = array(g, shape, number), array(x, shape, number), array(d_x, shape, number)
         d_beta = array(at[11], channels, number)
         run_backward(
