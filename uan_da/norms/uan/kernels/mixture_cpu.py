@@ -13,7 +13,7 @@ import numpy as np
 
 from uan_da.norms.uan.clusters import MIN_VAR, PRIOR_FLOOR
 from uan_da.norms.uan.kernels.compiler import part
-from uan_da.norms.uan.kernels.memory import array, zeros
+from uan_da.norms.uan.kernels.memory import array, copy, zeros
 from uan_da.norms.uan.mixture import MIN_MASS
 
 MEAN, LOG_VAR, STEP_MEAN, STEP_VAR, RUNNING_MEAN, RUNNING_VAR, RUNNING_MASS = range(7)
@@ -48,24 +48,27 @@ def exchange(addresses, mass_columns, state, priors, reads):
     ``addresses`` are of clusters, EM's step, running moments and their mass, which has one column where all channels
     share it, and the count of batches."""
     _, clusters, channels = state.shape
-    for row in range(len(ROWS)):
-        columns = mass_columns if row == RUNNING_MASS else channels
-        tensor = array(addresses[ROWS[row]], (clusters, columns), state.dtype)
-        for k in range(clusters if addresses[ROWS[row]] != 0 else 0):
-            for c in range(channels):
-                if reads:
-                    state[row, k, c] = tensor[k, min(c, columns - 1)]
-                elif c < columns:
-                    tensor[k, c] = state[row, k, c]
+    for row in range(RUNNING_MASS):
+        _copy(addresses[ROWS[row]], state[row], reads)
     for row in range(len(PRIORS)):
-        tensor = array(addresses[PRIORS[row]], clusters, priors.dtype)
-        for k in range(clusters if addresses[PRIORS[row]] != 0 else 0):
+        _copy(addresses[PRIORS[row]], priors[row], reads)
+    if addresses[ROWS[RUNNING_MASS]] != 0:
+        mass = array(addresses[ROWS[RUNNING_MASS]], (clusters, mass_columns), state.dtype)
+        for k in range(clusters):
             if reads:
-                priors[row, k] = tensor[k]
+                for c in range(channels):
+                    state[RUNNING_MASS, k, c] = mass[k, c if mass_columns > 1 else 0]
             else:
-                tensor[k] = priors[row, k]
+                for c in range(mass_columns):
+                    mass[k, c] = state[RUNNING_MASS, k, c]
     if not reads and addresses[COUNT] != 0:
         array(addresses[COUNT], 1, np.int64)[0] += 1
+
+
+@part
+def _copy(address, numbers, reads):
+    if address != 0:
+        copy(address if reads else numbers.ctypes.data, numbers.ctypes.data if reads else address, numbers.nbytes)
 
 
 @part
