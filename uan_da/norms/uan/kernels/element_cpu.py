@@ -51,13 +51,27 @@ def _of(row, name, k, clusters):
     return row(1 + name * clusters + k)
 
 
-def _weights(x, row, clusters):
-    """Lists of τ_k and z_k, and what the former is to be multiplied with.
+def _first(x, g, y, row, clusters):
+    """Lists of τ_k and z_k; and w_1, which y keeps for the second pass, None of one cluster."""
+    z = _units(x, row, clusters)
+    weights = _weights(z, None, row)
+    inverse = sum(weights[1:], start=weights[0]).reciprocal()
+    return [weight * inverse for weight in weights], z, weights[1] if clusters > 1 else None
 
-    They are relative to the first cluster's, 1, but where another's is above 2^LIMIT, that is 2^LIMIT."""
+
+def _units(x, row, clusters):
+    """z_k."""
     x = x - row(0)
-    z = [x * _of(row, RSTD, k, clusters) + _of(row, START, k, clusters) for k in range(clusters)]
-    square = z[0] * z[0]
+    return [x * _of(row, RSTD, k, clusters) + _of(row, START, k, clusters) for k in range(clusters)]
+
+
+def _weights(z, known, row):
+    """w_k, of which that of the first cluster is 1, and that of the second may be ``known``: exponentials take longest.
+
+    Where another's is above 2^LIMIT, that is 2^LIMIT."""
+    clusters, square = len(z), z[0] * z[0]
+    if clusters == 2 and known is not None:
+        return [known.splat(1.0), known]
     logits = [square + _of(row, BIAS, k, clusters) - z[k] * z[k] for k in range(1, clusters)]
     if clusters == 2:
         logits = [logits[0].minimum(LIMIT)]
@@ -67,36 +81,42 @@ def _weights(x, row, clusters):
             best = logit.maximum(best)
         excess = (best - LIMIT).maximum(0.0)
         logits = [logit - excess for logit in logits]
-    weights = [x.splat(1.0), *(logit.maximum(-LIMIT).exp2() for logit in logits)]
-    return weights, sum(weights[1:], start=weights[0]).reciprocal(), z
+    found = [known] if known is not None and clusters > 1 else []
+    return [square.splat(1.0), *found, *(logit.maximum(-LIMIT).exp2() for logit in logits[len(found) :])]
 
 
-def _sum(x, g, row, clusters):
+def _tau(z, known, row):
+    """τ_k in a second pass, not normalised, and what they are to be multiplied with."""
+    weights = _weights(z, known, row)
+    return weights, sum(weights[1:], start=weights[0]).reciprocal()
+
+
+def _sum(x, g, y, row, clusters):
     """Σ τ, Σ τz, Σ τz²."""
-    weights, inverse, z = _weights(x, row, clusters)
-    tau = [weight * inverse for weight in weights]
+    tau, z, keep = _first(x, g, y, row, clusters)
     first = [t * v for t, v in zip(tau, z, strict=True)]
-    return None, [*tau, *first, *(f * v for f, v in zip(first, z, strict=True))]
+    return keep, [*tau, *first, *(f * v for f, v in zip(first, z, strict=True))]
 
 
-def _mix(x, g, row, clusters):
+def _mix(x, g, y, row, clusters):
     """y."""
-    weights, inverse, z = _weights(x, row, clusters)
+    z = _units(x, row, clusters)
+    weights, inverse = _tau(z, y, row)
     parts = [z[k] * _of(row, SLOPE, k, clusters) + _of(row, OFFSET, k, clusters) for k in range(clusters)]
     return _average(weights, parts) * inverse, []
 
 
-def _sum_gradients(x, g, row, clusters):
+def _sum_gradients(x, g, y, row, clusters):
     """∂α and ∂δ."""
-    weights, inverse, z = _weights(x, row, clusters)
-    inverse = inverse * g
-    terms = [weight * inverse for weight in weights]
-    return None, [*(t * v for t, v in zip(terms, z, strict=True)), *terms]
+    tau, z, keep = _first(x, g, y, row, clusters)
+    terms = [t * g for t in tau]
+    return keep, [*(t * v for t, v in zip(terms, z, strict=True)), *terms]
 
 
-def _differentiate(x, g, row, clusters):
+def _differentiate(x, g, y, row, clusters):
     """∂x; Σ z ∂b, Σ z² ∂b, Σ ∂b."""
-    weights, inverse, z = _weights(x, row, clusters)
+    z = _units(x, row, clusters)
+    weights, inverse = _tau(z, y, row)
     tau = [weight * inverse for weight in weights]
     of = [[_of(row, r, k, clusters) for r in (RSTD, SLOPE, OFFSET, MASS, FIRST, SECOND)] for k in range(clusters)]
     h = [g * slope + (z[k] * second + first) for k, (_, slope, _, _, first, second) in enumerate(of)]

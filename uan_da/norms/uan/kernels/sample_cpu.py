@@ -43,23 +43,23 @@ EACH = (0,)
 """A sample's sums are of no cluster."""
 
 
-def _squares(x, g, row, clusters):
+def _squares(x, g, y, row, clusters):
     """Σ (x − origin), Σ (x − origin)²."""
     x = x - row(0)
     return None, [x, x * x]
 
 
-def _affine(x, g, row, clusters):
+def _affine(x, g, y, row, clusters):
     """y."""
     return (x - row(0)) * row(1) + row(2), []
 
 
-def _products(x, g, row, clusters):
+def _products(x, g, y, row, clusters):
     """∂A and ∂B."""
     return None, [g * (x - row(0)), g]
 
 
-def _bilinear(x, g, row, clusters):
+def _bilinear(x, g, y, row, clusters):
     """∂x."""
     return g * row(1) + ((x - row(0)) * row(2) + row(3)), []
 

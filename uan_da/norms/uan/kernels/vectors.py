@@ -2,8 +2,8 @@
 # Numba's extension interface has no types.
 """Loops over activations, written for one value and run on vectors of 64 bytes.
 
-A *kernel* is a Python function ``kernel(x, g, row, clusters)`` of vectors. It returns the output, or None, and a list
-of terms to be summed. It is called once, while Numba compiles, and what it does to its arguments becomes vector
+A *kernel* is a Python function ``kernel(x, g, y, row, clusters)`` of vectors. It returns what is to be written in the
+place of y, or None, and a list of terms to be summed. It is called once, while Numba compiles, and what it does to its arguments becomes vector
 instructions: nothing is left to an optimiser that may or may not turn a loop into them. ``row(r)`` is row r of
 coefficients per channel, the same for all values of a lane; a kernel loops over clusters in Python.
 
@@ -141,8 +141,8 @@ class _Strip:
 
         with cgutils.for_range(builder, self.steps) as loop:
             at = builder.mul(loop.index, self.stride)
-            x, g = (Vector(builder, self._load(builder.gep(p, [at]), mask)) for p in (self.x, self.g))
-            y, terms = function(x, g, row, clusters)
+            x, g, y = (Vector(builder, self._load(builder.gep(p, [at]), mask)) for p in (self.x, self.g, self.y))
+            y, terms = function(x, g, y, row, clusters)
             zero = x.splat(0.0).value
             for term in terms:
                 total = cgutils.alloca_once(builder, self.type)
