@@ -3,8 +3,8 @@
 r"""Element assignment on a CPU: four passes over the activations, two forward, two backward, and the algebra between.
 
 In units of the clusters, :math:`z = (x - μ)\, r`, :math:`r = (2 \ln 2\, (σ^2 + ε))^{-1/2}`, a responsibility is
-:math:`τ_k ∝ λ_k r_k 2^{-z_k^2}`: a cheap function of x, computed in every pass and stored in none. Relative to the
-first cluster's weight, K clusters need K − 1 exponentials. From the sums :math:`S_j = \sum τ z^j`, with
+:math:`τ_k ∝ w_k = λ_k r_k 2^{-z_k^2}`, a cheap function of x. Relative to the first cluster's weight, K clusters need
+K − 1 exponentials. A first pass leaves w_2 where its second pass will write the result, and spares it one. From the sums :math:`S_j = \sum τ z^j`, with
 :math:`i = 1/S_0`,
 
 .. math:: z_1 &= S_1 i, \quad z_2 = S_2 i, \quad q = z_2 - z_1^2 + ε r^2 \\
@@ -51,27 +51,19 @@ def _of(row, name, k, clusters):
     return row(1 + name * clusters + k)
 
 
-def _first(x, g, y, row, clusters):
-    """Lists of τ_k and z_k; and w_1, which y keeps for the second pass, None of one cluster."""
-    z = _units(x, row, clusters)
-    weights = _weights(z, None, row)
-    inverse = sum(weights[1:], start=weights[0]).reciprocal()
-    return [weight * inverse for weight in weights], z, weights[1] if clusters > 1 else None
-
-
-def _units(x, row, clusters):
-    """z_k."""
+def _assign(x, row, clusters, known=None):
+    """Lists of z_k and w_k, of which the second may be ``known``; and what the latter are to be multiplied with."""
     x = x - row(0)
-    return [x * _of(row, RSTD, k, clusters) + _of(row, START, k, clusters) for k in range(clusters)]
+    z = [x * _of(row, RSTD, k, clusters) + _of(row, START, k, clusters) for k in range(clusters)]
+    weights = [x.splat(1.0), *_others(z, known, row)]
+    return z, weights, sum(weights[1:], start=weights[0]).reciprocal()
 
 
-def _weights(z, known, row):
-    """w_k, of which that of the first cluster is 1, and that of the second may be ``known``: exponentials take longest.
-
-    Where another's is above 2^LIMIT, that is 2^LIMIT."""
+def _others(z, known, row):
+    """The weights of all clusters but the first, whose weight is 1. Where one is above 2^LIMIT, it is 2^LIMIT."""
     clusters, square = len(z), z[0] * z[0]
     if clusters == 2 and known is not None:
-        return [known.splat(1.0), known]
+        return [known]
     logits = [square + _of(row, BIAS, k, clusters) - z[k] * z[k] for k in range(1, clusters)]
     if clusters == 2:
         logits = [logits[0].minimum(LIMIT)]
@@ -81,42 +73,41 @@ def _weights(z, known, row):
             best = logit.maximum(best)
         excess = (best - LIMIT).maximum(0.0)
         logits = [logit - excess for logit in logits]
-    found = [known] if known is not None and clusters > 1 else []
-    return [square.splat(1.0), *found, *(logit.maximum(-LIMIT).exp2() for logit in logits[len(found) :])]
+    found = [] if known is None else [known][: clusters - 1]
+    return [*found, *(logit.maximum(-LIMIT).exp2() for logit in logits[len(found) :])]
 
 
-def _tau(z, known, row):
-    """τ_k in a second pass, not normalised, and what they are to be multiplied with."""
-    weights = _weights(z, known, row)
-    return weights, sum(weights[1:], start=weights[0]).reciprocal()
+def _second(weights):
+    """What a first pass leaves to the second one."""
+    return weights[1] if len(weights) > 1 else None
 
 
 def _sum(x, g, y, row, clusters):
     """Σ τ, Σ τz, Σ τz²."""
-    tau, z, keep = _first(x, g, y, row, clusters)
+    z, weights, inverse = _assign(x, row, clusters)
+    tau = [weight * inverse for weight in weights]
     first = [t * v for t, v in zip(tau, z, strict=True)]
-    return keep, [*tau, *first, *(f * v for f, v in zip(first, z, strict=True))]
+    return _second(weights), [*tau, *first, *(f * v for f, v in zip(first, z, strict=True))]
 
 
 def _mix(x, g, y, row, clusters):
     """y."""
-    z = _units(x, row, clusters)
-    weights, inverse = _tau(z, y, row)
+    z, weights, inverse = _assign(x, row, clusters, y)
     parts = [z[k] * _of(row, SLOPE, k, clusters) + _of(row, OFFSET, k, clusters) for k in range(clusters)]
     return _average(weights, parts) * inverse, []
 
 
 def _sum_gradients(x, g, y, row, clusters):
     """∂α and ∂δ."""
-    tau, z, keep = _first(x, g, y, row, clusters)
-    terms = [t * g for t in tau]
-    return keep, [*(t * v for t, v in zip(terms, z, strict=True)), *terms]
+    z, weights, inverse = _assign(x, row, clusters)
+    inverse = inverse * g
+    terms = [weight * inverse for weight in weights]
+    return _second(weights), [*(t * v for t, v in zip(terms, z, strict=True)), *terms]
 
 
 def _differentiate(x, g, y, row, clusters):
     """∂x; Σ z ∂b, Σ z² ∂b, Σ ∂b."""
-    z = _units(x, row, clusters)
-    weights, inverse = _tau(z, y, row)
+    z, weights, inverse = _assign(x, row, clusters, y)
     tau = [weight * inverse for weight in weights]
     of = [[_of(row, r, k, clusters) for r in (RSTD, SLOPE, OFFSET, MASS, FIRST, SECOND)] for k in range(clusters)]
     h = [g * slope + (z[k] * second + first) for k, (_, slope, _, _, first, second) in enumerate(of)]
