@@ -4,8 +4,8 @@ r"""Element assignment on a CPU: four passes over the activations, two forward, 
 
 In units of the clusters, :math:`z = (x - μ)\, r`, :math:`r = (2 \ln 2\, (σ^2 + ε))^{-1/2}`, a responsibility is
 :math:`τ_k ∝ w_k = λ_k r_k 2^{-z_k^2}`, a cheap function of x. Relative to the first cluster's weight, K clusters need
-K − 1 exponentials. A first pass leaves w_2 where its second pass will write the result, and spares it one. From the sums :math:`S_j = \sum τ z^j`, with
-:math:`i = 1/S_0`,
+K − 1 exponentials. A first pass leaves w_2 where the second pass will write the result, and spares it one. From
+the sums :math:`S_j = \sum τ z^j`, with :math:`i = 1/S_0`,
 
 .. math:: z_1 &= S_1 i, \quad z_2 = S_2 i, \quad q = z_2 - z_1^2 + ε r^2 \\
    α &= f γ / \sqrt{q}, \quad δ = β - α z_1 \\

@@ -2,10 +2,11 @@
 # Numba's extension interface has no types.
 """Loops over activations, written for one value and run on vectors of 64 bytes.
 
-A *kernel* is a Python function ``kernel(x, g, y, row, clusters)`` of vectors. It returns what is to be written in the
-place of y, or None, and a list of terms to be summed. It is called once, while Numba compiles, and what it does to its arguments becomes vector
-instructions: nothing is left to an optimiser that may or may not turn a loop into them. ``row(r)`` is row r of
-coefficients per channel, the same for all values of a lane; a kernel loops over clusters in Python.
+A *kernel* is a Python function ``kernel(x, g, y, row, clusters)`` of vectors. It returns what is to be written in
+the place of y, or None, and a list of terms to be summed. It is called once, while Numba compiles, and what it does to
+its arguments becomes vector instructions: nothing is left to an optimiser that may or may not turn a loop into them.
+``row(r)`` is row r of coefficients per channel, the same for all values of a lane; a kernel loops over clusters in
+Python.
 
 Two layouts differ in the lanes alone: of as many channels where channels come last, of positions of one channel where
 they come first. Sums are taken lane by lane, in the type of x, over at most :data:`CHUNK` values, then in double
