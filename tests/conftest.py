@@ -1,6 +1,11 @@
 import json
+import os
 
 import pytest
+import torch
+
+if not torch.cuda.is_available():
+    os.environ.setdefault("TRITON_INTERPRET", "1")  # before Triton is imported: a GPU's kernels are tested without one
 
 
 @pytest.fixture(scope="session", autouse=True)

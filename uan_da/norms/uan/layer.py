@@ -160,13 +160,16 @@ class UAN(MixtureLayer):
     def _is_fused(self, x: Tensor) -> bool:
         """Whether one operator serves: a training step by the moments of this process's batch."""
         options = self.options
-        plain = options.backend == "reference" or options.shrink is not None
-        if plain or is_distributed() or not self._normalizes_by_batch():
+        backends = ("auto", "fused") if x.is_cpu else ("fused",)  # no GPU has run its kernels yet
+        if options.backend not in backends or options.shrink is not None or is_distributed():
+            return False
+        if not self._normalizes_by_batch():
             return False
         # not the parameters' dictionary: a weight that is pruned or parametrized is not in it, and may have any strides
         tensors = *self._clusters(), self.weight, self.bias, *self._buffers.values()
         dtype = self.step_mean.dtype
-        return serving.serves(x, dtype, options.assignment, options.num_clusters) and serving.reads(tensors, dtype)
+        reads = serving.reads(tensors, dtype, x.is_cpu)
+        return reads and serving.serves(x, dtype, options.assignment, options.num_clusters)
 
     def _batch(self, x: Tensor, shift_c: Tensor) -> Batch:
         return BATCHES[self.assignment](x - along(x, shift_c), shift_c, self.eps, self.options.shrink_groups)

@@ -60,7 +60,7 @@ class Options:
             process normalises with its own, but μ, σ² and λ follow all, and are equal on all, either way.
         backend: ``"reference"``: the formulas as plain operations; ``"fused"``: operators with kernels, where a
             training step of one process normalises by the moments of its own batch and the parameters have the type of
-            the maths, else the reference; ``"auto"``: fused on a CPU, else the reference.
+            the maths, else the reference; ``"auto"``: fused on a CPU, else the reference (no GPU has run its kernels).
 
     Raises:
         ValueError: an option out of its range.

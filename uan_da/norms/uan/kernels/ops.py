@@ -18,7 +18,7 @@ from uan_da.norms.running import Running
 from uan_da.norms.uan.clusters import Clusters, Step, is_frozen, moved, started
 from uan_da.norms.uan.kernels.layout import dense_format
 from uan_da.norms.uan.kernels.second_order import recorded
-from uan_da.norms.uan.kernels.serving import cpu_kernels
+from uan_da.norms.uan.kernels.serving import kernels_of
 
 _library: Any = torch.library.Library("uan_da", "DEF")  # type: ignore[no-untyped-call]
 _CLUSTERS = "Tensor mean, Tensor log_var, Tensor prior_logits"
@@ -144,13 +144,12 @@ def _run(
     """The kernel, for which ``inputs`` are x, μ, log σ², λ's logits, γ, β and the evidence given; ``before`` and
     ``after`` are a layer's clusters, EM's step and running statistics, which it reads and sets: None is zeros, and
     nothing to be set."""
-    kernels, x, mean = cpu_kernels(), inputs[0], inputs[1]
-    assert kernels is not None
+    x, mean = inputs[0], inputs[1]
     assert x is not None
     assert mean is not None
     wide = _dense(x, x)
     outputs = _outputs(torch.empty_like(wide), mean, scalars.sharpness)
-    kernels.train((*before, *after, *inputs[4:], wide, *outputs), wide, mean.shape[0], scalars)
+    kernels_of(x).train((*before, *after, *inputs[4:], wide, *outputs), wide, mean.shape[0], scalars)
     return outputs if wide is x else (outputs[0].to(x.dtype), *outputs[1:])
 
 
@@ -168,18 +167,17 @@ def _train_gradient(
     g: Tensor, of_evidence: Maybe, x: Tensor, weight: Maybe, state: Tensor, kept: Tensor,
     eps: float, balance: float, sharpness: float | None,
 ) -> tuple[Tensor, ...]:  # fmt: skip
-    kernels = cpu_kernels()
-    assert kernels is not None
     wide = _dense(x, x)
     d_x, *rest = gradients = _gradients(torch.empty_like(wide), state, sharpness)
     weight, of_evidence = (None if tensor is None else tensor.contiguous() for tensor in (weight, of_evidence))
     tensors = _dense(g, x), of_evidence, wide, weight, state, kept, *gradients
-    kernels.train_gradient(tensors, wide, gradients[1].shape[0], (eps, balance, sharpness))
+    kernels_of(x).train_gradient(tensors, wide, gradients[1].shape[0], (eps, balance, sharpness))
     return d_x if wide is x else d_x.to(x.dtype), *rest
 
 
 def _dense(x: Tensor, like: Tensor) -> Tensor:
-    return widened(x).contiguous(memory_format=dense_format(like))
+    wide = widened(x) if x.is_cpu else x  # a GPU's kernels read half precision
+    return wide.contiguous(memory_format=dense_format(like))
 
 
 def _outputs(y: Tensor, mean: Tensor, sharpness: float | None) -> tuple[Tensor, ...]:
@@ -271,9 +269,10 @@ def _fake_like(*like: Any) -> tuple[Tensor, ...]:
 _library.impl("moves", _moves, "CompositeExplicitAutograd")
 _library.impl("start", _start, "CompositeExplicitAutograd")
 _library.impl("move", _move, "CompositeExplicitAutograd")
-_library.impl("train", _train, "CPU")
+for _device in ("CPU", "CUDA"):
+    _library.impl("train", _train, _device)
+    _library.impl("train_gradient", _train_gradient, _device)
 _library.impl("train", _differentiable, "Autograd")
-_library.impl("train_gradient", _train_gradient, "CPU")
 for _name, _shapes in (
     ("moves", lambda initialized: torch.empty_like(initialized, dtype=torch.bool)),
     ("start", lambda x, *rest: _fake_like(*rest[:4])),

@@ -18,8 +18,9 @@ _WIDENED |= {dtype: dtype for dtype in (torch.float32, torch.float64)}
 
 def serves(x: Tensor, dtype: torch.dtype, assignment: str | None = None, clusters: int = 1) -> bool:
     """Whether there are kernels for ``x`` ``(N, C, …)`` and parameters of this type, and whoever looks on need not see
-    plain operations. Without an assignment, those for the moments of samples."""
-    if not x.is_cpu or x.dim() < 3 or _WIDENED.get(x.dtype) is not dtype or x.numel() == 0:
+    plain operations. Without an assignment, those for the moments of samples, on a CPU alone."""
+    here = x.is_cpu or (x.is_cuda and assignment is not None)
+    if not here or x.dim() < 3 or _WIDENED.get(x.dtype) is not dtype or x.numel() == 0:
         return False
     if not torch.compiler.is_compiling() and (
         x.layout is not torch.strided
@@ -27,22 +28,22 @@ def serves(x: Tensor, dtype: torch.dtype, assignment: str | None = None, cluster
         or torch._C._are_functorch_transforms_active()
     ):
         return False
-    return _work(dtype, channels_last(x), assignment, clusters)
+    return _work(x.device, dtype, channels_last(x), assignment, clusters)
 
 
-def reads(tensors: Iterable[Tensor | None], dtype: torch.dtype) -> bool:
+def reads(tensors: Iterable[Tensor | None], dtype: torch.dtype, on_cpu: bool) -> bool:
     """Whether the kernels can read and write a layer's parameters and buffers, numbers of ``dtype`` and counts, where
     they are."""
     for tensor in tensors:
         if tensor is not None and not (
-            tensor.dtype in (dtype, torch.int64) and tensor.is_cpu and tensor.is_contiguous()
+            tensor.dtype in (dtype, torch.int64) and tensor.is_cpu is on_cpu and tensor.is_contiguous()
         ):
             return False
     return True
 
 
 def _work(*kernels: Any) -> bool:
-    """Whether Numba can compile them, before anything depends on them."""
+    """Whether Numba or Triton can compile them, before anything depends on them."""
     return _compiled(*kernels)
 
 
@@ -50,12 +51,17 @@ _work._dynamo_marked_constant = True  # type: ignore[attr-defined]  # torch.comp
 
 
 @functools.cache
-def _compiled(dtype: torch.dtype, last: bool | None, assignment: str | None, clusters: int) -> bool:
-    kernels = cpu_kernels()
+def _compiled(
+    device: torch.device, dtype: torch.dtype, last: bool | None, assignment: str | None, clusters: int
+) -> bool:
+    kernels = cpu_kernels() if device.type == "cpu" else cuda_kernels()
     if kernels is None:
         return False
     try:
-        kernels.compile_kernels(dtype, last, assignment, clusters)
+        if device.type == "cpu":
+            kernels.compile_kernels(dtype, last, assignment, clusters)
+        else:
+            kernels.try_out(device)
     except Exception as error:  # whatever a compiler, or a cache that cannot be written, may raise
         _warn(str(error).partition("\n")[0])
         return False
@@ -71,6 +77,24 @@ def cpu_kernels() -> ModuleType | None:
         _warn(str(error).partition("\n")[0])
         return None
     return cpu
+
+
+@functools.cache
+def cuda_kernels() -> ModuleType | None:
+    """Triton's kernels, None where they cannot be had."""
+    try:
+        from uan_da.norms.uan.kernels import cuda
+    except Exception as error:  # no Triton for this machine
+        _warn(str(error).partition("\n")[0])
+        return None
+    return cuda
+
+
+def kernels_of(x: Tensor) -> ModuleType:
+    """Those that serve ``x``."""
+    kernels = cpu_kernels() if x.is_cpu else cuda_kernels()
+    assert kernels is not None
+    return kernels
 
 
 @functools.cache
