@@ -121,7 +121,7 @@ class UAN(MixtureLayer):
         """Normalise ``x`` ``(N, C, …)``; moments are taken in float32 or wider, the output has the type of ``x``."""
         self._check_input(x)
         updates = self.training and self.updates_statistics and self._sees_new_data(x)
-        if updates and self.updates_mixture and not is_known_to_be(self.initialized):
+        if updates and self.updates_mixture and not is_known_to_be(self._buffers["initialized"]):
             self._start(x)
         return self._fused(x, updates) if self._is_fused(x) else self._plain(x, updates)
 
@@ -146,7 +146,7 @@ class UAN(MixtureLayer):
     def _fused(self, x: Tensor, updates: bool) -> Tensor:
         """One operator does the same: it takes the step, assigns, takes moments, normalises, and works out the state
         after it."""
-        affine, running = (self.weight, self.bias), self.running if updates else None
+        affine, running = self._affine_parameters(), self.running if updates else None
         moves = updates and self.updates_mixture
         given, sharpness = self._given(x)
         sharp = sharpness if self.assignment == "sample" else None
@@ -165,9 +165,9 @@ class UAN(MixtureLayer):
             return False
         if not self._normalizes_by_batch():
             return False
-        # not the parameters' dictionary: a weight that is pruned or parametrized is not in it, and may have any strides
-        tensors = *self._clusters(), self.weight, self.bias, *self._buffers.values()
-        dtype = self.step_mean.dtype
+        # a weight that is pruned or parametrized may have any strides
+        tensors, buffers = (*self._clusters(), *self._affine_parameters()), self._buffers
+        tensors, dtype = (*tensors, *buffers.values()), buffers["step_mean"].dtype
         reads = serving.reads(tensors, dtype, x.is_cpu)
         return reads and serving.serves(x, dtype, options.assignment, options.num_clusters)
 
@@ -298,6 +298,11 @@ class UAN(MixtureLayer):
         if "mean" in own and "log_var" in own and "prior_logits" in own:
             return Clusters(own["mean"], own["log_var"], own["prior_logits"])
         return Clusters(self.mean, self.log_var, self.prior_logits)  # of a replica, or parametrized
+
+    def _affine_parameters(self) -> tuple[Tensor | None, Tensor | None]:
+        """γ and β."""
+        own = self._parameters
+        return (own["weight"], own["bias"]) if "weight" in own and "bias" in own else (self.weight, self.bias)
 
     def _shift(self, dtype: torch.dtype) -> Tensor:
         """A value per channel near the data, ``(C,)``. The maths runs on x minus it, because float32 has no

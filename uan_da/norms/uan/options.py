@@ -82,7 +82,9 @@ class Options:
     @property
     def balance(self) -> float:
         """What f_k = (balance · λ_k)^(−½) multiplies λ by; 0: f is 1."""
-        return {"none": 0.0, "prior": 1.0, "unit": float(self.num_clusters)}[self.scale]
+        if self.scale == "none":
+            return 0.0
+        return 1.0 if self.scale == "prior" else float(self.num_clusters)
 
     def __post_init__(self) -> None:
         choices = {"assignment": Assignment, "moments": MomentSource, "scale": Scale, "backend": Backend}

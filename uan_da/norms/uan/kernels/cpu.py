@@ -16,6 +16,8 @@ from uan_da.norms.uan.kernels.layout import channels_last
 from uan_da.norms.uan.kernels.parallel import threads
 
 _NUMBERS: dict[torch.dtype, type] = {torch.float32: np.float32, torch.float64: np.float64}
+_NOTHING = torch.empty(0)
+"""Has the address 0."""
 
 
 def moments(x: Tensor, shift: Tensor) -> tuple[Tensor, Tensor]:
@@ -27,17 +29,26 @@ def moments(x: Tensor, shift: Tensor) -> tuple[Tensor, Tensor]:
     return stats[0], stats[1]
 
 
-def train(tensors: Sequence[Tensor | None], x: Tensor, clusters: int, scalars: Sequence[float | None]) -> None:
+def train(
+    tensors: Sequence[Tensor | None],
+    x: Tensor,
+    clusters: int,
+    frozen: Sequence[bool],
+    sets: bool,
+    scalars: Sequence[float | None],
+) -> None:
     """Fill the last four of ``tensors``: y, the new state, what is kept for the backward, and the evidence.
 
-    Before them come what a layer holds, and what is to be set, ten each (:mod:`~uan_da.norms.uan.kernels.mixture_cpu`);
-    γ, β, the evidence given, and ``x``. All are dense and of its type. ``scalars`` are eps, balance, sharpness, without
-    which elements are assigned, momentum and η."""
+    Before them come the ten that a layer holds (:mod:`~uan_da.norms.uan.kernels.mixture_cpu`), which are also left in
+    their new state where it ``sets`` them, but for the clusters' that are ``frozen``; γ, β, the evidence given, and
+    ``x``. All are dense and of its type. ``scalars`` are eps, balance, sharpness, without which elements are assigned,
+    momentum and η."""
     eps, balance, sharpness, momentum, em_rate = scalars
     forward, _ = _kernels(x, sharpness, clusters)
     at, shape = _addresses(tensors), x.shape
     forward(
         ctypes.addressof(at), shape[0], shape[1], x.numel() // (shape[0] * shape[1]), clusters, threads(),
+        frozen[0] | frozen[1] << 1 | frozen[2] << 2, sets,
         eps, balance, sharpness or 0.0, -1.0 if momentum is None else momentum, em_rate,
     )  # fmt: skip
 
@@ -58,7 +69,7 @@ def train_gradient(tensors: Sequence[Tensor | None], x: Tensor, clusters: int, s
 
 def _addresses(tensors: Sequence[Tensor | None]) -> Any:
     """0 where there is no tensor."""
-    return (ctypes.c_int64 * len(tensors))(*[0 if tensor is None else tensor.data_ptr() for tensor in tensors])
+    return (ctypes.c_int64 * len(tensors))(*map(Tensor.data_ptr, [_NOTHING if t is None else t for t in tensors]))
 
 
 def compile_kernels(dtype: torch.dtype, last: bool | None, assignment: str | None, clusters: int) -> None:

@@ -28,13 +28,17 @@ PROGRAMS, FEWEST_TILES = 1024, 8
 Pair = tuple[Tensor, Tensor]
 
 
-def train(tensors: Sequence[Any], x: Tensor, clusters: int, scalars: Sequence[Any]) -> None:
+def train(
+    tensors: Sequence[Any], x: Tensor, clusters: int, frozen: Sequence[bool], sets: bool, scalars: Sequence[Any]
+) -> None:
     """As :func:`uan_da.norms.uan.kernels.cpu.train`; ``x`` may have half precision."""
-    before, after, (weight, bias, given, _, y, state, kept, evidence) = tensors[:10], tensors[10:20], tensors[20:]
+    held, (weight, bias, given, _, y, state, kept, evidence) = tensors[:10], tensors[10:]
+    own, taken = ([None if still else t for t, still in zip(of, frozen, strict=True)] for of in (held[:3], held[3:6]))
     *numbers, momentum, em_rate = scalars
     with torch.cuda.device(x.get_device()), without_autocast(x):
-        zeros = *before[:3], *before[:3], *[state.new_zeros(clusters, 1)] * 3, state.new_zeros(())
-        old = [torch.zeros_like(zero) if held is None else held for zero, held in zip(zeros, before, strict=True)]
+        before = *held[:3], *taken, *held[6:]
+        zeros = *held[:3], *held[:3], *[state.new_zeros(clusters, 1)] * 3, state.new_zeros(())
+        old = [torch.zeros_like(zero) if found is None else found for zero, found in zip(zeros, before, strict=True)]
         new = moved(Clusters(*old[:3]), Step(*old[3:6]))
         shift = new.mean.mean(0)
         mixture, affine = mixture_of(new, shift.double()), _affine(x, weight, bias)
@@ -46,8 +50,8 @@ def train(tensors: Sequence[Any], x: Tensor, clusters: int, scalars: Sequence[An
         running = moved_running(Running(*old[6:]), moments._replace(mean=moments.mean + shift), momentum)
         rows = [row.expand_as(new.mean).flatten() for row in (*new[:2], *step[:2], *running[:3])]
         state.copy_(torch.cat([*rows, new.prior_logits, step.prior]))
-        for tensor, value in zip(after, (*new, *step, *running), strict=True):
-            if tensor is not None:
+        for tensor, value in zip((*own, *held[3:]), (*new, *step, *running), strict=True):
+            if sets and tensor is not None:
                 tensor.copy_(value)
 
 

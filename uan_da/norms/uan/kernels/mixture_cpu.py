@@ -42,16 +42,20 @@ def numbers_at(address, count, value, dtype):
 
 
 @part
-def exchange(addresses, mass_columns, state, priors, reads):
-    """Gather a layer's state from its tensors, or set them; those at the address 0 are left out.
+def exchange(addresses, frozen, mass_columns, state, priors, reads):
+    """Gather a layer's state from its tensors, or set them; those at the address 0 are left out, and of clusters that
+    are ``frozen``, a bit each, the step that is read, and the parameter that is set.
 
     ``addresses`` are of clusters, EM's step, running moments and their mass, which has one column where all channels
     share it, and the count of batches."""
     _, clusters, channels = state.shape
+    left_out = frozen << 3 if reads else frozen
     for row in range(RUNNING_MASS):
-        _copy(addresses[ROWS[row]], state[row], reads)
+        if not left_out >> ROWS[row] & 1:
+            _copy(addresses[ROWS[row]], state[row], reads)
     for row in range(len(PRIORS)):
-        _copy(addresses[PRIORS[row]], priors[row], reads)
+        if not left_out >> PRIORS[row] & 1:
+            _copy(addresses[PRIORS[row]], priors[row], reads)
     if addresses[ROWS[RUNNING_MASS]] != 0:
         mass = array(addresses[ROWS[RUNNING_MASS]], (clusters, mass_columns), state.dtype)
         for k in range(clusters):

@@ -89,17 +89,15 @@ def train(
     is to follow the batch. The kernel writes all this itself; where somebody looks on, nothing may be changed here.
     """
     given = None if given is None else given.to(clusters.mean.dtype)
-    takes = [moves and not is_frozen(parameter) for parameter in clusters]
-    own = [parameter if take else None for parameter, take in zip(clusters, takes, strict=True)]
-    after = *own, *(step if moves else _THREE), *(running or _FOUR)
     inputs = x, *clusters, *affine, given
+    frozen = [not moves or is_frozen(parameter) for parameter in clusters]
+    held = *clusters, *(step if moves else _THREE), *(running or _FOUR)
+    after = *[None if still else parameter for parameter, still in zip(clusters, frozen, strict=True)], *held[3:]
     if not _is_watched(x):
-        taken = [part if take else None for part, take in zip(step, takes, strict=True)]
-        before = *clusters, *taken, *(running or _FOUR)
-        y, _, _, evidence = _Train.apply(partial(_run, inputs, before, after, scalars), scalars, *inputs)
+        y, _, _, evidence = _apply(partial(_run, inputs, held, frozen, True, scalars), scalars, *inputs)
         increment_version([tensor for tensor in after if tensor is not None])
         return y, evidence, []
-    zeroed = [part if take else torch.zeros_like(part) for part, take in zip(step, takes, strict=True)]
+    zeroed = [torch.zeros_like(part) if still else part for part, still in zip(step, frozen, strict=True)]
     y, packed, _, evidence = torch.ops.uan_da.train.default(*inputs, zeroed, list(running or ())[:3], moves, *scalars)
     (mean, log_var, step_mean, step_var, *followers), (logits, step_prior) = _unpacked(packed.detach(), clusters.mean)
     new = [mean, log_var, logits, step_mean, step_var, step_prior]
@@ -139,17 +137,17 @@ def _move(mean: Tensor, log_var: Tensor, prior_logits: Tensor, step: list[Tensor
 
 
 def _run(
-    inputs: Sequence[Maybe], before: Sequence[Maybe], after: Sequence[Maybe], scalars: Scalars
+    inputs: Sequence[Maybe], held: Sequence[Maybe], frozen: Sequence[bool], sets: bool, scalars: Scalars
 ) -> tuple[Tensor, ...]:
-    """The kernel, for which ``inputs`` are x, μ, log σ², λ's logits, γ, β and the evidence given; ``before`` and
-    ``after`` are a layer's clusters, EM's step and running statistics, which it reads and sets: None is zeros, and
-    nothing to be set."""
+    """The kernel, for which ``inputs`` are x, μ, log σ², λ's logits, γ, β and the evidence given; ``held`` are a
+    layer's clusters, EM's step and running statistics, which it reads, and which it ``sets`` but for clusters that are
+    ``frozen``: None is zeros."""
     x, mean = inputs[0], inputs[1]
     assert x is not None
     assert mean is not None
     wide = _dense(x, x)
     outputs = _outputs(torch.empty_like(wide), mean, scalars.sharpness)
-    kernels_of(x).train((*before, *after, *inputs[4:], wide, *outputs), wide, mean.shape[0], scalars)
+    kernels_of(x).train((*held, *inputs[4:], wide, *outputs), wide, mean.shape[0], frozen, sets, scalars)
     return outputs if wide is x else (outputs[0].to(x.dtype), *outputs[1:])
 
 
@@ -159,8 +157,8 @@ def _train(*inputs: Any) -> tuple[Tensor, ...]:
     dense = [None if x is None else x.contiguous() for x in (*inputs[1:7], *step, *running)]
     clusters, rest, followers = dense[:3], dense[3:6], dense[9:] or _THREE
     steps = dense[6:9] if takes_step and not in_backward() else _THREE
-    before = *clusters, *steps, *followers, None
-    return _run((inputs[0], *clusters, *rest), before, (None,) * 10, Scalars(*scalars))
+    held = *clusters, *steps, *followers, None
+    return _run((inputs[0], *clusters, *rest), held, (False,) * 3, False, Scalars(*scalars))
 
 
 def _train_gradient(
@@ -230,6 +228,10 @@ class _Train(torch.autograd.Function):
             gradients = _with(gradients, *_clusters(of_state, x.shape[1]))
         needed = ctx.needs_input_grad[2:]
         return None, None, *[gradient if need else None for gradient, need in zip(gradients, needed, strict=True)]
+
+
+_apply: Any = super(torch.autograd.Function, _Train).apply
+"""Without a look for functional transforms, which the layer has taken already."""
 
 
 def _clusters(state: Tensor, channels: int) -> tuple[Tensor, ...]:

@@ -46,18 +46,18 @@ def kernels(number, last, assignment, clusters):
 
     @compiled(*key)
     def forward(
-        addresses, samples, channels, positions, clusters, threads,
+        addresses, samples, channels, positions, clusters, threads, frozen, sets,
         eps: float, balance: float, sharpness: float, momentum: float, em_rate: float,
     ):  # fmt: skip
-        """Fill y, the new state, also in place, what is kept, and the evidence; ``addresses`` are in the order of
-        :func:`uan_da.norms.uan.kernels.cpu.train`."""
-        at, shape = array(addresses, 28, np.int64), (samples, channels * positions)
-        weight, bias, given, x, y, new, kept, evidence = at[20], at[21], at[22], at[23], at[24], at[25], at[26], at[27]
+        """Fill y, the new state, which the layer is also ``sets`` to, what is kept, and the evidence; ``addresses`` are
+        in the order of :func:`uan_da.norms.uan.kernels.cpu.train`."""
+        at, shape = array(addresses, 18, np.int64), (samples, channels * positions)
+        weight, bias, given, x, y, new, kept, evidence = at[10], at[11], at[12], at[13], at[14], at[15], at[16], at[17]
         gamma, beta = numbers_at(weight, channels, 1.0, number), numbers_at(bias, channels, 0.0, number)
         state, priors = zeros((7, clusters, channels), number), zeros((2, clusters), number)
         new_state, new_priors = state_at(new, clusters, channels, number)
         mass_columns = 1 if assignment == "sample" else channels
-        exchange(at[:10], mass_columns, state, priors, True)
+        exchange(at, frozen, mass_columns, state, priors, True)
         moved(state, priors, new_state, new_priors)
         prior = priors_of(new_priors, balance)
         shift, mixture = mixture_of(new_state, prior, gamma)
@@ -67,7 +67,8 @@ def kernels(number, last, assignment, clusters):
         )
         values = samples * positions
         update(state, prior, shift, mixture, moments, shares, values, momentum, em_rate, new_state, new_priors)
-        exchange(at[10:20], mass_columns, new_state, new_priors, False)
+        if sets:
+            exchange(at, frozen, mass_columns, new_state, new_priors, False)
 
     @compiled(*key)
     def backward(
