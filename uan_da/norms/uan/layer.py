@@ -121,7 +121,7 @@ class UAN(MixtureLayer):
         """Normalise ``x`` ``(N, C, …)``; moments are taken in float32 or wider, the output has the type of ``x``."""
         self._check_input(x)
         updates = self.training and self.updates_statistics and self._sees_new_data(x)
-        if updates and self.updates_mixture and not is_known_to_be(self._buffers["initialized"]):
+        if updates and self.updates_mixture and not is_known_to_be(self.initialized):
             self._start(x)
         return self._fused(x, updates) if self._is_fused(x) else self._plain(x, updates)
 
@@ -166,8 +166,8 @@ class UAN(MixtureLayer):
         if not self._normalizes_by_batch():
             return False
         # a weight that is pruned or parametrized may have any strides
-        tensors, buffers = (*self._clusters(), *self._affine_parameters()), self._buffers
-        tensors, dtype = (*tensors, *buffers.values()), buffers["step_mean"].dtype
+        tensors = *self._clusters(), *self._affine_parameters(), *self._buffers.values()
+        dtype = self._step().mean.dtype
         reads = serving.reads(tensors, dtype, x.is_cpu)
         return reads and serving.serves(x, dtype, options.assignment, options.num_clusters)
 
