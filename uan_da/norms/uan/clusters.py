@@ -6,11 +6,13 @@ activation checkpointing runs again, reads is what the first pass saw.
 
 import ctypes
 import functools
+from collections.abc import MutableMapping
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+from torch.utils.weak import WeakTensorKeyDictionary
 
 from uan_da.norms.distributed import sum_over_processes
 from uan_da.norms.uan.mixture import Mixture, Moments, element_moments
@@ -100,15 +102,27 @@ def started(x_ncs: Tensor, clusters: Clusters, initialized: Tensor, eps: float) 
 
 
 def is_known_to_be(initialized: Tensor) -> bool:
-    """Whether Python can read ``initialized`` without waiting for a device or a compiler, and it is set."""
+    """Whether Python can read ``initialized``, and it is set. A GPU, for which it has to wait, it asks until it is, and
+    not again before the tensor changes."""
     if torch.compiler.is_compiling():
         return False
-    known = type(initialized) is Tensor and not torch._C._functorch.is_functorch_wrapped_tensor(initialized)
-    if not (known and initialized.is_cpu):
+    if type(initialized) is not Tensor or torch._C._functorch.is_functorch_wrapped_tensor(initialized):
         return False
+    if not initialized.is_cpu:
+        return initialized.is_cuda and _was_set(initialized)
     if initialized.dtype is not torch.int64:
         return bool(initialized)
     return ctypes.c_int64.from_address(initialized.data_ptr()).value != 0  # in half of the time that bool() takes
+
+
+_SET: MutableMapping[Tensor, int] = WeakTensorKeyDictionary()
+"""The version of a tensor in which it was found to be set."""
+
+
+def _was_set(initialized: Tensor) -> bool:
+    if _SET.get(initialized) != initialized._version and bool(initialized):
+        _SET[initialized] = initialized._version
+    return _SET.get(initialized) == initialized._version
 
 
 def is_frozen(parameter: Tensor) -> bool:

@@ -87,7 +87,7 @@ def sample_responsibilities(evidence_nk: Tensor, mixture: Mixture) -> Tensor:
 
 def sample_moments(tau_nk: Tensor, mean_nc: Tensor, var_nc: Tensor, positions: int, reduce: Reduce) -> Moments:
     """Moments of each cluster from those of its samples, centred: E[x²] − m² would lose float32's digits."""
-    total = reduce(tau_nk.new_tensor(float(tau_nk.shape[0])))
+    total = reduce(tau_nk.new_full((), float(tau_nk.shape[0])))
     sum_k1 = reduce(tau_nk.sum(0))[:, None]
     safe_k1 = sum_k1.maximum(MIN_MASS * total.clamp_min(1.0))
     mean_kc = reduce(tau_nk.T @ mean_nc) / safe_k1
@@ -172,7 +172,7 @@ def _log_likelihood(x_ncs: Tensor, mixture: Mixture, eps: float) -> Tensor:
 def element_moments(tau: Tensor, x_ncs: Tensor, reduce: Reduce) -> Moments:
     """Moments of each cluster and channel under ``tau`` ``(K, N, C, …)``, centred."""
     rest = (1, *range(3, tau.dim()))
-    total = reduce(tau.new_tensor(float(x_ncs.numel() // x_ncs.shape[1])))
+    total = reduce(tau.new_full((), float(x_ncs.numel() // x_ncs.shape[1])))
     sum_kc = reduce(tau.sum(rest))
     safe_kc = sum_kc.maximum(MIN_MASS * total.clamp_min(1.0))
     mean_kc = reduce((tau * x_ncs).sum(rest)) / safe_kc

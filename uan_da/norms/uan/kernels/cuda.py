@@ -97,6 +97,7 @@ class Passes:
         s = x.numel() // (n * c)
         if clusters is not None and last:  # as of one sample
             n, s = 1, n * s
+        assert n * s < 1 << 31, "kernels count positions in 32 bits"
         self.x, self.dtype, self.clusters = x, dtype, clusters
         self.rows, self.length = (n, s) if clusters is None else (1, n * s)
         self.sizes = c, s, *((1, c) if last else (s, 1))
