@@ -1,3 +1,5 @@
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -5,7 +7,10 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from sklearn.mixture import GaussianMixture
 from torch import Tensor
+from torch._subclasses import FakeTensorMode
+from torch.utils._python_dispatch import TorchDispatchMode
 
+from uan_da.norms import UAN2d
 from uan_da.norms.uan import mixture as reference
 from uan_da.norms.uan.mixture import Mixture, Moments
 
@@ -178,3 +183,26 @@ def test_moments_are_those_of_float64(scale: float, offset: float, k: int, seed:
         resolution = 1e-9 * x.abs().max().double()  # of a channel that is constant in float32
         assert ((narrow.mean.double() - wide.mean).abs() <= 1e-5 * wide.var.sqrt() + resolution).all()
         assert ((narrow.var.double() - wide.var).abs() <= 1e-5 * wide.var + resolution**2).all()
+
+
+class Products(TorchDispatchMode):
+    """Notes the types of matrix products."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.types: set[torch.dtype] = set()
+
+    def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if function in (torch.ops.aten.mm.default, torch.ops.aten.bmm.default):
+            self.types.add(args[0].dtype)
+        return function(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("options", [{}, {"shrink": 0.5}], ids=str)
+def test_no_matrix_product_of_a_training_is_in_tensor_float32(options: dict[str, Any]) -> None:
+    """As one of float32 would be on a GPU."""
+    with FakeTensorMode():
+        layer, x = UAN2d(4, device="cuda", **options), torch.empty(5, 4, 3, 3, device="cuda")
+        with Products() as products:
+            layer._plain(x, True)
+    assert products.types == {torch.float64}

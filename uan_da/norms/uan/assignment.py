@@ -85,7 +85,7 @@ class Samples(Batch):
             slope_nc, offset_nc = maths.sample_map(tau, *moments, affine.gain, affine.bias, self.eps)
         else:
             groups = math.gcd(self.x.shape[1], self.shrink_groups)
-            mode = tau @ moments[0], tau @ moments[1]
+            mode = maths.product(tau, moments[0]), maths.product(tau, moments[1])
             own = maths.shrunk(mode, *self.statistics(), self.shift_c, affine.rho, groups)
             slope_nc, offset_nc = maths.own_map(tau, *own, affine.gain, affine.bias, self.eps)
         return self.x * along(self.x, slope_nc) + along(self.x, offset_nc)

@@ -57,6 +57,12 @@ def affine(x_ncs: Tensor, weight_c: Tensor | None, bias_c: Tensor | None) -> Ten
     return x_ncs if bias_c is None else x_ncs + along(x_ncs, bias_c)
 
 
+def product(a: Tensor, b: Tensor) -> Tensor:
+    """The matrix product, on a GPU in double precision: in a training, one of float32 would be TensorFloat-32 there,
+    and moments would have three digits."""
+    return (a.double() @ b.double()).to(a.dtype) if a.is_cuda else a @ b
+
+
 def sample_statistics(x_ncs: Tensor) -> tuple[Tensor, Tensor]:
     """Mean and biased variance of each sample's channels, both ``(N, C)``."""
     if x_ncs.dim() == 2:
@@ -90,9 +96,9 @@ def sample_moments(tau_nk: Tensor, mean_nc: Tensor, var_nc: Tensor, positions: i
     total = reduce(tau_nk.new_full((), float(tau_nk.shape[0])))
     sum_k1 = reduce(tau_nk.sum(0))[:, None]
     safe_k1 = sum_k1.maximum(MIN_MASS * total.clamp_min(1.0))
-    mean_kc = reduce(tau_nk.T @ mean_nc) / safe_k1
+    mean_kc = reduce(product(tau_nk.T, mean_nc)) / safe_k1
     squares_nkc = var_nc[:, None] + (mean_nc[:, None] - mean_kc).square()
-    var_kc = reduce(torch.einsum("nk,nkc->kc", tau_nk, squares_nkc)) / safe_k1
+    var_kc = reduce((tau_nk[:, :, None] * squares_nkc).sum(0)) / safe_k1
     return Moments(mean_kc, var_kc, sum_k1 / total.clamp_min(1.0), sum_k1 * positions)
 
 
@@ -108,8 +114,8 @@ def sample_map(
     scale_kc = (var_kc + eps).rsqrt()
     if gain is not None:
         scale_kc = scale_kc * gain
-    offset_nc = -(tau_nk @ (mean_kc * scale_kc))
-    return tau_nk @ scale_kc, offset_nc if bias_c is None else offset_nc + bias_c
+    offset_nc = -product(tau_nk, mean_kc * scale_kc)
+    return product(tau_nk, scale_kc), offset_nc if bias_c is None else offset_nc + bias_c
 
 
 def own_map(
@@ -118,7 +124,7 @@ def own_map(
     """The same where every sample has its own mean and variance ``(N, C)``."""
     slope_nc = (var_nc + eps).rsqrt()
     if gain is not None:
-        slope_nc = slope_nc * (tau_nk @ gain.expand(tau_nk.shape[1], mean_nc.shape[1]))
+        slope_nc = slope_nc * product(tau_nk, gain.expand(tau_nk.shape[1], mean_nc.shape[1]))
     offset_nc = -mean_nc * slope_nc
     return slope_nc, offset_nc if bias_c is None else offset_nc + bias_c
 

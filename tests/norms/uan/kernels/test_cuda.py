@@ -308,3 +308,23 @@ def test_a_gpu_does_not_wait(assignment: Any, made: Make) -> None:
             layer(x.requires_grad_()).backward(g)
     finally:
         torch.cuda.set_sync_debug_mode("default")
+
+
+@ON_A_GPU
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("last", [False, True])
+@pytest.mark.parametrize(("assignment", "clusters"), [("sample", 8), ("element", 3)])
+def test_a_large_batch(
+    assignment: Any,
+    clusters: int,
+    last: bool,
+    dtype: torch.dtype,
+    made: Make,
+    assert_equal: AssertEqual,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """With the tiles of a training."""
+    monkeypatch.undo()
+    layer = made(UAN2d, 48, num_clusters=clusters, assignment=assignment)
+    x, g = batch(64, 48, 56, 56, dtype=torch.float32, last=last)
+    assert_equal(layer, x.to(dtype), g.to(dtype), max(1e-5, 2 * torch.finfo(dtype).eps), "fused")

@@ -1,8 +1,7 @@
 """The operators on a GPU: Triton's passes over the activations, and plain PyTorch between them.
 
 No GPU has run them yet: they are tested in Triton's interpreter, and compiled without a device. The algebra between the
-passes is the reference's own, which autograd differentiates, and in double precision: TensorFloat-32 would leave three
-digits of a moment. Nothing here waits for the device.
+passes is the reference's own, which autograd differentiates, in double precision. Nothing here waits for the device.
 """
 
 from collections.abc import Sequence
@@ -33,13 +32,12 @@ def train(
 ) -> None:
     """As :func:`uan_da.norms.uan.kernels.cpu.train`; ``x`` may have half precision."""
     held, (weight, bias, given, _, y, state, kept, evidence) = tensors[:10], tensors[10:]
-    own, taken = ([None if still else t for t, still in zip(of, frozen, strict=True)] for of in (held[:3], held[3:6]))
     *numbers, momentum, em_rate = scalars
     with torch.cuda.device(x.get_device()), without_autocast(x):
-        before = *held[:3], *taken, *held[6:]
-        zeros = *held[:3], *held[:3], *[state.new_zeros(clusters, 1)] * 3, state.new_zeros(())
-        old = [torch.zeros_like(zero) if found is None else found for zero, found in zip(zeros, before, strict=True)]
-        new = moved(Clusters(*old[:3]), Step(*old[3:6]))
+        likes = *held[:3], *held[:3], *[state.new_empty(clusters, 1)] * 3, state.new_empty(())
+        old = [torch.zeros_like(like) if t is None else t for like, t in zip(likes, held, strict=True)]
+        taken = [torch.zeros_like(t) if still else t for t, still in zip(old[3:6], frozen, strict=True)]
+        new = moved(Clusters(*old[:3]), Step(*taken))
         shift = new.mean.mean(0)
         mixture, affine = mixture_of(new, shift.double()), _affine(x, weight, bias)
         if scalars[2] is None:
@@ -50,8 +48,9 @@ def train(
         running = moved_running(Running(*old[6:]), moments._replace(mean=moments.mean + shift), momentum)
         rows = [row.expand_as(new.mean).flatten() for row in (*new[:2], *step[:2], *running[:3])]
         state.copy_(torch.cat([*rows, new.prior_logits, step.prior]))
-        for tensor, value in zip((*own, *held[3:]), (*new, *step, *running), strict=True):
-            if sets and tensor is not None:
+        stays = [*frozen, *[False] * 7] if sets else [True] * 10
+        for tensor, value, still in zip(held, (*new, *step, *running), stays, strict=True):
+            if tensor is not None and not still:
                 tensor.copy_(value)
 
 
