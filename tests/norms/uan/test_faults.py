@@ -182,3 +182,12 @@ def test_the_state_of_older_checkpoints_is_read(options: dict[str, Any]) -> None
     loaded.load_state_dict(old)
     assert not loaded.step_mean.any()
     assert torch.equal(loaded.mean, layer.mean)
+
+
+def test_a_layer_whose_count_is_of_another_type_counts() -> None:
+    """``Module.type`` casts counts as well; a kernel would add its 1 to the bits of a float."""
+    layer, same = (UAN2d(3, backend=backend).type(torch.float64) for backend in ("auto", "reference"))
+    for step in range(3):
+        torch.testing.assert_close(layer(images(step).double()), same(images(step).double()))
+    assert layer.num_batches_tracked == 3.0
+    torch.testing.assert_close(layer.state_dict(), same.state_dict())

@@ -165,11 +165,12 @@ class UAN(MixtureLayer):
             return False
         if not self._normalizes_by_batch():
             return False
+        step, (*moments, count) = self._step(), self.running or (None,)
         # a weight that is pruned or parametrized may have any strides
-        tensors = *self._clusters(), *self._affine_parameters(), *self._buffers.values()
-        dtype = self._step().mean.dtype
-        reads = serving.reads(tensors, dtype, x.is_cpu)
-        return reads and serving.serves(x, dtype, options.assignment, options.num_clusters)
+        numbers, dtype = (*self._clusters(), *self._affine_parameters(), *step, *moments), step.mean.dtype
+        if not (serving.reads(numbers, dtype, x.is_cpu) and serving.reads((count,), torch.int64, x.is_cpu)):
+            return False
+        return serving.serves(x, dtype, options.assignment, options.num_clusters)
 
     def _batch(self, x: Tensor, shift_c: Tensor) -> Batch:
         return BATCHES[self.assignment](x - along(x, shift_c), shift_c, self.eps, self.options.shrink_groups)

@@ -32,12 +32,9 @@ def serves(x: Tensor, dtype: torch.dtype, assignment: str | None = None, cluster
 
 
 def reads(tensors: Iterable[Tensor | None], dtype: torch.dtype, on_cpu: bool) -> bool:
-    """Whether the kernels can read and write a layer's parameters and buffers, numbers of ``dtype`` and counts, where
-    they are."""
+    """Whether the kernels can read and write ``tensors``, numbers of ``dtype``, where they are."""
     for tensor in tensors:
-        if tensor is not None and not (
-            tensor.dtype in (dtype, torch.int64) and tensor.is_cpu is on_cpu and tensor.is_contiguous()
-        ):
+        if tensor is not None and not (tensor.dtype is dtype and tensor.is_cpu is on_cpu and tensor.is_contiguous()):
             return False
     return True
 
