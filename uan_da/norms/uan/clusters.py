@@ -15,6 +15,7 @@ from torch.nn import functional as F
 from torch.utils.weak import WeakTensorKeyDictionary
 
 from uan_da.norms.distributed import sum_over_processes
+from uan_da.norms.forward import widened
 from uan_da.norms.uan.mixture import Mixture, Moments, element_moments
 
 PRIOR_FLOOR = 1e-3
@@ -78,22 +79,27 @@ def around(mean_c: Tensor, var_c: Tensor, clusters: int, eps: float, spread: flo
 
     The spread is a fixed draw, so that all processes start equal and the run's random numbers are not touched; it sums
     to zero over the clusters, so that a single cluster starts at the mean."""
-    spread_kc = spread * _draw(clusters, len(mean_c)).to(mean_c) * (var_c + eps).sqrt()
+    spread_kc = spread * _draw(clusters, len(mean_c), mean_c.device).to(mean_c.dtype) * (var_c + eps).sqrt()
     log_var_kc = var_c.clamp_min(MIN_VAR).log().expand_as(spread_kc)
     return Clusters(mean_c + spread_kc, log_var_kc, mean_c.new_zeros(clusters))
 
 
 @functools.lru_cache(maxsize=256)
-def _draw(clusters: int, channels: int) -> Tensor:
+def _draw(clusters: int, channels: int, device: torch.device) -> Tensor:
     draw_kc = torch.randn(clusters, channels, generator=torch.Generator().manual_seed(0))
-    return draw_kc - draw_kc.mean(0)
+    return (draw_kc - draw_kc.mean(0)).to(device)
 
 
 def started(x_ncs: Tensor, clusters: Clusters, initialized: Tensor, eps: float) -> tuple[Clusters, Tensor]:
     """The clusters, which the first batch starts around the moments of all processes' batches, and ``initialized``
     after it; a batch whose moments are not finite starts nothing."""
+    x_ncs = widened(x_ncs)
     whole = x_ncs.new_ones(()).expand(1, *x_ncs.shape)
-    moments = element_moments(whole, x_ncs, sum_over_processes)
+    return started_around(element_moments(whole, x_ncs, sum_over_processes), clusters, initialized, eps)
+
+
+def started_around(moments: Moments, clusters: Clusters, initialized: Tensor, eps: float) -> tuple[Clusters, Tensor]:
+    """The same, from the moments of the first batch, which is one cluster."""
     good = moments.mean.isfinite().all() & moments.var.isfinite().all() & (moments.values.sum() > 0)
     start = around(moments.mean[0], moments.var[0], len(clusters.mean), eps)
     starts = good & (initialized == 0)

@@ -229,7 +229,7 @@ class UAN(MixtureLayer):
         """The first batch starts the clusters."""
         start = ops.start if torch.compiler.is_compiling() else started
         with without_autocast(x):
-            clusters, initialized = start(widened(x.detach()), self._clusters(), self.initialized, self.eps)
+            clusters, initialized = start(x.detach(), self._clusters(), self.initialized, self.eps)
         self._set(_not_frozen(self._clusters(), clusters))
         self.initialized.copy_(initialized)
 

@@ -16,7 +16,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from uan_da.norms import UAN, UAN1d, UAN2d
-from uan_da.norms.uan.clusters import _was_set
+from uan_da.norms.uan.clusters import Clusters, _was_set, started, started_around
 from uan_da.norms.uan.depth import assign_together
 from uan_da.norms.uan.kernels import ops, serving
 from uan_da.norms.uan.kernels.layout import dense_format
@@ -196,6 +196,17 @@ def test_compiled(assignment: Any, made: Make) -> None:
     torch.testing.assert_close(*outcomes, rtol=0, atol=1e-6)
 
 
+@pytest.mark.parametrize("shape", [(3, 5), (3, 5, 4, 7)])
+def test_the_first_batch_starts_the_clusters(shape: tuple[int, ...], kernels: Any) -> None:
+    x = torch.randn(shape, device=DEVICE) * 2 + 5
+    clusters = Clusters(*(torch.zeros(size, device=DEVICE) for size in ((2, 5), (2, 5), (2,))))
+    for batch, flag in ((x, 0), (x, 1), (x * float("inf"), 0)):
+        initialized = torch.tensor(flag, device=DEVICE)
+        moments = kernels.first_moments(batch, torch.float32, initialized)
+        found = started_around(moments, clusters, initialized, 1e-5)
+        torch.testing.assert_close(found, started(batch, clusters, initialized, 1e-5), rtol=1e-5, atol=1e-6)
+
+
 def test_auto_on_a_gpu_is_the_reference() -> None:
     """As long as no GPU has run the kernels."""
     with torch._subclasses.FakeTensorMode():
@@ -258,8 +269,9 @@ from uan_da.norms.uan.kernels import passes_cuda
 COUNTS = "clusters channels positions of_channel of_position parts total steps"
 NUMBERS = {"bf16": "fp32", "fp16": "fp32", "fp32": "fp32", "fp64": "fp64"}
 capabilities, types, clusters = (argument.split(",") for argument in sys.argv[1:])
-kernels = [getattr(passes_cuda, name) for name in dir(passes_cuda) if name.startswith(("sample_", "element_"))]
-assert len(kernels) == 8
+names = [name for name in dir(passes_cuda) if name.startswith(("sample_", "element_", "first_"))]
+kernels = [getattr(passes_cuda, name) for name in names]
+assert len(kernels) == 9
 for capability in map(int, capabilities):
     for number in types:
         for kernel in kernels:
@@ -270,6 +282,8 @@ for capability in map(int, capabilities):
                     signature[name] = "*" + (number if of_x else NUMBERS[number])
                     if name in COUNTS.split():
                         signature[name] = "i32"
+                    if name == "initialized_at":
+                        signature[name] = "*i64"
                     if name in (sizes := {"width": 32, "length": max(1, 64 // k), "padded": k}):
                         signature[name], constants[name] = "constexpr", sizes[name]
                 source = ASTSource(kernel, signature, constants)
@@ -288,12 +302,12 @@ def compiled_for(folder: Path, *arguments: str) -> list[str]:
 
 def test_the_kernels_compile_without_a_gpu(tmp_path: Path) -> None:
     """The interpreter runs what the compiler refuses."""
-    assert len(compiled_for(tmp_path, "90", "bf16", "2")) == 8
+    assert len(compiled_for(tmp_path, "90", "bf16", "2")) == 9
 
 
 @pytest.mark.slow
 def test_the_kernels_compile_for_other_gpus_and_types(tmp_path: Path) -> None:
-    assert len(compiled_for(tmp_path, "80,90", "bf16,fp16,fp32,fp64", "1,2,8")) == 2 * 4 * (4 + 4 * 3)
+    assert len(compiled_for(tmp_path, "80,90", "bf16,fp16,fp32,fp64", "1,2,8")) == 2 * 4 * (5 + 4 * 3)
 
 
 @ON_A_GPU

@@ -68,6 +68,16 @@ def train_gradient(tensors: Sequence[Any], x: Tensor, clusters: int, scalars: Se
             gradient.copy_(value)
 
 
+def first_moments(x: Tensor, dtype: torch.dtype, initialized: Tensor) -> Moments:
+    """Of a batch, as of one cluster; where ``initialized`` is set, x is not read, and they are any numbers."""
+    with torch.cuda.device(x.get_device()):
+        passes, (n, c) = Passes(x, dtype), x.shape[:2]
+        shift = torch.zeros(c, dtype=dtype, device=x.device)
+        own, var = _merged(passes, passes.add(passes_cuda.first_moments, 2, (x, initialized), shift)).to(dtype)
+        mean, ones = own.mean(0, keepdim=True), torch.ones(1, c, dtype=dtype, device=x.device)
+        return Moments(mean, (var + (own - mean).square()).mean(0, keepdim=True), ones, ones * (n * passes.length))
+
+
 def try_out(device: torch.device) -> None:
     """Run a kernel on one value; raise whatever Triton raises, such as for want of a C compiler."""
     x = torch.zeros(1, 1, 1, device=device)
@@ -137,7 +147,7 @@ def _samples(
 ) -> Moments:  # fmt: skip
     """Fill y, what is kept, and the evidence; returns the clusters' moments."""
     passes, (stats, others) = Passes(x, shift.dtype), _kept_of(kept.zero_(), x, evidence.shape[1])
-    stats.copy_(_sample_moments(passes, shift))
+    stats.copy_(_merged(passes, passes.add(passes_cuda.sample_moments, 2, (x,), shift)))
     if given is not None:
         others.copy_(given)
     mean, var, others = *stats.double().unbind(), others.double()
@@ -165,11 +175,11 @@ def _sample_gradients(
     return found
 
 
-def _sample_moments(passes: Passes, shift: Tensor) -> Tensor:
-    """m, less the shift, and v, ``(2, N, C)``: the programs' own are merged as their tiles are."""
-    own, squares = passes.add(passes_cuda.sample_moments, 2, (passes.x,), shift).double().unbind(2)
+def _merged(passes: Passes, parts: Tensor) -> Tensor:
+    """m, less the shift, and v, ``(2, N, C)``, from the programs' own, which are merged as their tiles are."""
+    own, squares = parts.double().unbind(2)
     s, span = passes.length, passes.steps * passes.tile[1]
-    share = ((s - span * torch.arange(passes.parts, device=shift.device)).clamp(0, span) / s)[:, None]
+    share = ((s - span * torch.arange(passes.parts, device=parts.device)).clamp(0, span) / s)[:, None]
     mean = (share * own).sum(1)
     return torch.stack([mean, (squares / s + share * (own - mean[:, None]).square()).sum(1)])
 

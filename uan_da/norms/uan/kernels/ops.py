@@ -13,12 +13,13 @@ import torch
 from torch import Tensor
 from torch.autograd.graph import increment_version
 
+from uan_da.norms.distributed import is_distributed
 from uan_da.norms.forward import in_backward, widened
 from uan_da.norms.running import Running
-from uan_da.norms.uan.clusters import Clusters, Step, is_frozen, moved, started
+from uan_da.norms.uan.clusters import Clusters, Step, is_frozen, moved, started, started_around
 from uan_da.norms.uan.kernels.layout import dense_format
 from uan_da.norms.uan.kernels.second_order import recorded
-from uan_da.norms.uan.kernels.serving import kernels_of
+from uan_da.norms.uan.kernels.serving import cuda_kernels, kernels_of
 
 _library: Any = torch.library.Library("uan_da", "DEF")  # type: ignore[no-untyped-call]
 _CLUSTERS = "Tensor mean, Tensor log_var, Tensor prior_logits"
@@ -125,9 +126,14 @@ def _moves(initialized: Tensor) -> Tensor:
 
 def _start(x: Tensor, *rest: Any) -> tuple[Tensor, ...]:
     clusters, initialized, eps = Clusters(*rest[:3]), *rest[3:]
-    if in_backward() or initialized:
+    kernels = cuda_kernels() if x.is_cuda and not is_distributed() else None
+    if in_backward() or (kernels is None and initialized):
         return tuple(tensor.clone() for tensor in (*clusters, initialized))
-    after, good = started(widened(x), clusters, initialized, eps)
+    if kernels is None:
+        after, good = started(x, clusters, initialized, eps)
+    else:
+        moments = kernels.first_moments(_dense(x, x), clusters.mean.dtype, initialized)
+        after, good = started_around(moments, clusters, initialized, eps)
     return *after, good
 
 

@@ -69,6 +69,18 @@ def sample_moments(
 
 
 @triton.jit
+def first_moments(
+    x_at, initialized_at, shift_at, out, channels, positions, of_channel, of_position, parts, steps,
+    width: tl.constexpr, length: tl.constexpr,
+):  # fmt: skip
+    """The same of the batch that starts the clusters; of a later one nothing is read, and nothing stored."""
+    if tl.load(initialized_at) == 0:
+        sample_moments(
+            x_at, shift_at, out, channels, positions, of_channel, of_position, parts, steps, width, length
+        )  # fmt: skip
+
+
+@triton.jit
 def sample_map(
     x_at, y_at, shift_at, slope_at, offset_at, channels, positions, of_channel, of_position, parts, steps,
     width: tl.constexpr, length: tl.constexpr,
