@@ -227,9 +227,10 @@ class UAN(MixtureLayer):
     @torch.no_grad()
     def _start(self, x: Tensor) -> None:
         """The first batch starts the clusters."""
-        start = ops.start if torch.compiler.is_compiling() else started
         with without_autocast(x):
-            clusters, initialized = start(x.detach(), self._clusters(), self.initialized, self.eps)
+            inputs = x.detach(), self._clusters(), self.initialized, self.eps
+            compiles = torch.compiler.is_compiling()
+            clusters, initialized = ops.start(*inputs, self._is_fused(x)) if compiles else started(*inputs)
         self._set(_not_frozen(self._clusters(), clusters))
         self.initialized.copy_(initialized)
 

@@ -299,6 +299,6 @@ def test_opcheck(sharpness: float | None, is_given: bool, training: bool) -> Non
 def test_opcheck_of_the_state() -> None:
     """And of what a compiled forward asks."""
     clusters, initialized = (torch.randn(2, 3), torch.randn(2, 3), torch.randn(2)), torch.tensor(0)
-    torch.library.opcheck(torch.ops.uan_da.start.default, (torch.randn(4, 3, 5), *clusters, initialized, 1e-5))
+    torch.library.opcheck(torch.ops.uan_da.start.default, (torch.randn(4, 3, 5), *clusters, initialized, 1e-5, True))
     torch.library.opcheck(torch.ops.uan_da.move.default, (*clusters, [torch.ones_like(c) for c in clusters]))
     torch.library.opcheck(torch.ops.uan_da.moves.default, (initialized,))

@@ -13,7 +13,6 @@ import torch
 from torch import Tensor
 from torch.autograd.graph import increment_version
 
-from uan_da.norms.distributed import is_distributed
 from uan_da.norms.forward import in_backward, widened
 from uan_da.norms.running import Running
 from uan_da.norms.uan.clusters import Clusters, Step, is_frozen, moved, started, started_around
@@ -25,7 +24,9 @@ _library: Any = torch.library.Library("uan_da", "DEF")  # type: ignore[no-untype
 _CLUSTERS = "Tensor mean, Tensor log_var, Tensor prior_logits"
 _MATHS = "float eps, float balance, float? sharpness"
 _library.define("moves(Tensor initialized) -> Tensor")
-_library.define(f"start(Tensor x, {_CLUSTERS}, Tensor initialized, float eps) -> (Tensor, Tensor, Tensor, Tensor)")
+_library.define(
+    f"start(Tensor x, {_CLUSTERS}, Tensor initialized, float eps, bool fused) -> (Tensor, Tensor, Tensor, Tensor)"
+)
 _library.define(f"move({_CLUSTERS}, Tensor[] step) -> (Tensor, Tensor, Tensor)")
 _library.define(
     f"train(Tensor x, {_CLUSTERS}, Tensor? weight, Tensor? bias, Tensor? given, Tensor[] step, Tensor[] running, "
@@ -44,10 +45,10 @@ def moves(initialized: Tensor) -> Tensor:
     return result
 
 
-def start(x: Tensor, clusters: Clusters, initialized: Tensor, eps: float) -> tuple[Clusters, Tensor]:
+def start(x: Tensor, clusters: Clusters, initialized: Tensor, eps: float, fused: bool) -> tuple[Clusters, Tensor]:
     """:func:`uan_da.norms.uan.clusters.started`; a compiled backward keeps its results and does not work them out
-    anew, from parameters that have moved since."""
-    *after, good = torch.ops.uan_da.start(x, *clusters, initialized, eps)
+    anew, from parameters that have moved since. Where the layer is ``fused``, a GPU is not waited for."""
+    *after, good = torch.ops.uan_da.start(x, *clusters, initialized, eps, fused)
     return Clusters(*after), good
 
 
@@ -125,8 +126,8 @@ def _moves(initialized: Tensor) -> Tensor:
 
 
 def _start(x: Tensor, *rest: Any) -> tuple[Tensor, ...]:
-    clusters, initialized, eps = Clusters(*rest[:3]), *rest[3:]
-    kernels = cuda_kernels() if x.is_cuda and not is_distributed() else None
+    clusters, initialized, eps, fused = Clusters(*rest[:3]), *rest[3:]
+    kernels = cuda_kernels() if fused and x.is_cuda else None
     if in_backward() or (kernels is None and initialized):
         return tuple(tensor.clone() for tensor in (*clusters, initialized))
     if kernels is None:
