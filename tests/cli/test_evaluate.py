@@ -106,6 +106,10 @@ def test_validators_of_a_run_and_of_a_sweep(run: Run, tmp_path: Path) -> None:
     assert "4 checkpoints of 1 task(s)" in uan_da("validators", tmp_path / "sweep").output
     with pytest.raises(UserError, match="holds no run"):
         uan_da("validators", tmp_path / "nothing")
+    changed = Run.open(tmp_path / "sweep" / "1").recipe_file
+    changed.write_text(changed.read_text().replace("holdout: 0.0", "holdout: 0.1"))
+    with pytest.raises(UserError, match=r"1/recipe\.yaml: is damaged"):
+        uan_da("validators", tmp_path / "sweep")
 
 
 def test_report_evaluates_what_it_needs(run: Run, tmp_path: Path) -> None:

@@ -199,14 +199,23 @@ def test_a_method_that_needs_the_whole_batch_is_refused_once(on_two_devices: Lau
     assert not (tmp_path / "run").exists()
 
 
-def test_a_process_that_the_system_kills_is_named(monkeypatch: pytest.MonkeyPatch, capfd: Any) -> None:
-    def start(arguments: Any, rank: int, *_: Any) -> "subprocess.Popen[bytes]":
+@pytest.mark.parametrize(("patience", "said"), [("PATIENCE_AT_START", "nothing was trained"), ("PATIENCE", "--resume")])
+def test_a_process_that_the_system_kills_is_named(
+    patience: str, said: str, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Before all have found each other, and after it: there may then be something to save."""
+
+    def start(arguments: Any, rank: int, count: int, port: int, joined: Path, *_: Any) -> "subprocess.Popen[bytes]":
+        if patience == "PATIENCE":
+            joined.touch()
         return subprocess.Popen(["sleep", "60"] if rank == 0 else ["sh", "-c", "kill -KILL $$"])
 
     monkeypatch.setattr(launch, "_start", start)
-    monkeypatch.setattr(launch, "PATIENCE", 0.1)
+    monkeypatch.setattr(launch, patience, 0.1)
     assert launch.launch([], 2) == 137
-    assert "process 1 was ended by SIGKILL, as the system does when memory runs out" in capfd.readouterr().err
+    error = capfd.readouterr().err
+    assert "process 1 was ended by SIGKILL, as the system does when memory runs out" in error
+    assert said in error
 
 
 def test_processes_stop_when_the_one_that_started_them_is_gone(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,6 +1,7 @@
 import threading
 
 import pytest
+import torch
 
 from uan_da.data.domain_batch import DomainBatch
 from uan_da.errors import UserError
@@ -22,6 +23,26 @@ def test_the_next_batch_is_made_beside_the_step() -> None:
         assert prefetch.take(step, make) is batches[step]
     prefetch.wait()
     assert made == [(step, False) for step in (0, 1, 2, 5, 6, 2, 3)]
+
+
+def test_the_thread_computes_alone_and_others_as_before() -> None:
+    threads, seen = torch.get_num_threads(), []
+
+    def make(step: int) -> DomainBatch:
+        seen.append(torch.get_num_threads())
+        return DomainBatch(None, None)  # type: ignore[arg-type]
+
+    torch.set_num_threads(2)
+    try:
+        prefetch = Prefetch()
+        other = threading.Thread(target=lambda: seen.append(torch.get_num_threads()))
+        other.start()
+        other.join()
+        prefetch.take(0, make)
+        prefetch.wait()
+        assert (seen, torch.get_num_threads()) == ([2, 1, 1], 2)
+    finally:
+        torch.set_num_threads(threads)
 
 
 def test_an_error_is_raised_at_its_step() -> None:

@@ -30,6 +30,7 @@ def validators(
     held_out = True
     for run in runs_in(folder):
         opened = Run.open(run, trust_of(trust))
+        opened.check_whole(opened.recipe_file.name)
         tasks.setdefault(f"{opened.recipe.dataset} {opened.recipe.task}", []).extend(_checkpoints(opened))
         held_out &= opened.recipe.selection.holdout > 0
     ranks = rank_validators(tasks)

@@ -12,6 +12,7 @@ import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -24,6 +25,10 @@ from uan_da.training.training import Training
 
 LAUNCHER = "UAN_DA_LAUNCHER"
 """The environment variable with the process id of what started these processes, where that is ``--devices``."""
+
+JOINED = "UAN_DA_JOINED"
+"""The environment variable with the file that the first process makes for ``--devices`` once all have found each
+other."""
 
 
 def process() -> int:
@@ -44,6 +49,8 @@ def joined() -> Iterator[None]:
         yield
         return
     distributed.init_process_group(timeout=timedelta(hours=12))  # as long as an evaluation may last
+    if JOINED in os.environ:
+        Path(os.environ[JOINED]).touch()
     try:
         yield
     finally:
