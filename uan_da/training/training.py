@@ -74,7 +74,8 @@ class Training:
         model.class_names, model.domain_names = tuple(task.classes), recipe.task.domains
         model.autocast_dtype = HALF[recipe.train.precision]
         if recipe.train.compile:
-            model.backbone.compile()
+            with torch._dynamo.config.patch(wrap_top_frame=True):  # else PyTorch 2.11 leaves an nn.Sequential out
+                model.backbone.compile()
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(fold(recipe.seed, "method"))
             method = build_method(recipe.method, model, model.num_classes)

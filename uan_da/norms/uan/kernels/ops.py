@@ -101,11 +101,10 @@ def train(
         return y, evidence, []
     zeroed = [torch.zeros_like(part) if still else part for part, still in zip(step, frozen, strict=True)]
     y, packed, _, evidence = torch.ops.uan_da.train.default(*inputs, zeroed, list(running or ())[:3], moves, *scalars)
-    (mean, log_var, step_mean, step_var, *followers), (logits, step_prior) = _unpacked(packed.detach(), clusters.mean)
-    new = [mean, log_var, logits, step_mean, step_var, step_prior]
+    rows, (logits, step_prior) = _unpacked(packed.detach(), clusters.mean)
+    new = [*rows[:2], logits, *rows[2:4], step_prior]
     if running is not None:
-        followers[2] = followers[2][:, : running.mass.shape[1]]
-        new += [*followers, running.batches + 1]
+        new += [*rows[4:6], rows[6][:, : running.mass.shape[1]], running.batches + 1]
     return y, evidence, [(old, value) for old, value in zip(after, new, strict=False) if old is not None]
 
 
