@@ -190,7 +190,7 @@ class Training:
         for part in parts:
             with _small_batches_explained():
                 loss = loss_of(self.model, part, self.progress)
-            self.optimizer_step.backward(loss.total / len(parts), moved)
+            self.optimizer_step.backward(loss.total if len(parts) == 1 else loss.total / len(parts), moved)
             losses.append(loss.detached())
             del loss  # nothing of a step's graph outlives it
         found = mean_loss(losses)
