@@ -184,6 +184,20 @@ def test_the_state_of_older_checkpoints_is_read(options: dict[str, Any]) -> None
     assert torch.equal(loaded.mean, layer.mean)
 
 
+@pytest.mark.parametrize("assignment", ["sample", "element"])
+@pytest.mark.parametrize("bad", [float("inf"), float("nan")])
+def test_a_bad_value_reaches_what_it_reaches_in_the_reference(assignment: Any, bad: float) -> None:
+    """A sum that is NaN is no sign of a starved cluster."""
+    found = []
+    for backend in ("fused", "reference"):
+        layer, x = UAN2d(3, assignment=assignment, backend=backend), images(0)
+        layer(images(1))
+        x[1, 2, 3, 3] = bad
+        y = layer(x.requires_grad_())
+        found.append((y, *torch.autograd.grad(y.sum(), x), *layer.state_dict().values()))
+    torch.testing.assert_close(*found, equal_nan=True)
+
+
 def test_a_layer_whose_count_is_of_another_type_counts() -> None:
     """``Module.type`` casts counts as well; a kernel would add its 1 to the bits of a float."""
     layer, same = (UAN2d(3, backend=backend).type(torch.float64) for backend in ("auto", "reference"))

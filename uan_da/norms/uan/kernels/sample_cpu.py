@@ -183,7 +183,7 @@ def _moments(stats, tau, mixture, moments, mass):
         for n in range(samples):
             total += tau[n, k]
         mass[k] = total
-        if not total >= MIN_MASS * samples:
+        if total < MIN_MASS * samples:
             for c in range(channels):
                 moments[0, k, c], moments[1, k, c] = mixture[MEAN, k, c], mixture[VAR, k, c]
             continue
@@ -283,7 +283,7 @@ def _of_mixture(stats, mixture, d_logits, d_given, mass, d_moments, eps, sharpne
                 d = stats[0, n, c] - mixture[MEAN, k, c]
                 d_mixture[MEAN, k, c] += d_given[n, k] * d
                 d_mixture[VAR, k, c] += d_given[n, k] * (stats[1, n, c] + d * d)
-        starved = not mass[k] >= MIN_MASS * samples
+        starved = mass[k] < MIN_MASS * samples
         for c in range(channels):
             r = 1 / (mixture[VAR, k, c] + eps)
             d_mixture[MEAN, k, c] *= -2 * h * r
@@ -340,7 +340,7 @@ def backward(
     maps = _maps(moments, mixture, d_bias, eps)  # of which β has no part in a gradient
     _sum_gradients((zeros(threads, np.int64), g, x, last, shift, sums), threads)
     for k in range(clusters):
-        inverse[k] = 1 / mass[k] if mass[k] >= MIN_MASS * samples else 0
+        inverse[k] = 0 if mass[k] < MIN_MASS * samples else 1 / mass[k]
     _of_moments(sums, tau, moments, maps, eps, d_moments, d_mixture[GAIN], d_bias)
     _of_logits(stats, sums, tau, maps, moments, d_moments, inverse, d_logits)
     of_e = numbers_at(of_evidence, samples * clusters, 0.0, x.dtype)
