@@ -30,8 +30,9 @@ def validators(
     held_out = True
     for run in runs_in(folder):
         opened = Run.open(run, trust_of(trust))
+        task = f"{opened.recipe.dataset} {opened.recipe.task}"
         opened.check_whole(opened.recipe_file.name)
-        tasks.setdefault(f"{opened.recipe.dataset} {opened.recipe.task}", []).extend(_checkpoints(opened))
+        tasks.setdefault(task, []).extend(_checkpoints(opened))
         held_out &= opened.recipe.selection.holdout > 0
     ranks = rank_validators(tasks)
     if not ranks:
