@@ -161,12 +161,16 @@ def _mixture(rows, channels, clusters, padded: tl.constexpr, width: tl.constexpr
 
 
 @triton.jit
-def _assign(x, there, mean, rstd, bias):
-    """z, and τ, which is 0 of what is not there."""
-    z = (x - mean) * rstd
+def _assigned(
+    step, x_at, mean, rstd, bias, channels, positions, of_channel, of_position, total,
+    width: tl.constexpr, length: tl.constexpr,
+):  # fmt: skip
+    """Where a tile is and what of it there is; its z, and its τ, which is 0 of what is not there."""
+    at, there = _of_all(step, channels, positions, of_channel, of_position, total, width, length)
+    z = (tl.load(x_at + at, there, 0.0).to(mean.dtype) - mean) * rstd
     logits = bias - 0.5 * z * z
     weights = tl.exp(logits - tl.max(logits, 0, keep_dims=True))
-    return z, tl.where(there, weights / tl.sum(weights, 0, keep_dims=True), 0.0)
+    return at, there, z, tl.where(there, weights / tl.sum(weights, 0, keep_dims=True), 0.0)
 
 
 @triton.jit
@@ -191,9 +195,9 @@ def element_sums(
     mean, rstd, bias = _mixture(rows, channels, clusters, padded, width)
     start = tl.program_id(0) * steps
     for step in range(start, start + steps):
-        at, there = _of_all(step, channels, positions, of_channel, of_position, total, width, length)
-        x = tl.load(x_at + at, there, 0.0).to(number)
-        z, tau = _assign(x, there, mean, rstd, bias)
+        _at, _there, z, tau = _assigned(
+            step, x_at, mean, rstd, bias, channels, positions, of_channel, of_position, total, width, length
+        )  # fmt: skip
         mass += tau
         first += tau * z
         second += tau * z * z
@@ -208,15 +212,14 @@ def element_map(
     width: tl.constexpr, length: tl.constexpr, padded: tl.constexpr,
 ):  # fmt: skip
     """y = Σ_k τ (α z + δ)."""
-    number = rows.dtype.element_ty
     slope = _row(rows, SLOPE, channels, clusters, padded, width)
     offset = _row(rows, OFFSET, channels, clusters, padded, width)
     mean, rstd, bias = _mixture(rows, channels, clusters, padded, width)
     start = tl.program_id(0) * steps
     for step in range(start, start + steps):
-        at, there = _of_all(step, channels, positions, of_channel, of_position, total, width, length)
-        x = tl.load(x_at + at, there, 0.0).to(number)
-        z, tau = _assign(x, there, mean, rstd, bias)
+        at, there, z, tau = _assigned(
+            step, x_at, mean, rstd, bias, channels, positions, of_channel, of_position, total, width, length
+        )  # fmt: skip
         y = tl.sum(tau * (slope * z + offset), 0, keep_dims=True)
         tl.store(y_at + at, y.to(y_at.dtype.element_ty), there)
 
@@ -232,9 +235,10 @@ def element_products(
     mean, rstd, bias = _mixture(rows, channels, clusters, padded, width)
     start = tl.program_id(0) * steps
     for step in range(start, start + steps):
-        at, there = _of_all(step, channels, positions, of_channel, of_position, total, width, length)
-        x, g = tl.load(x_at + at, there, 0.0).to(number), tl.load(g_at + at, there, 0.0).to(number)
-        z, tau = _assign(x, there, mean, rstd, bias)
+        at, there, z, tau = _assigned(
+            step, x_at, mean, rstd, bias, channels, positions, of_channel, of_position, total, width, length
+        )  # fmt: skip
+        g = tl.load(g_at + at, there, 0.0).to(number)
         of_slope += g * tau * z
         of_offset += g * tau
     _store_row(out, 0, 2, of_slope, channels, clusters, padded, width)
@@ -258,9 +262,10 @@ def element_gradient(
     of_second = _row(rows, SECOND, channels, clusters, padded, width)
     start = tl.program_id(0) * steps
     for step in range(start, start + steps):
-        at, there = _of_all(step, channels, positions, of_channel, of_position, total, width, length)
-        x, g = tl.load(x_at + at, there, 0.0).to(number), tl.load(g_at + at, there, 0.0).to(number)
-        z, tau = _assign(x, there, mean, rstd, bias)
+        at, there, z, tau = _assigned(
+            step, x_at, mean, rstd, bias, channels, positions, of_channel, of_position, total, width, length
+        )  # fmt: skip
+        g = tl.load(g_at + at, there, 0.0).to(number)
         curve = of_second * z
         h = g * slope + of_first + curve
         u = h * z + g * offset + of_mass
