@@ -23,7 +23,7 @@ def test_this_machine_is_well(found: dict[str, Finding]) -> None:
 
 def test_a_missing_package_and_a_missing_kernel_have_a_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(doctor, "PACKAGES", ("no-such-package",))
-    monkeypatch.setattr(doctor, "cpu_kernels", lambda: None)
+    monkeypatch.setattr(doctor, "kernels_on", lambda _: None)
     device = torch.device("cpu")
     assert doctor._versions(device).remedy == "pip install no-such-package"
     assert doctor._kernels(device).state == "note"

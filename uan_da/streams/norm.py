@@ -11,7 +11,7 @@ from uan_da.models.classifier import Classifier
 from uan_da.norms import convert_norm
 from uan_da.norms.batch_norm import BatchNorm
 from uan_da.norms.uan.kernels.layout import dense_format
-from uan_da.norms.uan.kernels.serving import cpu_kernels, serves
+from uan_da.norms.uan.kernels.serving import kernels_on, serves
 
 WITHOUT = "Train with norm=bn, or use a method for any norm: lame, t3a, tent, eta, cotta"
 """What a user does whose network has other norms. Clusters of UAN could not be gone on with: each layer's are its own,
@@ -78,7 +78,7 @@ def image_moments(x: Tensor, origin_c: Tensor | None = None) -> tuple[Tensor, Te
         return x - origin_c, torch.zeros_like(x)
     dense = x.is_contiguous(memory_format=dense_format(x))
     wanted = x.requires_grad and torch.is_grad_enabled()
-    kernels = cpu_kernels() if dense and not wanted and x.dtype in KERNEL_TYPES and serves(x, x.dtype) else None
+    kernels = kernels_on("cpu") if dense and not wanted and x.dtype in KERNEL_TYPES and serves(x, x.dtype) else None
     if kernels is not None:
         found: tuple[Tensor, Tensor] = kernels.moments(x, origin_c)
         return found

@@ -13,7 +13,7 @@ from typing import Literal
 import torch
 from torch import distributed, nn
 
-from uan_da.norms.uan.kernels.serving import cpu_kernels, serves
+from uan_da.norms.uan.kernels.serving import kernels_on, serves
 from uan_da.recipe import load_recipe
 from uan_da.training.device import choose_device
 from uan_da.training.training import Training
@@ -107,7 +107,7 @@ def _kernels(device: torch.device) -> Finding:
         return Finding("UAN kernels", "note", what)
     if device.type != "cpu":
         return Finding("UAN kernels", "note", f"there are none for {device.type}: the reference serves")
-    if cpu_kernels() is None or not serves(torch.zeros(2, 1, 2), torch.float32):
+    if kernels_on("cpu") is None or not serves(torch.zeros(2, 1, 2), torch.float32):
         return Finding(
             "UAN kernels",
             "note",

@@ -7,9 +7,12 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
+from torch._subclasses import FakeTensorMode
+from torch.autograd import forward_ad
 from torch.utils.checkpoint import checkpoint
 
 from uan_da.norms import UAN2d, recalibrate
+from uan_da.norms.uan import clusters
 
 KINDS: list[dict[str, Any]] = [
     {},
@@ -205,3 +208,64 @@ def test_a_layer_whose_count_is_of_another_type_counts() -> None:
         torch.testing.assert_close(layer(images(step).double()), same(images(step).double()))
     assert layer.num_batches_tracked == 3.0
     torch.testing.assert_close(layer.state_dict(), same.state_dict())
+
+
+@kinds
+def test_a_step_that_was_left_is_taken_once_without_em(options: dict[str, Any]) -> None:
+    trained, layer = UAN2d(3, **options), UAN2d(3, em_rate=0.0, **options)
+    trained(images(0))
+    layer.load_state_dict(trained.state_dict())
+    for step in range(3):
+        layer(images(step))
+    torch.testing.assert_close(layer.mean, trained.mean + trained.step_mean)
+
+
+@pytest.mark.parametrize("assignment", ["sample", "element"])
+def test_a_weight_of_one_number_is_that_of_all_channels(assignment: Any) -> None:
+    """A kernel would read on behind it."""
+    layer = UAN2d(3, assignment=assignment, dtype=torch.float64)
+    same = copy.deepcopy(layer)
+    layer.weight = nn.Parameter(torch.tensor([2.0], dtype=torch.float64))
+    same.get_parameter("weight").data.fill_(2.0)
+    torch.testing.assert_close(layer(images(0).double()), same(images(0).double()))
+
+
+def test_a_statistic_of_too_few_channels_is_an_error() -> None:
+    """A kernel would write on behind it."""
+    layer = UAN2d(3)
+    layer(images(0))
+    layer.running_mean = torch.zeros(8, 2)
+    with pytest.raises(RuntimeError, match="must match"):
+        layer(images(1))
+
+
+def test_a_layer_without_values_does_not_change_others() -> None:
+    """Nor does a real layer change one of a ``FakeTensorMode``: the start is the same for all, and is kept."""
+    clusters._drawn.cache_clear()
+    for _ in range(2):
+        with FakeTensorMode():
+            UAN2d(3)(torch.randn(4, 3, 5, 5))
+        assert UAN2d(3)(torch.randn(4, 3, 5, 5)).isfinite().all()
+
+
+def test_the_default_device_and_type_do_not_change_the_start() -> None:
+    layer, same, x, before = UAN2d(3), UAN2d(3), images(0), torch.get_default_dtype()
+    same(x)
+    clusters._drawn.cache_clear()
+    torch.set_default_dtype(torch.float64)
+    try:
+        with torch.device("meta"):
+            layer(x)
+    finally:
+        torch.set_default_dtype(before)
+    torch.testing.assert_close(layer.mean, same.mean)
+
+
+@pytest.mark.parametrize("assignment", ["sample", "element"])
+def test_forward_mode_gradients(assignment: Any) -> None:
+    layer, x, tangent = UAN2d(3, assignment=assignment), images(0), images(1)
+    layer(x)
+    layer.updates_statistics = False
+    with forward_ad.dual_level():
+        found = forward_ad.unpack_dual(layer(forward_ad.make_dual(x, tangent))).tangent
+    torch.testing.assert_close(found, torch.func.jvp(layer, (x,), (tangent,))[1])

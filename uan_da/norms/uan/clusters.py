@@ -84,9 +84,16 @@ def around(mean_c: Tensor, var_c: Tensor, clusters: int, eps: float, spread: flo
     return Clusters(mean_c + spread_kc, log_var_kc, mean_c.new_zeros(clusters))
 
 
-@functools.lru_cache(maxsize=256)
 def _draw(clusters: int, channels: int, device: torch.device) -> Tensor:
-    draw_kc = torch.randn(clusters, channels, generator=torch.Generator().manual_seed(0))
+    """The same of every layer, so it is kept; but not what stands for it where tensors have no values."""
+    draw = _drawn if torch._C._len_torch_dispatch_stack() == 0 else _drawn.__wrapped__
+    return draw(clusters, channels, device)
+
+
+@functools.lru_cache(maxsize=256)
+def _drawn(clusters: int, channels: int, device: torch.device) -> Tensor:
+    generator = torch.Generator().manual_seed(0)
+    draw_kc = torch.randn(clusters, channels, generator=generator, dtype=torch.float32, device="cpu")
     return (draw_kc - draw_kc.mean(0)).to(device)
 
 

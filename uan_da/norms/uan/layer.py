@@ -166,9 +166,14 @@ class UAN(MixtureLayer):
         if not self._normalizes_by_batch():
             return False
         step, (*moments, count) = self._step(), self.running or (None,)
-        # a weight that is pruned or parametrized may have any strides
+        # a weight that is pruned, parametrized or replaced may have any strides and shape
         numbers, dtype = (*self._clusters(), *self._affine_parameters(), *step, *moments), step.mean.dtype
-        if not (serving.reads(numbers, dtype, x.is_cpu) and serving.reads((count,), torch.int64, x.is_cpu)):
+        k, c = self.num_clusters, self.num_features
+        clusters, mass = ((k, c), (k, c), (k,)), (k, 1 if options.assignment == "sample" else c)
+        shapes = *clusters, (c,), (c,), *clusters, (k, c), (k, c), mass
+        if not serving.reads(zip(numbers, shapes, strict=False), dtype, x.is_cpu):
+            return False
+        if not serving.reads([(count, ())], torch.int64, x.is_cpu):
             return False
         return serving.serves(x, dtype, options.assignment, options.num_clusters)
 
@@ -248,7 +253,7 @@ class UAN(MixtureLayer):
         if running is not None:
             own = moments._replace(mean=moments.mean + shift_c)
             self._set(zip(running, moved_running(running, own, self.momentum), strict=True))
-        if self.updates_mixture and self.options.em_rate > 0.0:
+        if self.updates_mixture:  # without EM, too: no step that was left is taken twice
             if is_distributed() and not self.options.sync:
                 moments = maths.with_fallback(pool(moments), mixture)
             step = em_step(moments, mixture, self.options.em_rate)

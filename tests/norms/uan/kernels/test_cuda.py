@@ -38,7 +38,7 @@ def kernels(monkeypatch: pytest.MonkeyPatch) -> Any:
     from uan_da.norms.uan.kernels import cuda
 
     try:
-        cuda.try_out(torch.device(DEVICE))
+        cuda.prepare(torch.device(DEVICE))
     except Exception as error:
         if "only 0-dimensional arrays" in str(error):
             pytest.skip("this Triton's interpreter is older than this NumPy")

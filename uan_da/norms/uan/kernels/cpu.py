@@ -72,7 +72,7 @@ def _addresses(tensors: Sequence[Tensor | None]) -> Any:
     return (ctypes.c_int64 * len(tensors))(*map(Tensor.data_ptr, [_NOTHING if t is None else t for t in tensors]))
 
 
-def compile_kernels(dtype: torch.dtype, last: bool | None, assignment: str | None, clusters: int) -> None:
+def prepare(device: torch.device, dtype: torch.dtype, last: bool | None, assignment: str | None, clusters: int) -> None:
     """Compile what :func:`train` and its gradient need, or without an assignment :func:`moments`; raise whatever Numba
     raises."""
     if assignment is None:

@@ -78,8 +78,9 @@ def first_moments(x: Tensor, dtype: torch.dtype, initialized: Tensor) -> Moments
         return Moments(mean, (var + (own - mean).square()).mean(0, keepdim=True), ones, ones * (n * passes.length))
 
 
-def try_out(device: torch.device) -> None:
-    """Run a kernel on one value; raise whatever Triton raises, such as for want of a C compiler."""
+def prepare(device: torch.device, *_: Any) -> None:
+    """Run a kernel on one value; raise whatever Triton raises, such as for want of a C compiler. Triton compiles the
+    others when they are called."""
     x = torch.zeros(1, 1, 1, device=device)
     with torch.cuda.device(x.get_device()):
         Passes(x, x.dtype).map(passes_cuda.sample_map, (x, x), x, x, x)

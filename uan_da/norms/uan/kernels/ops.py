@@ -18,7 +18,7 @@ from uan_da.norms.running import Running
 from uan_da.norms.uan.clusters import Clusters, Step, is_frozen, moved, started, started_around
 from uan_da.norms.uan.kernels.layout import dense_format
 from uan_da.norms.uan.kernels.second_order import recorded
-from uan_da.norms.uan.kernels.serving import cuda_kernels, kernels_of
+from uan_da.norms.uan.kernels.serving import kernels_of
 
 _library: Any = torch.library.Library("uan_da", "DEF")  # type: ignore[no-untyped-call]
 _CLUSTERS = "Tensor mean, Tensor log_var, Tensor prior_logits"
@@ -126,7 +126,7 @@ def _moves(initialized: Tensor) -> Tensor:
 
 def _start(x: Tensor, *rest: Any) -> tuple[Tensor, ...]:
     clusters, initialized, eps, fused = Clusters(*rest[:3]), *rest[3:]
-    kernels = cuda_kernels() if fused and x.is_cuda else None
+    kernels = kernels_of(x) if fused and x.is_cuda else None
     if in_backward() or (kernels is None and initialized):
         return tuple(tensor.clone() for tensor in (*clusters, initialized))
     if kernels is None:

@@ -3,11 +3,13 @@
 import functools
 import warnings
 from collections.abc import Iterable
+from importlib import import_module
 from types import ModuleType
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd import forward_ad
 
 from uan_da.norms.uan.kernels.layout import channels_last
 
@@ -26,15 +28,18 @@ def serves(x: Tensor, dtype: torch.dtype, assignment: str | None = None, cluster
         x.layout is not torch.strided
         or torch._C._get_tracing_state() is not None
         or torch._C._are_functorch_transforms_active()
+        or forward_ad._current_level >= 0
     ):
         return False
     return _work(x.device, dtype, channels_last(x), assignment, clusters)
 
 
-def reads(tensors: Iterable[Tensor | None], dtype: torch.dtype, on_cpu: bool) -> bool:
-    """Whether the kernels can read and write ``tensors``, numbers of ``dtype``, where they are."""
-    for tensor in tensors:
-        if tensor is not None and not (tensor.dtype is dtype and tensor.is_cpu is on_cpu and tensor.is_contiguous()):
+def reads(tensors: Iterable[tuple[Tensor | None, tuple[int, ...]]], dtype: torch.dtype, on_cpu: bool) -> bool:
+    """Whether the kernels can read and write ``tensors``, each with its shape, numbers of ``dtype``, where they are."""
+    for tensor, shape in tensors:
+        if tensor is None:
+            continue
+        if not (tensor.dtype is dtype and tensor.is_cpu is on_cpu and tensor.is_contiguous() and tensor.shape == shape):
             return False
     return True
 
@@ -51,14 +56,11 @@ _work._dynamo_marked_constant = True  # type: ignore[attr-defined]  # torch.comp
 def _compiled(
     device: torch.device, dtype: torch.dtype, last: bool | None, assignment: str | None, clusters: int
 ) -> bool:
-    kernels = cpu_kernels() if device.type == "cpu" else cuda_kernels()
+    kernels = kernels_on(device.type)
     if kernels is None:
         return False
     try:
-        if device.type == "cpu":
-            kernels.compile_kernels(dtype, last, assignment, clusters)
-        else:
-            kernels.try_out(device)
+        kernels.prepare(device, dtype, last, assignment, clusters)
     except Exception as error:  # whatever a compiler, or a cache that cannot be written, may raise
         _warn(str(error).partition("\n")[0])
         return False
@@ -66,30 +68,18 @@ def _compiled(
 
 
 @functools.cache
-def cpu_kernels() -> ModuleType | None:
-    """Numba's kernels, None where they cannot be had."""
+def kernels_on(device: str) -> ModuleType | None:
+    """Numba's kernels of a ``cpu`` or Triton's of ``cuda``, None where they cannot be had."""
     try:
-        from uan_da.norms.uan.kernels import cpu
-    except Exception as error:  # no Numba for this machine, or no folder that can be written
+        return import_module(f"uan_da.norms.uan.kernels.{device}")
+    except Exception as error:  # no Numba or Triton for this machine, or no folder that can be written
         _warn(str(error).partition("\n")[0])
         return None
-    return cpu
-
-
-@functools.cache
-def cuda_kernels() -> ModuleType | None:
-    """Triton's kernels, None where they cannot be had."""
-    try:
-        from uan_da.norms.uan.kernels import cuda
-    except Exception as error:  # no Triton for this machine
-        _warn(str(error).partition("\n")[0])
-        return None
-    return cuda
 
 
 def kernels_of(x: Tensor) -> ModuleType:
     """Those that serve ``x``."""
-    kernels = cpu_kernels() if x.is_cpu else cuda_kernels()
+    kernels = kernels_on(x.device.type)
     assert kernels is not None
     return kernels
 
