@@ -6,7 +6,7 @@ import torch
 from PIL import Image
 
 from uan_da.data.adapter import Arrays
-from uan_da.data.images import decode
+from uan_da.data.images import Images, decode
 from uan_da.recipe.network import Input
 
 
@@ -48,3 +48,13 @@ def test_sixteen_bits_are_scaled_not_cut() -> None:
     image = Image.fromarray(np.full((4, 4), 0x8000, dtype=np.uint16))
     decoded = decode(examples(image), Input(size=4))  # type: ignore[arg-type]
     assert (decoded.pixels == 0x80).all()
+
+
+def test_images_are_taken_as_they_lie_in_memory() -> None:
+    arrays = Arrays(np.random.default_rng(0).integers(0, 256, (9, 7, 7, 3), dtype=np.uint8), np.arange(9))
+    images, indices = decode(arrays, Input(size=7)), torch.tensor([5, 0, 5])
+    for memory_format in (torch.channels_last, torch.contiguous_format):
+        taken = Images(images.pixels.contiguous(memory_format=memory_format), images.labels).take(indices)
+        assert torch.equal(taken.pixels, torch.from_numpy(arrays.images[[5, 0, 5]]).permute(0, 3, 1, 2))
+        assert taken.labels.tolist() == [5, 0, 5]
+        assert taken.pixels.is_contiguous(memory_format=memory_format)

@@ -13,6 +13,7 @@ from uan_da.benchmarks.measure import Spread, interleaved, ratios
 from uan_da.data.domain_batch import DomainBatch
 from uan_da.norms import domain_context
 from uan_da.recipe import Recipe
+from uan_da.training.prefetch import FEW
 from uan_da.training.training import Training
 
 
@@ -63,8 +64,8 @@ def bare_step(training: Training, batches: list[Tensor]) -> None:
     total.backward()
 
 
-BLOCK = 5
-"""Steps that are measured in one piece."""
+BLOCK = FEW
+"""Steps that are measured in one piece: as many as make their batches at once."""
 
 
 @dataclass(frozen=True)
@@ -95,7 +96,7 @@ def measure_bare_loop(recipe: Recipe, device: torch.device, rounds: int) -> Loop
         for _ in range(BLOCK):
             training.advance()
         if training.prefetch is not None:
-            training.prefetch.wait()  # the next block's first batch is made in this block's time
+            training.prefetch.wait()  # the next block's batches are made in this block's time
 
     def bare() -> None:
         for _ in range(BLOCK):

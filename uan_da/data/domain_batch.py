@@ -54,6 +54,12 @@ class DomainBatch:
     target: DomainImages
     labelled: DomainImages | None = None
 
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all views."""
+        sides = [side for side in (self.source, self.target, self.labelled) if side is not None]
+        return sum(images.nbytes for side in sides for images in side.views.values())
+
     def parts(self, count: int) -> "list[DomainBatch]":
         """The batch in ``count`` equal parts; each has its share of every domain, whose images divide by ``count``."""
         return [self.part(number, count) for number in range(count)]

@@ -35,6 +35,8 @@ class DomainLoader:
             if balance == "class"
             else Shuffled(len(images), seed, "order", domain)
         )
+        self.domains = torch.full((batch_size,), index, device=device)
+        """``domain`` of each image of a batch, int64 ``(B,)``."""
         self._next = -1
         self._stream: Iterator[Images] = iter(())
 

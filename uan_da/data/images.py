@@ -64,7 +64,11 @@ class Images:
     def take(self, indices: Tensor) -> Self:
         """The images at ``indices``, int64 ``(B,)``."""
         indices = indices.to(self.labels.device)
-        return type(self)(self.pixels.index_select(0, indices), self.labels.index_select(0, indices))
+        if self.pixels.is_contiguous(memory_format=torch.channels_last):  # in the order of memory: far cheaper
+            pixels = self.pixels.permute(0, 2, 3, 1).index_select(0, indices).permute(0, 3, 1, 2)
+        else:
+            pixels = self.pixels.index_select(0, indices)
+        return type(self)(pixels, self.labels.index_select(0, indices))
 
     def stream(self, indices: Iterable[Tensor]) -> Iterator[Self]:
         """The images of each of ``indices``, in this order."""
@@ -76,8 +80,8 @@ class Images:
 
 
 def decode(examples: Examples, input: Input, progress: Progress = silent) -> Images:
-    """All examples as tensors of the size and channels that ``input`` says."""
-    pixels = np.empty((len(examples), input.channels, input.size, input.size), dtype=np.uint8)
+    """All examples as tensors of the size and channels that ``input`` says, channels last."""
+    pixels = np.empty((len(examples), input.size, input.size, input.channels), dtype=np.uint8).transpose(0, 3, 1, 2)
     labels = decode_into(pixels, examples, input, progress)
     return Images(torch.from_numpy(pixels), labels)
 

@@ -135,10 +135,10 @@ class Task:
         targets = [loader.batch(step) for loader in masked]
         parts += targets if target_labels else [part.unlabelled() for part in targets]
         pixels, labels = (torch.cat([getattr(part, name) for part in parts]) for name in ("pixels", "labels"))
-        domains = [torch.full_like(part.labels, loader.index) for part, loader in zip(parts, loaders, strict=True)]
         random = generator(self.seed, "augment", step)
         made = {view: augmented(pixels, self.augmentations[view], self.input, random) for view in views}
-        return DomainImages(made, labels, torch.cat(domains), torch.cat([loader.indices(step) for loader in loaders]))
+        domains, indices = [loader.domains for loader in loaders], [loader.indices(step) for loader in loaders]
+        return DomainImages(made, labels, torch.cat(domains), torch.cat(indices))
 
 
 def build_task(recipe: Recipe, device: torch.device, progress: Progress = silent) -> Task:

@@ -15,14 +15,22 @@ from uan_da.recipe.network import Input
 
 
 def standardize(images: Tensor, input: Input) -> Tensor:
-    """(x − mean) / std of images, bytes or in [0, 1], ``(N, C, H, W)``: of their centre, where they are larger than
-    the input."""
+    """(x − mean) / std of images ``(N, C, H, W)`` in [0, 1], or of bytes, which come out channels last: of their
+    centre, where they are larger than the input."""
     if input.crop is not None and min(images.shape[2:]) > input.crop:
         images = centre(images, input.crop)
-    mean, std = (torch.as_tensor(value, device=images.device).view(-1, 1, 1) for value in (input.mean, input.std))
     if images.dtype == torch.uint8:
-        return as_floats(images).sub_(mean).div_(std)  # in memory that nobody else has
+        floats = as_floats(images, torch.channels_last)  # in memory that nobody else has
+        rows = floats.permute(0, 2, 3, 1).flatten(2)  # C values at a time would take far longer
+        rows.sub_(_row(input.mean, images)).div_(_row(input.std, images))
+        return floats
+    mean, std = (torch.as_tensor(value, device=images.device).view(-1, 1, 1) for value in (input.mean, input.std))
     return (images - mean).div_(std)
+
+
+def _row(value: float | tuple[float, float, float], images: Tensor) -> Tensor | float:
+    """``value`` of a channel for each pixel of a row ``(W C,)``; a number is that of all."""
+    return value if isinstance(value, float) else torch.tensor(value, device=images.device).repeat(images.shape[3])
 
 
 def augmented(

@@ -11,6 +11,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, ClassVar, Self
 
 import torch
@@ -46,7 +47,7 @@ class Loss:
     terms: dict[str, Tensor]
     metrics: dict[str, Tensor] = field(default_factory=dict)
 
-    @property
+    @cached_property
     def total(self) -> Tensor:
         """The sum of the terms."""
         return sum(list(self.terms.values())[1:], next(iter(self.terms.values())))

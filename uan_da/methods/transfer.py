@@ -1,6 +1,7 @@
 """From a recipe's method to the object that a training calls."""
 
 from collections.abc import Sequence
+from typing import cast
 
 from torch import nn
 
@@ -55,7 +56,7 @@ class TransferLoss(Method):
             method.after_step(model)
 
     def _parts(self) -> list[TransferMethod]:
-        return [method for method in self.methods if isinstance(method, TransferMethod)]
+        return cast("list[TransferMethod]", list(self.methods))
 
 
 def build_method(block: MethodBlock, model: Classifier, num_classes: int) -> Method:

@@ -15,7 +15,7 @@ from uan_da.sweeps import memory
 from uan_da.sweeps.jobs import Event, Job, Tell, failure
 from uan_da.sweeps.server import start_server
 from uan_da.sweeps.slots import Slots
-from uan_da.training.device import choose_device
+from uan_da.training.device import choose_device, cores
 from uan_da.training.interrupt import Interrupted, StopRequest, noticing_signals
 
 TICK = 0.5
@@ -53,8 +53,7 @@ class Local:
             names = [choose_device().type]
         for name in names:
             _check(name)
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        jobs = jobs or (cores if names == ["cpu"] else len(names))
+        jobs = jobs or (cores() if names == ["cpu"] else len(names))
         return cls(names, jobs, threads or 1)
 
     def run(self, jobs: Sequence[Job], tell: Tell) -> None:

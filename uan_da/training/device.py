@@ -1,6 +1,7 @@
 """The device that a training runs on."""
 
 import ctypes
+import os
 import sys
 
 import torch
@@ -29,6 +30,11 @@ def choose_device(name: str = "auto") -> torch.device:
     if device.type == "cpu":
         keep_freed_memory()
     return device
+
+
+def cores() -> int:
+    """The cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 TRIM_THRESHOLD, MMAP_THRESHOLD = -1, -3  # of <malloc.h>

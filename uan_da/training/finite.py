@@ -22,9 +22,8 @@ class FiniteCheck:
     """
 
     def __init__(self, device: torch.device) -> None:
-        self.at_once = device.type == "cpu"
-        self.stop = torch.zeros((), device=device)
-        """1 from the first loss on that is not finite, else 0."""
+        self.stop = None if device.type == "cpu" else torch.zeros((), device=device)
+        """1 from the first loss on that is not finite, else 0; None where each is looked at."""
         self.unseen: list[tuple[int, Loss]] = []
 
     def note(self, step: int, loss: Loss) -> None:
@@ -34,9 +33,9 @@ class FiniteCheck:
             NonFiniteLoss: it, or one before it, is not finite; names the step and the term.
         """
         self.unseen.append((step, loss))
-        if not self.at_once:
+        if self.stop is not None:
             self.stop = torch.maximum(self.stop, 1 - loss.total.isfinite().float())
-        if self.at_once or len(self.unseen) >= LOOK_EVERY:
+        if self.stop is None or len(self.unseen) >= LOOK_EVERY:
             self.look()
 
     def look(self) -> None:
@@ -46,7 +45,7 @@ class FiniteCheck:
             NonFiniteLoss: one is not finite.
         """
         unseen, self.unseen = self.unseen, []
-        if not self.at_once and not bool(self.stop):
+        if self.stop is not None and not bool(self.stop):
             return
         for step, loss in unseen:
             if not math.isfinite(loss.total):  # far cheaper on a CPU than the tensor's own question

@@ -24,17 +24,17 @@ class OptimizerStep:
         loss = loss if self.scaler is None else self.scaler.scaled(loss)
         loss.backward(inputs=list(moved) or None)  # type: ignore[no-untyped-call]  # other modules have no gradient
 
-    def step(self, stop: Tensor) -> None:
+    def step(self, stop: Tensor | None) -> None:
         """Move the parameters that have a gradient: its mean over all processes, at most ``train.clip`` long.
 
-        Nothing moves where ``stop`` is 1, or where a float16 gradient overflows. A fused optimizer reads that on its
-        device; for another one the host waits.
+        Nothing moves where there is a ``stop`` of 1, or where a float16 gradient overflows. A fused optimizer reads that
+        on its device; for another one the host waits.
         """
         if self.clip is not None or self.scaler is not None or is_distributed():
             parameters, _, overflow = self._gathered()
             if self.clip is not None:
                 nn.utils.clip_grad_norm_(parameters, self.clip)
-            stop = stop if overflow is None else torch.maximum(stop, overflow)
+            stop = overflow if stop is None else stop if overflow is None else torch.maximum(stop, overflow)
         guarded_step(self.optimizer, stop)
 
     @contextmanager
@@ -71,9 +71,11 @@ class OptimizerStep:
             self.scaler.update()
 
 
-def guarded_step(optimizer: torch.optim.Optimizer, stop: Tensor) -> None:
+def guarded_step(optimizer: torch.optim.Optimizer, stop: Tensor | None) -> None:
     """One step, or none where ``stop`` is 1, as ``torch.amp.GradScaler`` leaves one out."""
-    if getattr(optimizer, "_step_supports_amp_scaling", False):
+    if stop is None:
+        optimizer.step()
+    elif getattr(optimizer, "_step_supports_amp_scaling", False):
         optimizer.found_inf = stop  # type: ignore[attr-defined]  # PyTorch's name for the flag
         optimizer.step()
         del optimizer.found_inf  # type: ignore[attr-defined]

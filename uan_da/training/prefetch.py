@@ -1,45 +1,80 @@
-"""The batch of the next step, made by a thread while a step runs."""
+"""The batches of the next steps, a few at a time."""
 
+from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import suppress
 
 import torch
 
 from uan_da.data.domain_batch import DomainBatch
+from uan_da.norms.distributed import process_count
+from uan_da.training.device import cores
+
+FEW = 8
+"""Batches that are made one after the other. Between two steps, each would find the caches full of the network's."""
+MEMORY = 16 * 1024**2
+"""Bytes that a few small batches may take; large ones are made one at a time."""
+
+Make = Callable[[int], DomainBatch]
 
 
 class Prefetch:
-    """Batches by their step. When one is taken, a thread makes the one after it.
+    """Batches by their step. A batch is a function of its step, so it does not matter when it is made.
 
-    A batch is a function of its step, so it does not matter when it is made. PyTorch computes without Python's lock,
-    so the thread runs beside the step, on a free core if there is one. It computes alone: OpenMP would start a second
-    team of threads for it, and with more threads than cores both teams sleep and wake at each operation.
+    Where a core is free, a thread makes the next few while steps run: PyTorch computes without Python's lock. It
+    computes alone: OpenMP would start a second team of threads for it, and with more threads than cores both teams
+    sleep and wake at each operation. Where the network's threads take all cores, another one only disturbs them.
     """
 
     def __init__(self) -> None:
-        self._thread, threads = ThreadPoolExecutor(1), torch.get_num_threads()
-        self._thread.submit(_compute_alone).result()
-        torch.set_num_threads(threads)  # also what any thread set last, which a new thread begins with
-        self._step = -1
-        self._batch = Future[DomainBatch]()
+        self._step = 0
+        self._made = deque[DomainBatch]()
+        self._coming: Future[list[DomainBatch]] | None = None
+        self._thread = _lone_thread() if torch.get_num_threads() * process_count() < cores() else None
 
-    def take(self, step: int, make: Callable[[int], DomainBatch]) -> DomainBatch:
-        """``make(step)``; what it raises is raised here."""
+    def take(self, step: int, end: int, make: Make) -> DomainBatch:
+        """``make(step)``, and with it those of a few later steps before ``end``; what it raises is raised here."""
         if step != self._step:
-            self._start(step, make)
-        batch = self._batch.result()
-        self._start(step + 1, make)
-        return batch
+            self._step, self._made, self._coming = step, deque(), None
+        if not self._made:
+            self._made.extend(_few(step, end, make) if self._thread is None else self._few_by(self._thread, end, make))
+        self._step += 1
+        return self._made.popleft()
 
     def wait(self) -> None:
-        """Return when the next batch is there."""
-        wait([self._batch])
+        """Return when what is under way is there."""
+        if self._coming is not None:
+            wait([self._coming])
 
-    def _start(self, step: int, make: Callable[[int], DomainBatch]) -> None:
-        self._step, self._batch = step, self._thread.submit(make, step)
+    def _few_by(self, thread: ThreadPoolExecutor, end: int, make: Make) -> list[DomainBatch]:
+        """What the thread has made, or makes now; it goes on with those after them."""
+        coming, self._coming = self._coming or thread.submit(_few, self._step, end, make), None
+        batches = coming.result()
+        after = self._step + len(batches)
+        if after < end:
+            self._coming = thread.submit(_few, after, end, make)
+        return batches
+
+
+def _few(step: int, end: int, make: Make) -> list[DomainBatch]:
+    """The batch of ``step``, and of later ones up to the first that fails: it does so again when its step has come."""
+    batches = [make(step)]
+    count = min(FEW, MEMORY // max(1, batches[0].nbytes))
+    with suppress(Exception):
+        for later in range(step + 1, min(step + count, end)):
+            batches.append(make(later))
+    return batches
+
+
+def _lone_thread() -> ThreadPoolExecutor:
+    """A thread whose operations take one thread; those of the calling thread take as many as before."""
+    thread, threads = ThreadPoolExecutor(1), torch.get_num_threads()
+    thread.submit(_compute_alone).result()
+    torch.set_num_threads(threads)  # also what any thread set last, which a new thread begins with
+    return thread
 
 
 def _compute_alone() -> None:
-    """One thread for the operations of the calling thread."""
     torch.set_num_threads(1)
     torch.get_num_threads()  # a thread takes the number that was set last when it first needs it, and keeps it

@@ -165,14 +165,14 @@ class Training:
         phases = [Phase("", self.method.pretrain_loss)] if self.pretraining else self.method.phases(self.model)
         for phase in phases:
             moved = [p for module in phase.modules for p in module.parameters() if p.requires_grad]
-            before = values.get("loss", 0.0)
+            before = values.get("loss")
             for _ in range(phase.times):
                 self.optimizer.zero_grad(set_to_none=True)
                 with nullcontext() if phase.ascent is None else self._ascended(phase.ascent, parts):
                     found = self._backward(phase.loss, parts, moved)
                 self.optimizer_step.step(self.finite.stop)
                 values |= {f"{phase.name}{name}": x for name, x in {**found.terms, **found.metrics}.items()}
-                values["loss"] = found.total + before
+                values["loss"] = found.total if before is None else found.total + before
         if not phases:
             values["loss"] = torch.zeros(())
         self.optimizer_step.after_batch()
@@ -209,9 +209,12 @@ class Training:
         return self.batch(self.step).part(process_number(), process_count()).parts(self.recipe.train.accumulate)
 
     def batch(self, step: int) -> DomainBatch:
-        """The images of ``step``, counted from 0: no more than its losses read. On a CPU those of the step after it are
-        then under way."""
-        return self._make_batch(step) if self.prefetch is None else self.prefetch.take(step, self._make_batch)
+        """The images of ``step``, counted from 0: no more than its losses read."""
+        return (
+            self._make_batch(step)
+            if self.prefetch is None
+            else self.prefetch.take(step, self.total_steps, self._make_batch)
+        )
 
     def _make_batch(self, step: int) -> DomainBatch:
         if self._source_alone(step + 1):

@@ -67,9 +67,11 @@ def test_flip_mirrors_the_chosen_images(images):
         assert torch.equal(image, reference.horizontal_flip(original) if chosen else original)
 
 
-def test_crop_equals_torchvision(images):
+@pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
+def test_crop_equals_torchvision(images, memory_format):
     top, left = torch.arange(8), torch.arange(8).flip(0)
-    result = geometry.crop(images, top, left, 9, 12)
+    result = geometry.crop(images.contiguous(memory_format=memory_format), top, left, 9, 12)
+    assert result.is_contiguous(memory_format=memory_format)
     for image, y, x, original in zip(result, top.tolist(), left.tolist(), images, strict=True):
         assert torch.equal(image, reference.crop(original, y, x, 9, 12))
 

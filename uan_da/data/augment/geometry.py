@@ -23,20 +23,25 @@ def crop(images: Tensor, top: Tensor, left: Tensor, height: int, width: int) -> 
     """Cuts out ``height`` × ``width`` pixels whose first row is ``top`` and first column ``left`` (integers).
 
     Returns:
-        (N, C, height, width), exact pixels of any type. Each window lies inside its image.
+        (N, C, height, width), exact pixels of any type, channels last if they are. Each window lies inside its image.
     """
     count, channels, rows, columns = images.shape
     if height > rows or width > columns:
         raise ValueError(f"a window of {height}×{width} pixels does not fit into {rows}×{columns}")
     if not count:
         return images.new_empty(count, channels, height, width)
-    # All stretches of `width` values, wherever they start, as rows of one table: to look up rows is much faster than
+    last = images.is_contiguous(memory_format=torch.channels_last)
+    planes, size = (1, channels) if last else (channels, 1)  # of an image in memory, and values of a pixel of a plane
+    # All stretches of `width` pixels, wherever they start, as rows of one table: to look up rows is much faster than
     # to look up pixels.
-    stretches = images.reshape(-1).unfold(0, width, 1)
-    plane = torch.arange(0, images.numel(), rows * columns, device=images.device).view(count, channels, 1)
-    row = torch.arange(0, height * columns, columns, device=images.device)
-    chosen = plane + (top * columns + left).view(-1, 1, 1) + row
-    return stretches.index_select(0, chosen.view(-1)).view(count, channels, height, width)
+    values = (images.permute(0, 2, 3, 1) if last else images).reshape(-1)
+    plane = torch.arange(0, images.numel(), rows * columns * size, device=images.device).view(count, planes, 1)
+    row = torch.arange(0, height * columns * size, columns * size, device=images.device)
+    chosen = plane + (top * columns + left).mul(size).view(-1, 1, 1) + row
+    found = values.unfold(0, width * size, 1).index_select(0, chosen.view(-1))
+    if last:
+        return found.view(count, height, width, channels).permute(0, 3, 1, 2)
+    return found.view(count, channels, height, width)
 
 
 def resized_crop(images: Tensor, box: Tensor, size: int) -> Tensor:

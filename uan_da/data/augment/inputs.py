@@ -50,7 +50,7 @@ def per_image(name: str, values: Tensor, images: Tensor) -> Tensor:
     return values.view(-1, 1, 1, 1)
 
 
-def as_floats(images: Tensor) -> Tensor:
+def as_floats(images: Tensor, memory_format: torch.memory_format = torch.contiguous_format) -> Tensor:
     """Images (N, C, H, W) of bytes v as v / 255, float32 in [0, 1], in new memory; those of float32 as they are.
 
     Raises:
@@ -60,9 +60,15 @@ def as_floats(images: Tensor) -> Tensor:
     if images.dtype == torch.float32:
         return images
     if images.device.type != "cpu":
-        return images.float().div_(255)
+        return images.to(torch.float32, memory_format=memory_format).div_(255)
     # NumPy asks the system for large pages; in small ones a large batch costs more to allocate than to compute.
-    return torch.from_numpy(np.empty(images.shape, np.float32)).copy_(images).div_(255)
+    memory = torch.from_numpy(np.empty(images.numel(), np.float32))
+    n, c, height, width = images.shape
+    if memory_format == torch.channels_last:
+        floats = memory.view(n, height, width, c).permute(0, 3, 1, 2)
+    else:
+        floats = memory.view(n, c, height, width)
+    return floats.copy_(images).div_(255)
 
 
 def own_floats(images: Tensor) -> Tensor:
