@@ -27,8 +27,8 @@ class OptimizerStep:
     def step(self, stop: Tensor | None) -> None:
         """Move the parameters that have a gradient: its mean over all processes, at most ``train.clip`` long.
 
-        Nothing moves where there is a ``stop`` of 1, or where a float16 gradient overflows. A fused optimizer reads that
-        on its device; for another one the host waits.
+        Nothing moves where ``stop`` is 1, or where a float16 gradient overflows. A fused optimizer reads that on its
+        device; for another one the host waits.
         """
         if self.clip is not None or self.scaler is not None or is_distributed():
             parameters, _, overflow = self._gathered()
