@@ -68,6 +68,8 @@ def test_a_disk_that_fills_up_while_a_thread_writes(tmp_path: Path, monkeypatch:
         patch.setattr(Checkpoints, "write_state", full)
         with pytest.raises(Failure, match=r"step-4\.pt: No space left on device; the last good.*step-2\.pt"):
             train(recipe, tmp_path / "r")
+    with pytest.raises(UserError, match=r"Read-only file system; the last good.*step-2\.pt"), told(Run(tmp_path / "r")):
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS), "train.log")
     run, whole = train(recipe, tmp_path / "r", resume=True), train(recipe, tmp_path / "whole")
     assert (run.results, run.metrics()) == (whole.results, whole.metrics())
 

@@ -29,7 +29,8 @@ def told(run: Run) -> Iterator[None]:
     except OSError as error:
         place = error.filename or run.folder
         if error.errno in NO_PERMISSION:
-            raise UserError(f"{place}: {error.strerror}") from error
+            way_out = f"; {kept(run)}" if run.checkpoints.newest() else ""
+            raise UserError(f"{place}: {error.strerror}{way_out}") from error
         raise Failure(f"{place}: {error.strerror or error}; {kept(run)}") from error
     except (RuntimeError, MemoryError) as error:
         if ran_out_of_memory(error):
