@@ -165,6 +165,7 @@ def test_streaming_gives_the_batches_that_memory_gives(plates, monkeypatch) -> N
     monkeypatch.setenv("UAN_DA_CACHE", "off")
     streamed = build_task(load_recipe("digits", changes), CPU)
     assert isinstance(streamed.target.train, Streamed)
+    assert (held.is_decoded, streamed.is_decoded) == (True, False)
     for step in (0, 1, 5):
         one, other = (task.batch(step, ("weak", "strong")) for task in (held, streamed))
         for side in ("source", "target"):

@@ -45,6 +45,7 @@ def test_a_few_batches_are_made_at_once(monkeypatch: pytest.MonkeyPatch) -> None
     few, rest = list(range(8)), [8, 9, 10, 11]
     assert found == [few, *[[]] * 7, rest, [3, 4, 5, 6, 7, 8, 9, 10], [], [12]]
     assert steps_made(Prefetch(), [0, 1, 2], 5 * 1024**2) == [[0], [1], [2]]  # 20 MiB a side
+    assert steps_made(Prefetch(1), [0, 1, 2]) == [[0], [1], [2]]
 
 
 def test_a_thread_makes_the_next_few_where_a_core_is_free(monkeypatch: pytest.MonkeyPatch) -> None:

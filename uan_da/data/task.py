@@ -16,7 +16,7 @@ from uan_da.data.domain_batch import DomainBatch, DomainImages, View
 from uan_da.data.domain_loader import DomainLoader
 from uan_da.data.holdout import Part, draw_labelled, hold_out
 from uan_da.data.image_files import DamagedImage, ImageFiles
-from uan_da.data.images import ImageSet
+from uan_da.data.images import Images, ImageSet
 from uan_da.data.label_space import LabelSpace, dataset_of
 from uan_da.data.progress import Progress, silent
 from uan_da.data.split import SMALL
@@ -81,6 +81,11 @@ class Task:
     def sources(self) -> Sequence[Domain]:
         """The domains that the model learns the classes from."""
         return [domain for domain in self.domains if domain.role == "source"]
+
+    @property
+    def is_decoded(self) -> bool:
+        """Whether all images of training are decoded, in memory or in a mapped file."""
+        return all(isinstance(loader.images, Images) for loader in self.loaders)
 
     @property
     def steps_per_epoch(self) -> int:

@@ -27,8 +27,9 @@ class Prefetch:
     sleep and wake at each operation. Where the network's threads take all cores, another one only disturbs them.
     """
 
-    def __init__(self) -> None:
-        self._step = 0
+    def __init__(self, few: int = FEW) -> None:
+        """``few``: how many are made at once, where they are small."""
+        self._few, self._step = few, 0
         self._made = deque[DomainBatch]()
         self._coming: Future[list[DomainBatch]] | None = None
         self._thread = _lone_thread() if torch.get_num_threads() * process_count() < cores() else None
@@ -38,7 +39,7 @@ class Prefetch:
         if step != self._step:
             self._step, self._made, self._coming = step, deque(), None
         if not self._made:
-            self._made.extend(_few(step, end, make) if self._thread is None else self._few_by(self._thread, end, make))
+            self._made.extend(self._next_few(end, make))
         self._step += 1
         return self._made.popleft()
 
@@ -47,24 +48,24 @@ class Prefetch:
         if self._coming is not None:
             wait([self._coming])
 
-    def _few_by(self, thread: ThreadPoolExecutor, end: int, make: Make) -> list[DomainBatch]:
-        """What the thread has made, or makes now; it goes on with those after them."""
-        coming, self._coming = self._coming or thread.submit(_few, self._step, end, make), None
+    def _next_few(self, end: int, make: Make) -> list[DomainBatch]:
+        if self._thread is None:
+            return self._make(self._step, end, make)
+        coming, self._coming = self._coming or self._thread.submit(self._make, self._step, end, make), None
         batches = coming.result()
         after = self._step + len(batches)
         if after < end:
-            self._coming = thread.submit(_few, after, end, make)
+            self._coming = self._thread.submit(self._make, after, end, make)
         return batches
 
-
-def _few(step: int, end: int, make: Make) -> list[DomainBatch]:
-    """The batch of ``step``, and of later ones up to the first that fails: it does so again when its step has come."""
-    batches = [make(step)]
-    count = min(FEW, MEMORY // max(1, batches[0].nbytes))
-    with suppress(Exception):
-        for later in range(step + 1, min(step + count, end)):
-            batches.append(make(later))
-    return batches
+    def _make(self, step: int, end: int, make: Make) -> list[DomainBatch]:
+        """The batch of ``step``, and later ones up to the first that fails: it will fail again at its own step."""
+        batches = [make(step)]
+        count = min(self._few, MEMORY // max(1, batches[0].nbytes))
+        with suppress(Exception):
+            for later in range(step + 1, min(step + count, end)):
+                batches.append(make(later))
+        return batches
 
 
 def _lone_thread() -> ThreadPoolExecutor:

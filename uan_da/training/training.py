@@ -27,7 +27,7 @@ from uan_da.training.finite import FiniteCheck
 from uan_da.training.optimizer import load_optimizer, ready
 from uan_da.training.optimizer_step import OptimizerStep
 from uan_da.training.precision import HALF, tensor_float32
-from uan_da.training.prefetch import Prefetch
+from uan_da.training.prefetch import FEW, Prefetch
 from uan_da.training.run import Run
 
 
@@ -50,7 +50,8 @@ class Training:
     def __post_init__(self) -> None:
         self.optimizer_step = OptimizerStep(self.optimizer, self.recipe.train, self.device)
         self.finite = FiniteCheck(self.device)
-        self.prefetch = Prefetch() if self.device.type == "cpu" else None  # a GPU's kernels wait in line anyway
+        few = FEW if self.task.is_decoded else 1  # what is decoded on the way comes as evenly as it can
+        self.prefetch = Prefetch(few) if self.device.type == "cpu" else None  # a GPU's kernels wait in line anyway
 
     @classmethod
     def build(cls, recipe: Recipe, device: torch.device, *, fresh: bool = True, reading: Reading = silent) -> Self:
