@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torchvision.ops import FrozenBatchNorm2d
 
 from uan_da.names import NORMS
-from uan_da.norms import UAN, UAN1d, UAN2d, UAN3d, convert_norm, domain_context
+from uan_da.norms import UAN, UAN1d, UAN2d, UAN3d, convert_norm, domain_context, frozen_statistics
 from uan_da.norms.batch_norm import BatchNorm
 
 
@@ -49,6 +49,16 @@ def test_a_batch_norm_of_every_rank_is_replaced(
     assert model[0].options.sync == isinstance(bn, nn.SyncBatchNorm)
     assert relative(model(x), before) < 1e-5
     assert str(report).splitlines() == ["1 norm converted", f"  0: {type(bn).__name__} → {kind.__name__}"]
+
+
+@pytest.mark.parametrize("name", ["uan", "mn", "acn"])
+def test_statistics_are_taken_over_where_they_are_frozen(name: str, seen: Any, relative: Any) -> None:
+    bn, x = seen(nn.BatchNorm2d(3)).eval(), torch.randn(4, 3, 5, 5)
+    model = nn.Sequential(bn)
+    with frozen_statistics(bn):
+        convert_norm(model, name)
+    with domain_context(model, 1):
+        assert relative(model(x), bn(x)) < 1e-5
 
 
 def test_a_fresh_norm_becomes_a_layer_that_starts_from_its_first_batch() -> None:

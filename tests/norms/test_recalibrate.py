@@ -6,6 +6,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from uan_da.norms import convert_norm, domain_context, frozen_statistics, recalibrate
+from uan_da.norms.baselines.dsbn import DomainSpecificNorm
 from uan_da.norms.baselines.mixture import MixtureNorm
 from uan_da.norms.norm import Norm
 
@@ -164,6 +165,11 @@ def test_a_cluster_is_recalibrated_by_its_share_of_each_batch() -> None:
     # steps are min(1, K·share): 1 and .5, then 1 and 1
     expected = torch.stack([(near.mean() + near[:2].mean()) / 2, far.mean()])[:, None]
     torch.testing.assert_close(model[0].running_mean, expected)
+
+
+def test_all_layers_of_a_branch_are_of_its_domain() -> None:
+    branches: list[nn.Module] = [nn.Sequential(nn.BatchNorm2d(3)) for _ in range(2)]
+    assert recalibrate(DomainSpecificNorm(branches), [torch.randn(4, 3, 2, 2)], domain=1) == 1
 
 
 def test_a_norm_without_running_statistics_is_not_counted() -> None:

@@ -9,7 +9,7 @@ from torch.nn.modules.batchnorm import _BatchNorm as BatchNorm
 from torch.nn.modules.instancenorm import _InstanceNorm as InstanceNorm
 
 from uan_da.norms.baselines.layer import ChannelLayerNorm
-from uan_da.norms.domain import DomainNorm
+from uan_da.norms.domain import DomainNorm, modules_for
 from uan_da.norms.norm import Norm
 from uan_da.norms.recalibrate import changed, frozen_statistics
 from uan_da.norms.running import MixtureLayer
@@ -42,18 +42,10 @@ def affine_parameters(model: nn.Module, domain: int) -> dict[str, nn.Parameter]:
         model: any module.
         domain: of a norm that has a branch for each domain, only the branch of this one counts.
     """
-    others = {
-        layer
-        for norm in model.modules()
-        if isinstance(norm, DomainNorm)
-        for branch in norm.branches
-        if branch is not norm.branches[norm.branch_of(domain)]
-        for layer in branch.modules()
-    }
-    norms = ((path, layer) for path, layer in model.named_modules() if _is_norm(layer) and layer not in others)
     return {
         f"{path}.{name}": parameter
-        for path, layer in norms
+        for path, layer in modules_for(model, domain)
+        if isinstance(layer, KINDS)
         for name, parameter in layer.named_parameters(recurse=False)
         if name in ("weight", "bias") and parameter.requires_grad
     }
@@ -65,9 +57,6 @@ def batch_statistics(model: nn.Module) -> Iterator[None]:
 
     No running statistic and no cluster changes; the model's mode comes back after it.
     """
-    with changed([(module, "training", _is_norm(module)) for module in model.modules()]), frozen_statistics(model):
+    modes = [(module, "training", isinstance(module, KINDS)) for module in model.modules()]
+    with changed(modes), frozen_statistics(model):
         yield
-
-
-def _is_norm(layer: nn.Module) -> bool:
-    return isinstance(layer, KINDS)

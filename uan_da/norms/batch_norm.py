@@ -3,10 +3,10 @@
 from typing import TypedDict
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm as BatchNorm
 
-__all__ = ["BatchNorm", "BatchNormOptions", "copy_affine", "has_seen_data", "options_of", "reset_affine"]
+__all__ = ["BatchNorm", "BatchNormOptions", "copy_affine", "learned_moments", "options_of", "reset_affine"]
 
 
 class BatchNormOptions(TypedDict):
@@ -28,20 +28,22 @@ def options_of(bn: BatchNorm) -> BatchNormOptions:
         eps=bn.eps,
         momentum=bn.momentum,
         affine=bn.affine,
-        track_running_stats=bn.track_running_stats,
+        track_running_stats=bn.running_mean is not None,
         bias=bn.bias is not None or not bn.affine,
         device=None if state is None else state.device,
         dtype=None if state is None else state.dtype,
     )
 
 
-def has_seen_data(bn: BatchNorm) -> bool:
-    """Whether ``bn`` holds running statistics of data. Old checkpoints have no count of batches, so the
-    statistics themselves are looked at too. On the device ``meta`` there is no data."""
-    if bn.running_mean is None or bn.running_var is None or bn.running_mean.is_meta:
-        return False
-    counted = bn.num_batches_tracked is not None and bool(bn.num_batches_tracked > 0)
-    return counted or bool((bn.running_mean != 0).any()) or bool((bn.running_var != 1).any())
+def learned_moments(bn: BatchNorm) -> tuple[Tensor, Tensor] | None:
+    """Mean and variance ``(C,)`` of the data that ``bn`` has seen; None if it has seen none, or keeps none. Old
+    checkpoints have no count of batches, so the statistics themselves are looked at too. On the device ``meta`` there
+    is no data."""
+    mean, var, batches = bn.running_mean, bn.running_var, bn.num_batches_tracked
+    if mean is None or var is None or mean.is_meta:
+        return None
+    counted = batches is not None and bool(batches > 0)
+    return (mean, var) if counted or bool((mean != 0).any()) or bool((var != 1).any()) else None
 
 
 def copy_affine(norm: nn.Module, layer: nn.Module) -> None:

@@ -105,6 +105,17 @@ def evaluates_by_target(norm: Callable[..., nn.Module]) -> bool:
     return isinstance(norm, type) and issubclass(norm, DomainNorm) and norm.evaluates_by_target
 
 
+def modules_for(model: nn.Module, domain: int) -> Iterator[tuple[str, nn.Module]]:
+    """Path and module of all that ``model`` has for images of ``domain``: not the other domains' branches."""
+    others: set[nn.Module] = set()
+    for path, module in model.named_modules():
+        if isinstance(module, DomainNorm):
+            own = module.branches[module.branch_of(domain)]
+            others.update(part for branch in module.branches if branch is not own for part in branch.modules())
+        if module not in others:
+            yield path, module
+
+
 @contextmanager
 def domain_context(model: nn.Module, index: DomainIndex) -> Iterator[None]:
     """Tell the domain-aware norms of ``model`` the domain of the samples, inside the ``with`` block.

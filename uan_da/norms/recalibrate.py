@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm as BatchNorm
 from torch.nn.modules.instancenorm import _InstanceNorm as InstanceNorm
 
-from uan_da.norms.domain import DomainNorm, domain_context
+from uan_da.norms.domain import DomainNorm, domain_context, modules_for
 from uan_da.norms.running import MixtureLayer
 
 Tracked = BatchNorm | InstanceNorm | MixtureLayer
@@ -94,21 +94,13 @@ def recalibrate(
 
 def _recalibrated(model: nn.Module, domain: int | None) -> Iterator[Tracked]:
     """The norms with running statistics, except the branches of other domains than ``domain``."""
-    others: set[nn.Module] = set()
-    for module in model.modules():
-        if isinstance(module, DomainNorm):
-            if domain is None:
-                raise ValueError(
-                    f"{type(module).__name__} keeps statistics per domain: call recalibrate with domain=, "
-                    "0 … S−1 for a source and S for the target"
-                )
-            kept = module.branches[module.branch_of(domain)]
-            others.update(branch for branch in module.branches if branch is not kept)
-        elif (
-            isinstance(module, BatchNorm | InstanceNorm | MixtureLayer)
-            and module not in others
-            and module.running_mean is not None
-        ):
+    for _, module in modules_for(model, domain or 0):
+        if domain is None and isinstance(module, DomainNorm):
+            raise ValueError(
+                f"{type(module).__name__} keeps statistics per domain: call recalibrate with domain=, "
+                "0 … S−1 for a source and S for the target"
+            )
+        if isinstance(module, Tracked) and module.running_mean is not None:
             yield module
 
 

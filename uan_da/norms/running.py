@@ -17,6 +17,10 @@ class Running(NamedTuple):
     mass: Tensor
     batches: Tensor
 
+    def less(self, shift_c: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and variance of x less the shift, in its type."""
+        return self.mean.to(shift_c.dtype) - shift_c, self.var.to(shift_c.dtype)
+
     def reset(self) -> None:
         """Forget all data."""
         self.mean.zero_()

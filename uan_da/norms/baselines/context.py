@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from uan_da.norms.baselines.dsbn import DomainSpecificNorm
-from uan_da.norms.batch_norm import BatchNorm, has_seen_data, options_of
+from uan_da.norms.batch_norm import BatchNorm, learned_moments, options_of
 from uan_da.norms.uan.mixture import along
 
 
@@ -22,7 +22,7 @@ def cn(bn: BatchNorm, *, num_domains: int = 2) -> DomainSpecificNorm:
     branches: list[nn.Module] = []
     for _ in range(num_domains):
         branch = copy.deepcopy(bn)
-        if has_seen_data(bn):
+        if learned_moments(bn):
             for parameter in branch.parameters():
                 parameter.data.div_(gain)
         branches.append(branch)
@@ -66,13 +66,14 @@ def acn(bn: BatchNorm, *, num_domains: int = 2) -> DomainSpecificNorm:
     without batch or running statistics. The paper has no γ and β; they are here where ``bn`` has them, shared
     by the domains, so that a pretrained model keeps its function.
     """
-    made = options_of(bn)
+    made, moments = options_of(bn), learned_moments(bn)
     branches: list[nn.Module] = []
     for _ in range(num_domains):
         branch = LearnedNorm(bn.num_features, bn.eps, device=made["device"], dtype=made["dtype"])
-        if has_seen_data(bn) and bn.running_mean is not None and bn.running_var is not None:
+        if moments:
+            mean, var = moments
             with torch.no_grad():
-                branch.mean.copy_(bn.running_mean)
-                branch.log_std.copy_(((bn.running_var + bn.eps).sqrt() - bn.eps).log())
+                branch.mean.copy_(mean)
+                branch.log_std.copy_(((var + bn.eps).sqrt() - bn.eps).log())
         branches.append(branch)
     return DomainSpecificNorm(branches, shared=bn)

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 from torch.nn.modules.instancenorm import _InstanceNorm
 
-from uan_da.norms.batch_norm import BatchNorm, copy_affine, has_seen_data, options_of
+from uan_da.norms.batch_norm import BatchNorm, copy_affine, learned_moments, options_of
 from uan_da.norms.forward import fx_leaf
 from uan_da.norms.uan.mixture import affine
 
@@ -47,7 +47,7 @@ def instance_norm(bn: BatchNorm, *, track_running_stats: bool = False) -> Instan
         dtype=made["dtype"],
     )
     copy_affine(bn, layer)
-    if track_running_stats and has_seen_data(bn):
+    if track_running_stats and learned_moments(bn):
         with torch.no_grad():
             for buffer, seen in zip(layer.buffers(), bn.buffers(), strict=True):
                 buffer.copy_(seen)

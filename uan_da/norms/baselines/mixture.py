@@ -7,14 +7,22 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from uan_da.norms.batch_norm import BatchNorm, copy_affine, has_seen_data, options_of, reset_affine
+from uan_da.norms.batch_norm import BatchNorm, copy_affine, learned_moments, options_of, reset_affine
 from uan_da.norms.forward import fx_leaf, in_backward, widened, without_autocast
 from uan_da.norms.running import MixtureLayer, update_running
-from uan_da.norms.uan import mixture as reference
-from uan_da.norms.uan.mixture import Mixture, along
+from uan_da.norms.uan.assignment import Affine, Elements
+from uan_da.norms.uan.mixture import MIN_MASS, Mixture, gain_of, position_responsibilities
 
 EM_STEPS = 20
 """Most steps of EM in a fit."""
+
+
+class Positions(Elements):
+    """Every position, the vector of its channels, by one mixture; τ is ``(K, N, C, …)``, the same for all channels."""
+
+    def assign(self, given: Tensor | None = None, sharpness: float = 0.0) -> tuple[Tensor, None]:
+        """τ_k(n, s)."""
+        return position_responsibilities(self.x, self.mixture, self.eps).expand(-1, *self.x.shape), None
 
 
 class MixtureNorm(MixtureLayer):
@@ -90,41 +98,32 @@ class MixtureNorm(MixtureLayer):
     def forward(self, x: Tensor) -> Tensor:
         """Normalise ``x`` ``(N, C, …)``; moments are taken in float32 or wider, the output has the type of ``x``."""
         with without_autocast(x):
-            wide = widened(x)
             updates = self.training and self.updates_statistics and not in_backward()
             if updates and self.updates_mixture and not x.is_meta:
-                self._fit_on_schedule(wide)
-            shift_c = self.mean.mean(0).to(wide.dtype)
-            y = self._normalize(wide - along(wide, shift_c), shift_c, updates)
-            return reference.affine(y, self.weight, self.bias).to(x.dtype)
+                self._fit_on_schedule(widened(x))
+            batch, running = self._batch(x), self.running
+            tau, _ = batch.assign()
+            if self.training or running is None:
+                moments = batch.moments(tau)
+                by = moments.mean, moments.var
+                if updates and running is not None:
+                    update_running(running, moments._replace(mean=moments.mean + batch.shift_c), self.momentum)
+            else:
+                by = running.less(batch.shift_c)
+            affine = Affine(gain_of(batch.mixture.log_prior, self.weight, 1.0), self.bias, None)
+            return batch.normalize(tau, by, affine).to(x.dtype)
 
     @torch.no_grad()
     def responsibilities(self, x: Tensor) -> Tensor:
         """τ of a batch ``(N, C, …)``: ``(K, N, 1, …)``, one for each position."""
         with without_autocast(x):
-            x = widened(x)
-            shift_c = self.mean.mean(0).to(x.dtype)
-            mixture = self._mixture(shift_c)
-            return reference.position_responsibilities(x - along(x, shift_c), mixture, self.eps)
+            return self._batch(x).assign()[0][:, :, :1]
 
-    def _mixture(self, shift_c: Tensor) -> Mixture:
-        """The mixture less the shift, copied: a fit must not change what a pending backward has saved."""
-        states = (self.mean, self.var, self.log_prior)
-        mean, var, log_prior = (state.to(shift_c.dtype, copy=True) for state in states)
-        return Mixture(mean - shift_c, var, log_prior)
-
-    def _normalize(self, x: Tensor, shift_c: Tensor, updates: bool) -> Tensor:
-        mixture, running = self._mixture(shift_c), self.running
-        tau = reference.position_responsibilities(x, mixture, self.eps).expand(-1, *x.shape)
-        if self.training or running is None:
-            moments = reference.with_fallback(reference.element_moments(tau, x, lambda part: part), mixture)
-            mean_kc, var_kc = moments.mean, moments.var
-            if updates and running is not None:
-                update_running(running, moments._replace(mean=mean_kc + shift_c), self.momentum)
-        else:
-            mean_kc, var_kc = running.mean.to(x.dtype) - shift_c, running.var.to(x.dtype)
-        gain_k1 = (-0.5 * mixture.log_prior).exp()[:, None]
-        return reference.element_output(tau, x, mean_kc, var_kc, gain_k1, None, self.eps)
+    def _batch(self, x: Tensor) -> Positions:
+        """The mixture is copied: a fit must not change what a pending backward has saved."""
+        wide = widened(x)
+        mixture = Mixture(*(state.to(wide.dtype, copy=True) for state in (self.mean, self.var, self.log_prior)))
+        return Positions(wide, mixture, self.eps)
 
     @torch.compiler.disable  # type: ignore[untyped-decorator, unused-ignore]  # scikit-learn is not for a compiler
     def _fit_on_schedule(self, x: Tensor) -> None:
@@ -147,7 +146,7 @@ class MixtureNorm(MixtureLayer):
         fitted = _expectation_maximization((rows - mean) / scale, start, self.num_clusters)
         self.mean.copy_(fitted.mean.to(mean) * scale + mean)
         self.var.copy_(fitted.var.to(mean) * scale.square())
-        self.log_prior.copy_(fitted.log_prior.clamp_min(math.log(reference.MIN_MASS)))
+        self.log_prior.copy_(fitted.log_prior.clamp_min(math.log(MIN_MASS)))
         self.forwards_to_fit.fill_(self.fit_every)
         return True
 
@@ -198,12 +197,12 @@ def mixture_norm(
     )
     if bn.affine:
         copy_affine(bn, layer)
-    running = layer.running
-    if running is not None and bn.running_mean is not None and bn.running_var is not None and has_seen_data(bn):
+    moments, running = learned_moments(bn), layer.running
+    if moments and running is not None:
         with torch.no_grad():
-            running.fill(bn.running_mean, bn.running_var, bn.num_batches_tracked)
-            layer.mean.copy_(bn.running_mean.expand_as(layer.mean))
-            layer.var.copy_(bn.running_var.expand_as(layer.var))
+            running.fill(*moments, bn.num_batches_tracked)
+            layer.mean.copy_(moments[0].expand_as(layer.mean))
+            layer.var.copy_(moments[1].expand_as(layer.var))
             if layer.weight is not None:
                 layer.weight.div_(math.sqrt(num_clusters))
     return layer

@@ -1,4 +1,4 @@
-"""A batch, less the shift, as each assignment sees it: what belongs to a cluster is a sample, or an element."""
+"""A batch as each assignment sees it: what belongs to a cluster is a sample, or an element."""
 
 import math
 from abc import ABC, abstractmethod
@@ -19,46 +19,52 @@ class Affine(NamedTuple):
 
 
 class Batch(ABC):
-    """Activations ``x`` ``(N, C, …)`` less the shift ``(C,)``, and what a layer does with them."""
+    """Activations ``(N, C, …)``, the mixture of their clusters, and what a layer does with them.
 
-    def __init__(self, x: Tensor, shift_c: Tensor, eps: float, shrink_groups: int) -> None:
-        self.x, self.shift_c, self.eps, self.shrink_groups = x, shift_c, eps, shrink_groups
+    ``x``, ``mixture`` and all moments are less ``shift_c``, a value per channel near the data, because float32 has no
+    digits to spare at a large offset. Which value it is changes nothing else, so no gradient goes through it.
+    """
+
+    def __init__(self, x: Tensor, mixture: Mixture, eps: float, shrink_groups: int = 1) -> None:
+        self.shift_c = mixture.mean.detach().mean(0)
+        self.x, self.mixture = x - along(x, self.shift_c), mixture.less(self.shift_c)
+        self.eps, self.shrink_groups = eps, shrink_groups
 
     @abstractmethod
-    def assign(self, mixture: Mixture, given: Tensor | None, sharpness: float) -> tuple[Tensor, Tensor | None]:
+    def assign(self, given: Tensor | None, sharpness: float) -> tuple[Tensor, Tensor | None]:
         """τ, and the evidence for the layers that follow: that ``given`` by those before, and T times the batch's own;
         0 leaves it out."""
 
     @abstractmethod
-    def moments(self, tau: Tensor, reduce: Reduce) -> Moments:
-        """Moments of each cluster, less the shift."""
+    def moments(self, tau: Tensor, reduce: Reduce = lambda part: part) -> Moments:
+        """Moments of each cluster; of one with hardly any data, its learned ones."""
 
     @abstractmethod
     def normalize(self, tau: Tensor, moments: tuple[Tensor, Tensor], affine: Affine) -> Tensor:
-        """y, by moments less the shift."""
+        """y, by the mean and variance ``(K, C)`` of each cluster."""
 
 
 class Elements(Batch):
     """Every activation by its own mixture, as in the paper; τ is ``(K, N, C, …)``."""
 
-    def assign(self, mixture: Mixture, given: Tensor | None, sharpness: float) -> tuple[Tensor, None]:
+    def assign(self, given: Tensor | None = None, sharpness: float = 0.0) -> tuple[Tensor, None]:
         """τ_k(n, c, s), of each layer by itself."""
-        return maths.element_responsibilities(self.x, mixture, self.eps), None
+        return maths.element_responsibilities(self.x, self.mixture, self.eps), None
 
-    def moments(self, tau: Tensor, reduce: Reduce) -> Moments:
-        """Moments of each cluster, less the shift."""
-        return maths.element_moments(tau, self.x, reduce)
+    def moments(self, tau: Tensor, reduce: Reduce = lambda part: part) -> Moments:
+        """Of the elements of all samples."""
+        return maths.with_fallback(maths.element_moments(tau, self.x, reduce), self.mixture)
 
     def normalize(self, tau: Tensor, moments: tuple[Tensor, Tensor], affine: Affine) -> Tensor:
-        """y, by moments less the shift."""
+        """Every element by itself."""
         return maths.element_output(tau, self.x, *moments, affine.gain, affine.bias, self.eps)
 
 
 class Samples(Batch):
     """One affine map per sample and channel, from their moments; τ is ``(N, K)``."""
 
-    def __init__(self, x: Tensor, shift_c: Tensor, eps: float, shrink_groups: int) -> None:
-        super().__init__(x, shift_c, eps, shrink_groups)
+    def __init__(self, x: Tensor, mixture: Mixture, eps: float, shrink_groups: int = 1) -> None:
+        super().__init__(x, mixture, eps, shrink_groups)
         self._statistics: tuple[Tensor, Tensor] | None = None
 
     def statistics(self) -> tuple[Tensor, Tensor]:
@@ -67,20 +73,21 @@ class Samples(Batch):
             self._statistics = maths.sample_statistics(self.x)
         return self._statistics
 
-    def assign(self, mixture: Mixture, given: Tensor | None, sharpness: float) -> tuple[Tensor, Tensor]:
+    def assign(self, given: Tensor | None, sharpness: float) -> tuple[Tensor, Tensor]:
         """τ_k(n), and the evidence, both ``(N, K)``."""
         evidence = given
         if evidence is None or sharpness > 0.0:
-            own = maths.sample_evidence(*self.statistics(), mixture, self.eps, sharpness)
+            own = maths.sample_evidence(*self.statistics(), self.mixture, self.eps, sharpness)
             evidence = own if evidence is None else evidence + own
-        return maths.sample_responsibilities(evidence, mixture), evidence
+        return maths.sample_responsibilities(evidence, self.mixture), evidence
 
-    def moments(self, tau: Tensor, reduce: Reduce) -> Moments:
-        """Moments of each cluster, less the shift."""
-        return maths.sample_moments(tau, *self.statistics(), math.prod(self.x.shape[2:]), reduce)
+    def moments(self, tau: Tensor, reduce: Reduce = lambda part: part) -> Moments:
+        """From those of the samples."""
+        own = maths.sample_moments(tau, *self.statistics(), math.prod(self.x.shape[2:]), reduce)
+        return maths.with_fallback(own, self.mixture)
 
     def normalize(self, tau: Tensor, moments: tuple[Tensor, Tensor], affine: Affine) -> Tensor:
-        """y, by moments less the shift, which ρ shrinks toward the sample's own."""
+        """By moments that ρ shrinks toward the sample's own."""
         if affine.rho is None:
             slope_nc, offset_nc = maths.sample_map(tau, *moments, affine.gain, affine.bias, self.eps)
         else:

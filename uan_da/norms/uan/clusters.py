@@ -16,6 +16,7 @@ from torch.utils.weak import WeakTensorKeyDictionary
 
 from uan_da.norms.distributed import sum_over_processes
 from uan_da.norms.forward import widened
+from uan_da.norms.running import Running
 from uan_da.norms.uan.mixture import Mixture, Moments, element_moments
 
 PRIOR_FLOOR = 1e-3
@@ -42,12 +43,22 @@ class Step(NamedTuple):
     prior: Tensor
 
 
-def mixture_of(clusters: Clusters, shift_c: Tensor) -> Mixture:
-    """μ (less the shift), σ² and log λ as fresh tensors: a pending backward must not have saved the parameters."""
-    mean_kc, log_var_kc, logits_k = (parameter.to(shift_c.dtype) for parameter in clusters)
+class State(NamedTuple):
+    """The tensors of a layer that a training step reads and moves: the clusters, γ and β, EM's step, and the running
+    moments, None where nothing is tracked."""
+
+    clusters: Clusters
+    affine: tuple[Tensor | None, Tensor | None]
+    step: Step
+    running: Running | None
+
+
+def mixture_of(clusters: Clusters, dtype: torch.dtype) -> Mixture:
+    """μ, σ² and log λ in the type of the maths."""
+    mean_kc, log_var_kc, logits_k = (parameter.to(dtype) for parameter in clusters)
     share_k = F.softmax(logits_k, dim=0)
     prior_k = torch.rsub(share_k, PRIOR_FLOOR / len(share_k), alpha=PRIOR_FLOOR - 1)  # floor + (1 − PRIOR_FLOOR) share
-    return Mixture(mean_kc - shift_c, log_var_kc.exp(), prior_k.log())
+    return Mixture(mean_kc, log_var_kc.exp(), prior_k.log())
 
 
 def em_step(moments: Moments, mixture: Mixture, rate: float) -> Step:

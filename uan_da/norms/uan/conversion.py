@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from uan_da.norms.batch_norm import BatchNorm, copy_affine, has_seen_data, options_of
+from uan_da.norms.batch_norm import BatchNorm, copy_affine, learned_moments, options_of
 from uan_da.norms.uan.clusters import INITIAL_SPREAD
 from uan_da.norms.uan.layer import UAN, UAN1d, UAN2d, UAN3d
 from uan_da.norms.uan.options import Backend, Options, takes_options
@@ -31,9 +31,8 @@ def uan(bn: BatchNorm, **options: Any) -> UAN:
     :class:`~uan_da.norms.uan.options.Options`.
     """
     kind = next((uan for batch, uan in _BY_RANK if isinstance(bn, batch)), UAN)
-    seen = has_seen_data(bn)
-    own, chosen = options_of(bn), Options(**options)
-    gain = math.sqrt(chosen.num_clusters) if seen and chosen.scale == "prior" else 1.0
+    own, chosen, moments = options_of(bn), Options(**options), learned_moments(bn)
+    gain = math.sqrt(chosen.num_clusters) if moments and chosen.scale == "prior" else 1.0
     lacks_gamma = bn.weight is None and gain != 1.0
     if lacks_gamma:
         own["affine"], own["bias"] = True, False
@@ -44,8 +43,12 @@ def uan(bn: BatchNorm, **options: Any) -> UAN:
     if layer.weight is not None:
         layer.weight.data.div_(gain)
         layer.weight.requires_grad_(layer.weight.requires_grad and not lacks_gamma)
-    if seen:
-        _hand_over(bn, layer)
+    if moments:
+        # equal running moments in every cluster keep the function, whatever τ is; distinct μ let the clusters separate
+        layer.start_mixture(*moments, INITIAL_SPREAD if chosen.moments == "batch" else LEARNED_SPREAD)
+        running = layer.running
+        assert running is not None
+        running.fill(*moments, bn.num_batches_tracked)
     return layer
 
 
@@ -102,15 +105,3 @@ def to_batch_norm(layer: UAN) -> BatchNorm:
         bn.running_var.copy_(layer.log_var[0].exp() if learned else running.var[0])  # type: ignore[union-attr]
         bn.num_batches_tracked.copy_(running.batches)  # type: ignore[union-attr]
     return bn.train(layer.training)
-
-
-@torch.no_grad()
-def _hand_over(bn: BatchNorm, layer: UAN) -> None:
-    """Equal running moments in every cluster keep the function, whatever τ is; distinct μ let the clusters part."""
-    assert bn.running_mean is not None
-    assert bn.running_var is not None
-    spread = INITIAL_SPREAD if layer.options.moments == "batch" else LEARNED_SPREAD
-    layer.start_mixture(bn.running_mean, bn.running_var, spread)
-    running = layer.running
-    assert running is not None
-    running.fill(bn.running_mean, bn.running_var, bn.num_batches_tracked)

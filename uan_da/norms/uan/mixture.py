@@ -30,6 +30,10 @@ class Mixture(NamedTuple):
     var: Tensor
     log_prior: Tensor
 
+    def less(self, shift_c: Tensor) -> "Mixture":
+        """The mixture of x less the shift."""
+        return self._replace(mean=self.mean - shift_c)
+
 
 class Moments(NamedTuple):
     """Responsibility-weighted moments of a batch.

@@ -211,7 +211,8 @@ def test_auto_on_a_gpu_is_the_reference() -> None:
     """As long as no GPU has run the kernels."""
     with torch._subclasses.FakeTensorMode():
         x = torch.empty(2, 3, 4, 4, device="cuda")
-        served = {b: UAN2d(3, backend=b, device="cuda")._is_fused(x) for b in ("auto", "reference", "fused")}
+        layers = {b: UAN2d(3, backend=b, device="cuda") for b in ("auto", "reference", "fused")}
+        served = {b: layer._is_fused(x, layer._state()) for b, layer in layers.items()}
     assert served == {"auto": False, "reference": False, "fused": True}
 
 
@@ -241,7 +242,7 @@ def test_no_step_waits_for_the_gpu(assignment: Any, kernels: Any, monkeypatch: p
         monkeypatch.setattr(owner, name, lambda *_, **__: pytest.fail("a number is copied"))
     x = torch.empty(4, 3, 5, 5, device="meta", requires_grad=True)
     with Waits() as waits:
-        layer._fused(x, True).sum().backward()
+        layer._fused(x, layer._state(), True).sum().backward()
     assert x.grad is not None
     assert not waits.found
 

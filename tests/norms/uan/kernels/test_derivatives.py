@@ -10,7 +10,7 @@ from torch import Tensor
 
 from uan_da.norms import UAN, UAN2d
 from uan_da.norms.running import Running
-from uan_da.norms.uan.clusters import Clusters, Step
+from uan_da.norms.uan.clusters import Clusters, State, Step
 from uan_da.norms.uan.kernels import ops
 
 Make = Callable[..., UAN]
@@ -28,7 +28,7 @@ def train(
     step = Step(*(torch.zeros_like(parameter).detach() for parameter in clusters))
     mass = torch.zeros_like(like if assignment == "element" else like[:, :1])
     running = Running(torch.zeros_like(like), torch.ones_like(like), mass, torch.tensor(0))
-    y, evidence, changes = ops.train(x, clusters, affine, given, step, running, True, scalars)
+    y, evidence, changes = ops.train(x, State(clusters, affine, step, running), given, True, True, scalars)
     assert not changes
     return y, evidence, step, running
 

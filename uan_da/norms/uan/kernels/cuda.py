@@ -39,7 +39,7 @@ def train(
         taken = [torch.zeros_like(t) if still else t for t, still in zip(old[3:6], frozen, strict=True)]
         new = moved(Clusters(*old[:3]), Step(*taken))
         shift = new.mean.mean(0)
-        mixture, affine = mixture_of(new, shift.double()), _affine(x, weight, bias)
+        mixture, affine = mixture_of(new, torch.float64).less(shift), _affine(x, weight, bias)
         if scalars[2] is None:
             moments = _elements(x, mixture, affine, shift, numbers, y, kept)
         else:
@@ -165,7 +165,7 @@ def _sample_gradients(
     """Fill ∂x; returns the gradients of the parameters, and of the evidence given."""
     passes, (stats, others) = Passes(x, shift.dtype), _kept_of(kept, x, len(parameters[0]))
     mean, var, given = _leaves(*stats, others)
-    mixture, affine = mixture_of(Clusters(*parameters[:3]), shift.double()), (parameters[3], parameters[4])
+    mixture, affine = mixture_of(Clusters(*parameters[:3]), torch.float64).less(shift), (parameters[3], parameters[4])
     slope, offset, evidence, _ = _sample_maps(x, mean, var, given, mixture, affine, scalars)
     of_maps = passes.add(passes_cuda.sample_products, 2, (x, g), shift).sum(1, dtype=torch.float64).unbind(1)
     of_evidence = torch.zeros_like(evidence) if of_evidence is None else of_evidence.double()
@@ -221,7 +221,7 @@ def _element_gradients(
 ) -> Sequence[Tensor]:
     """Fill ∂x; returns the gradients of the parameters."""
     passes, (sums,) = Passes(x, shift.dtype, len(parameters[0])), _leaves(kept.view(3, *parameters[0].shape))
-    mixture = mixture_of(Clusters(*parameters[:3]), shift.double())
+    mixture = mixture_of(Clusters(*parameters[:3]), torch.float64).less(shift)
     *maps, _ = _element_maps(x, sums, mixture, (parameters[3], parameters[4]), scalars)
     rows = [*_weights(mixture, shift, scalars[0]), *maps]
     of_maps = passes.add(passes_cuda.element_products, 2, (x, g), torch.stack(rows)).sum((0, 1), dtype=torch.float64)

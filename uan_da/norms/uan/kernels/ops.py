@@ -14,8 +14,7 @@ from torch import Tensor
 from torch.autograd.graph import increment_version
 
 from uan_da.norms.forward import in_backward, widened
-from uan_da.norms.running import Running
-from uan_da.norms.uan.clusters import Clusters, Step, is_frozen, moved, started, started_around
+from uan_da.norms.uan.clusters import Clusters, State, Step, is_frozen, moved, started, started_around
 from uan_da.norms.uan.kernels.layout import dense_format
 from uan_da.norms.uan.kernels.second_order import recorded
 from uan_da.norms.uan.kernels.serving import kernels_of
@@ -46,14 +45,19 @@ def moves(initialized: Tensor) -> Tensor:
 
 
 def start(x: Tensor, clusters: Clusters, initialized: Tensor, eps: float, fused: bool) -> tuple[Clusters, Tensor]:
-    """:func:`uan_da.norms.uan.clusters.started`; a compiled backward keeps its results and does not work them out
-    anew, from parameters that have moved since. Where the layer is ``fused``, a GPU is not waited for."""
+    """:func:`uan_da.norms.uan.clusters.started`, for a compiler an operator: a compiled backward keeps its results and
+    does not work them out anew, from parameters that have moved since. Where the layer is ``fused``, a compiled step
+    does not wait for a GPU."""
+    if not torch.compiler.is_compiling():
+        return started(x, clusters, initialized, eps)
     *after, good = torch.ops.uan_da.start(x, *clusters, initialized, eps, fused)
     return Clusters(*after), good
 
 
 def move(clusters: Clusters, step: Step) -> Clusters:
     """:func:`uan_da.norms.uan.clusters.moved`, likewise."""
+    if not torch.compiler.is_compiling():
+        return moved(clusters, step)
     return Clusters(*torch.ops.uan_da.move(*clusters, list(step)))
 
 
@@ -75,21 +79,16 @@ class Scalars(NamedTuple):
 
 
 def train(
-    x: Tensor,
-    clusters: Clusters,
-    affine: tuple[Maybe, Maybe],
-    given: Maybe,
-    step: Step,
-    running: Running | None,
-    moves: bool,
-    scalars: Scalars,
+    x: Tensor, state: State, given: Maybe, updates: bool, moves: bool, scalars: Scalars
 ) -> tuple[Tensor, Tensor, Changes]:
     """``x`` ``(N, C, …)`` normalised, in its type; the evidence ``(N, K)``, that ``given`` by other layers included;
     and what is left to be done to the state after it.
 
-    ``affine`` is γ and β. The clusters take ``step``, and are left the next one, where ``moves``; ``running`` are what
-    is to follow the batch. The kernel writes all this itself; where somebody looks on, nothing may be changed here.
+    The running moments follow the batch where it ``updates``; the clusters take EM's step, and are left the next one,
+    where it ``moves`` them. The kernel writes all this itself; where somebody looks on, nothing may be changed here.
     """
+    clusters, affine, step, running = state
+    running = running if updates else None
     given = None if given is None else given.to(clusters.mean.dtype)
     inputs = x, *clusters, *affine, given
     frozen = [not moves or is_frozen(parameter) for parameter in clusters]

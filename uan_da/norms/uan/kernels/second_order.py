@@ -6,7 +6,7 @@ from torch import Tensor
 from uan_da.norms.forward import widened, without_autocast
 from uan_da.norms.uan.assignment import BATCHES, Affine
 from uan_da.norms.uan.clusters import Clusters, mixture_of
-from uan_da.norms.uan.mixture import along, gain_of, with_fallback
+from uan_da.norms.uan.mixture import gain_of
 
 Scalars = tuple[float, float, float | None]
 """ε, the balance of f, and T."""
@@ -45,11 +45,9 @@ def _formulas(
     sharpness: float | None,
 ) -> tuple[Tensor, Tensor | None]:
     """y and the evidence."""
-    shift, wide = clusters.mean.detach().mean(0), widened(x)
-    batch = BATCHES["element" if sharpness is None else "sample"](wide - along(wide, shift), shift, eps, 1)
-    mixture = mixture_of(clusters, shift)
-    tau, evidence = batch.assign(mixture, given, sharpness or 0.0)
-    moments = with_fallback(batch.moments(tau, lambda part: part), mixture)
-    weight, bias = affine
-    gain = Affine(gain_of(mixture.log_prior, weight, balance), bias, None)
+    wide, (weight, bias) = widened(x), affine
+    batch = BATCHES["element" if sharpness is None else "sample"](wide, mixture_of(clusters, wide.dtype), eps)
+    tau, evidence = batch.assign(given, sharpness or 0.0)
+    moments = batch.moments(tau)
+    gain = Affine(gain_of(batch.mixture.log_prior, weight, balance), bias, None)
     return batch.normalize(tau, (moments.mean, moments.var), gain).to(x.dtype), evidence

@@ -2,7 +2,6 @@
 
 import functools
 import warnings
-from collections.abc import Iterable
 from importlib import import_module
 from types import ModuleType
 from typing import Any
@@ -11,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.autograd import forward_ad
 
+from uan_da.norms.uan.clusters import State
 from uan_da.norms.uan.kernels.layout import channels_last
 
 _WIDENED = {torch.float16: torch.float32, torch.bfloat16: torch.float32}
@@ -34,9 +34,19 @@ def serves(x: Tensor, dtype: torch.dtype, assignment: str | None = None, cluster
     return _work(x.device, dtype, channels_last(x), assignment, clusters)
 
 
-def reads(tensors: Iterable[tuple[Tensor | None, tuple[int, ...]]], dtype: torch.dtype, on_cpu: bool) -> bool:
-    """Whether the kernels can read and write ``tensors``, each with its shape, numbers of ``dtype``, where they are."""
-    for tensor, shape in tensors:
+def reads(state: State, x: Tensor, assignment: str, clusters: int) -> bool:
+    """Whether the kernels can read and write a layer's tensors where they are; a weight that is pruned, parametrized or
+    replaced may have any type, strides and shape."""
+    k, c, dtype, on_cpu = clusters, x.shape[1], state.step.mean.dtype, x.is_cpu
+    of_clusters = (k, c), (k, c), (k,)
+    tensors: tuple[Tensor | None, ...] = (*state.clusters, *state.affine, *state.step)
+    shapes: tuple[tuple[int, ...], ...] = (*of_clusters, (c,), (c,), *of_clusters)
+    if state.running is not None:
+        *moments, count = state.running
+        if count.dtype is not torch.int64 or count.is_cpu is not on_cpu:
+            return False
+        tensors, shapes = (*tensors, *moments), (*shapes, (k, c), (k, c), (k, 1 if assignment == "sample" else c))
+    for tensor, shape in zip(tensors, shapes, strict=True):
         if tensor is None:
             continue
         if not (tensor.dtype is dtype and tensor.is_cpu is on_cpu and tensor.is_contiguous() and tensor.shape == shape):
