@@ -96,7 +96,7 @@ def test_the_operator_serves_each_layer_with_the_evidence_before_it(monkeypatch:
     model, calls, train = network(2).train(), [], ops.train
 
     def spy(*inputs: Any) -> Any:
-        calls.append((inputs[3] is not None, inputs[-1].sharpness))
+        calls.append((inputs[2] is not None, inputs[-1].sharpness))
         return train(*inputs)
 
     monkeypatch.setattr(ops, "train", spy)
