@@ -16,6 +16,9 @@ from uan_da.recipe import Recipe
 from uan_da.training.prefetch import FEW
 from uan_da.training.training import Training
 
+BLOCK = FEW
+"""Steps that are measured in one piece: their batches are made at once."""
+
 
 @dataclass(frozen=True)
 class RecipeCost:
@@ -29,17 +32,30 @@ class RecipeCost:
 
 
 def measure_recipe(recipe: Recipe, device: torch.device, rounds: int) -> RecipeCost:
-    """Train ``rounds`` steps of ``recipe``, each beside the bare forwards and backward of the images of one step.
+    """Train ``rounds`` blocks of steps of ``recipe``, each beside the same number of bare forwards and backwards.
 
     Reading, augmentation, the method's losses and the optimizer are what the bare network lacks.
     """
     training = Training.build(recipe, device)
     training.step = training.pretrain_steps
     batches = forwards_of_a_step(training)
-    seconds = interleaved({"whole": training.advance, "bare": lambda: bare_step(training, batches)}, device, rounds)
-    whole, bare = (1 / statistics.median(seconds[name]) for name in ("whole", "bare"))
+
+    def bare() -> None:
+        for _ in range(BLOCK):
+            bare_step(training, batches)
+
+    seconds = interleaved({"whole": lambda: advance_block(training), "bare": bare}, device, rounds)
+    whole, bare_rate = (BLOCK / statistics.median(seconds[name]) for name in ("whole", "bare"))
     share = ratios({"whole": seconds["bare"], "bare": seconds["whole"]}, "bare")["whole"]
-    return RecipeCost(whole, bare, sum(len(batch) for batch in batches), share)
+    return RecipeCost(whole, bare_rate, sum(len(batch) for batch in batches), share)
+
+
+def advance_block(training: Training) -> None:
+    """The steps of a block; the batches of the next one, if a thread makes them, are made in this one's time."""
+    for _ in range(BLOCK):
+        training.advance()
+    if training.prefetch is not None:
+        training.prefetch.wait()
 
 
 def forwards_of_a_step(training: Training) -> list[Tensor]:
@@ -62,10 +78,6 @@ def bare_step(training: Training, batches: list[Tensor]) -> None:
     with domain_context(model, training.task.target.index):
         total = sum((model(batch).logits.square().mean() for batch in batches), torch.zeros((), device=training.device))
     total.backward()
-
-
-BLOCK = FEW
-"""Steps that are measured in one piece: as many as make their batches at once."""
 
 
 @dataclass(frozen=True)
@@ -92,18 +104,11 @@ def measure_bare_loop(recipe: Recipe, device: torch.device, rounds: int) -> Loop
     batches = [other.batch(step) for step in range(other.step, other.step + 8)]
     loop = bare_loop(other, batches)
 
-    def whole() -> None:
-        for _ in range(BLOCK):
-            training.advance()
-        if training.prefetch is not None:
-            training.prefetch.wait()  # the next block's batches are made in this block's time
-
     def bare() -> None:
         for _ in range(BLOCK):
             next(loop)
 
-    steps = {"whole": whole, "loop": bare}
-    seconds = interleaved(steps, device, rounds)
+    seconds = interleaved({"whole": lambda: advance_block(training), "loop": bare}, device, rounds)
     rates = {name: BLOCK / statistics.median(values) for name, values in seconds.items()}
     shares = [loop / own for loop, own in zip(seconds["loop"], seconds["whole"], strict=True)]
     return LoopCost(rates["whole"], rates["loop"], Spread.of_median(shares))
