@@ -1,28 +1,21 @@
 """Replace a model's BatchNorms by another norm."""
 
-import copy
 import re
-import weakref
-from collections import Counter, OrderedDict
-from collections.abc import Callable, Iterable, Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import chain
 from typing import Any
 
 from torch import nn
-from torch.nn.modules.lazy import LazyModuleMixin
-from torch.nn.modules.module import _WrappedHook
 
 from uan_da.names import NORMS
 from uan_da.norms.baselines.alpha_bn import AlphaBatchNorm
 from uan_da.norms.batch_norm import BatchNorm
 from uan_da.norms.domain import DomainNorm
-from uan_da.norms.synchronized import batch_norm
+from uan_da.norms.replace import Factory, move_hooks, replacement
 from uan_da.norms.uan.depth import assign_together
 from uan_da.norms.uan.layer import UAN
-
-Factory = Callable[..., nn.Module]
-"""Makes, from a BatchNorm and keyword options, the layer that takes its place."""
 
 
 @dataclass(frozen=True)
@@ -93,12 +86,13 @@ def convert_norm(model: nn.Module, to: str | Factory, where: str = "all", **opti
     chosen = _chosen(model, where)
     for path, bn in chosen:
         if bn not in made:
-            made[bn] = _converted(path, bn, factory, options)
-            if next(chain(bn.parameters(), bn.buffers()), None) is None:  # it tells no device and no type
-                _move_beside(model, made[bn])
+            made[bn] = replacement(path, bn, factory, options)
+            like = next(model.parameters(), None)
+            if like is not None and next(chain(bn.parameters(), bn.buffers()), None) is None:
+                made[bn].to(like.device, like.dtype)  # the BatchNorm tells none
     for old, new in made.items():
         if new is not old:
-            _move_hooks(old, new)
+            move_hooks(old, new)
     for path, bn in chosen:
         parent, _, name = path.rpartition(".")
         setattr(model.get_submodule(parent), name, made[bn])
@@ -160,85 +154,6 @@ def _counted(kinds: Iterable[str]) -> str:
     return ", ".join(f"{count} {kind}" for kind, count in Counter(kinds).items())
 
 
-def _converted(path: str, bn: BatchNorm, factory: Factory, options: dict[str, Any]) -> nn.Module:
-    if factory is batch_norm and not options.get("sync"):
-        return bn
-    _check_convertible(path, bn)
-    bare = _bare(bn)
-    norm = factory(bare, **options)
-    if norm is bare:
-        return bn
-    if _is_timms(bn):
-        norm = nn.Sequential(norm, *bn.children())
-    parameters = list(bn.parameters())
-    if parameters and not any(parameter.requires_grad for parameter in parameters):
-        norm.requires_grad_(False)
-    return norm.train(bn.training)
-
-
-def _move_beside(model: nn.Module, layer: nn.Module) -> None:
-    """Give ``layer`` the device and the type of the model's parameters."""
-    parameter = next(model.parameters(), None)
-    if parameter is not None:
-        layer.to(parameter.device, parameter.dtype)
-
-
-def _check_convertible(path: str, bn: BatchNorm) -> None:
-    """That ``bn`` computes what BatchNorm does (and timm's activation), from parameters of its own."""
-    if isinstance(bn, LazyModuleMixin):
-        raise ValueError(f"{path} is lazy: run the model once before its norms are converted")
-    if "forward" in vars(bn) or not (_owner_of_forward(bn).__module__ == BatchNorm.__module__ or _is_timms(bn)):
-        raise ValueError(
-            f"{path} is a {_name(bn)}, whose own forward would be lost: put a plain BatchNorm and the rest of what it "
-            "does as two layers there, or leave it out by where='re:PATTERN'"
-        )
-    computed = [name for name in ("weight", "bias") if bn.affine and name not in bn._parameters]
-    if computed:
-        raise ValueError(
-            f"{path} computes its {' and '.join(computed)} (pruned or parametrized): make that permanent before the "
-            "conversion (prune.remove, remove_parametrizations), and prune the new layer after it"
-        )
-
-
-def _owner_of_forward(bn: BatchNorm) -> type:
-    return next(kind for kind in type(bn).__mro__ if "forward" in vars(kind))
-
-
-def _is_timms(bn: BatchNorm) -> bool:
-    """Whether ``bn`` is timm's BatchNorm, whose forward ends with a dropout and an activation."""
-    owner = _owner_of_forward(bn)
-    return owner.__module__.startswith("timm.") and owner.__name__ in ("BatchNormAct2d", "SyncBatchNormAct")
-
-
-_HOOKS = tuple(name for name in vars(nn.Module()) if "hooks" in name)
-"""Where a module keeps its hooks of every kind, each a dictionary."""
-
-
-def _bare(bn: BatchNorm) -> BatchNorm:
-    """``bn`` as a factory sees it: the same tensors, in torch's own class where it is timm's, without hooks."""
-    bare = copy.copy(bn)
-    vars(bare).update({name: OrderedDict() for name in _HOOKS})
-    vars(bare).update(_parameters=dict(bn._parameters), _buffers=dict(bn._buffers))
-    if _is_timms(bn):
-        vars(bare).update(_modules={})
-        bare.__class__ = next(kind for kind in type(bn).__mro__ if kind.__module__ == BatchNorm.__module__)
-    return bare
-
-
-def _move_hooks(bn: nn.Module, layer: nn.Module) -> None:
-    """The hooks of ``bn`` run at ``layer``, before its own; their handles still remove them."""
-    for name in _HOOKS:
-        hooks = getattr(bn, name)
-        hooks.update(getattr(layer, name))
-        setattr(layer, name, hooks)
-        setattr(bn, name, OrderedDict())
-    if bn._is_full_backward_hook is not None:
-        layer._is_full_backward_hook = bn._is_full_backward_hook
-    for hook in layer._load_state_dict_pre_hooks.values():
-        if isinstance(hook, _WrappedHook) and hook.with_module:
-            hook.module = weakref.ref(layer)
-
-
 def _put_in_front(model: nn.Module, factory: Factory, options: dict[str, Any]) -> Conversion:
     """One norm on the raw input, as the UAN authors placed theirs."""
     before = getattr(model, "input_norm", None)
@@ -247,18 +162,15 @@ def _put_in_front(model: nn.Module, factory: Factory, options: dict[str, Any]) -
             "where='input' needs a model with an attribute `input_norm` that its forward calls on the input, "
             f"and {type(model).__name__} has none; nn.Sequential(norm, model) does the same"
         )
-    convolution = next((module for module in model.modules() if isinstance(module, _CONVOLUTIONS)), None)
+    convolutions = (module for module in model.modules() if isinstance(module, nn.Conv1d | nn.Conv2d | nn.Conv3d))
+    convolution = next(convolutions, None)
     if convolution is None:
         raise ValueError("where='input' found no convolution to take the number of input channels from")
-    batch_norms = {nn.Conv1d: nn.BatchNorm1d, nn.Conv2d: nn.BatchNorm2d, nn.Conv3d: nn.BatchNorm3d}
-    make = next(bn for conv, bn in batch_norms.items() if isinstance(convolution, conv))
+    make = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)[len(convolution.kernel_size) - 1]
     weight = convolution.weight
     norm = factory(make(convolution.in_channels, device=weight.device, dtype=weight.dtype), **options)
     model.input_norm = norm.train(model.training)
     return Conversion((Replacement("input_norm", _name(before), _name(norm)),))
-
-
-_CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 
 
 def _name(module: nn.Module) -> str:

@@ -63,9 +63,7 @@ class Elements(Batch):
 class Samples(Batch):
     """One affine map per sample and channel, from their moments; τ is ``(N, K)``."""
 
-    def __init__(self, x: Tensor, mixture: Mixture, eps: float, shrink_groups: int = 1) -> None:
-        super().__init__(x, mixture, eps, shrink_groups)
-        self._statistics: tuple[Tensor, Tensor] | None = None
+    _statistics: tuple[Tensor, Tensor] | None = None
 
     def statistics(self) -> tuple[Tensor, Tensor]:
         """Mean and variance ``(N, C)`` of each sample; a layer that assigns by others' evidence may need none."""
