@@ -44,10 +44,11 @@ class Step(NamedTuple):
 
 
 class State(NamedTuple):
-    """The tensors of a layer that a training step reads and moves: the clusters, γ and β, EM's step, and the running
-    moments, None where nothing is tracked."""
+    """The tensors of a layer that a training step reads and moves: the clusters, whether they have started, γ and β,
+    EM's step, and the running moments, None where nothing is tracked."""
 
     clusters: Clusters
+    initialized: Tensor
     affine: tuple[Tensor | None, Tensor | None]
     step: Step
     running: Running | None

@@ -48,33 +48,30 @@ class UAN(UANState):
         """Normalise ``x`` ``(N, C, …)``; moments are taken in float32 or wider, the output has the type of ``x``."""
         self._check_input(x)
         updates = self.training and self.updates_statistics and self._sees_new_data(x)
-        if updates and self.updates_mixture and not is_known_to_be(self.initialized):
-            self._start(x)
-        state = self._state()
+        moves, state = updates and self.updates_mixture, self._state()
+        if moves and not is_known_to_be(state.initialized):
+            self._start(x, state)
         if self._is_fused(x, state):
-            return self._fused(x, state, updates)
+            return self._fused(x, state, updates, moves)
         with without_autocast(x):
-            if updates and self.updates_mixture:
-                self._take_step()
+            if moves:
+                self._take_step(state)
             batch = self._batch(x)
             tau = self._assign(batch)
             moments = self._moments(batch, tau) if updates or self._normalizes_by_batch() else None
             y = batch.normalize(tau, self._normalizing(batch, moments), self._gain_and_bias(batch.mixture))
             if updates and moments is not None:
-                self._update(batch, moments)
+                self._update(batch, moments, state)
             return y.to(x.dtype)
 
-    def _fused(self, x: Tensor, state: State, updates: bool) -> Tensor:
-        """One operator does the same: it takes the step, assigns, takes moments, normalises, and works out the state
-        after it."""
+    def _fused(self, x: Tensor, state: State, updates: bool, moves: bool) -> Tensor:
+        """One operator does the same: it takes the step, assigns, takes moments, normalises, and updates."""
         given, sharpness = self._given(x)
         sharp = sharpness if self.assignment == "sample" else None
         scalars = ops.Scalars(self.eps, self.options.balance, sharp, self.momentum, self.options.em_rate)
-        y, evidence, changes = ops.train(x, state, given, updates, updates and self.updates_mixture, scalars)
+        y, evidence = ops.train(x, state, given, updates, moves, scalars)
         if self.place is not None:
             self.place.pass_on(given, evidence)
-        if changes:
-            self._set(changes)
         return y
 
     def _is_fused(self, x: Tensor, state: State) -> bool:
@@ -95,19 +92,18 @@ class UAN(UANState):
         return torch.compiler.is_compiling() or not in_backward()
 
     @torch.no_grad()
-    def _start(self, x: Tensor) -> None:
+    def _start(self, x: Tensor, state: State) -> None:
         """The first batch starts the clusters."""
-        state = self._state()
         fused = self._is_fused(x, state)
         with without_autocast(x):
-            clusters, initialized = ops.start(x.detach(), state.clusters, self.initialized, self.eps, fused)
+            clusters, initialized = ops.start(x.detach(), state.clusters, state.initialized, self.eps, fused)
         self._set_clusters(clusters)
-        self.initialized.copy_(initialized)
+        state.initialized.copy_(initialized)
 
     @torch.no_grad()
-    def _take_step(self) -> None:
+    def _take_step(self, state: State) -> None:
         """The clusters take the EM step that the last batch left."""
-        self._set_clusters(ops.move(self._clusters(), self._step()))
+        self._set_clusters(ops.move(state.clusters, state.step))
 
     def _batch(self, x: Tensor) -> Batch:
         wide = widened(x)
@@ -161,18 +157,18 @@ class UAN(UANState):
         return Affine(gain, bias_c, rho)
 
     @torch.no_grad()
-    def _update(self, batch: Batch, moments: Moments) -> None:
+    def _update(self, batch: Batch, moments: Moments, state: State) -> None:
         """The running moments move toward the batch's; EM's step is left for the next training forward."""
         moments = Moments(*(tensor.detach() for tensor in moments))
-        running = self.running
+        running = state.running
         if running is not None:
             own = moments._replace(mean=moments.mean + batch.shift_c)
-            self._set(zip(running, moved_running(running, own, self.momentum), strict=True))
+            ops.write(zip(running, moved_running(running, own, self.momentum), strict=True), state.initialized)
         if self.updates_mixture:  # without EM, too: no step that was left is taken twice
             if is_distributed() and not self.options.sync:
                 moments = maths.with_fallback(pool(moments), batch.mixture)
             step = em_step(moments, batch.mixture, self.options.em_rate)
-            self._set(zip(self._step(), step, strict=True))
+            ops.write(zip(state.step, step, strict=True), state.initialized)
 
     @torch.no_grad()
     def responsibilities(self, x: Tensor) -> Tensor:

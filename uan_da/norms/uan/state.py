@@ -1,7 +1,6 @@
 """What a UAN layer holds: γ and β, the clusters, the step of EM that they take next, and running moments."""
 
 import math
-from collections.abc import Iterable
 from typing import Any, ClassVar
 
 import torch
@@ -83,8 +82,8 @@ class UANState(MixtureLayer):
         starts = {self.weight: 1.0, self.shrink_logit: math.log(shrink / (1 - shrink))}
         for parameter in self.parameters(recurse=False):
             parameter.fill_(starts.get(parameter, 0.0))
-        for step in (*self._step(), self.initialized):
-            step.zero_()
+        for state in (self.step_mean, self.step_var, self.step_prior, self.initialized):
+            state.zero_()
         self.reset_running_stats()
 
     @torch.no_grad()
@@ -97,11 +96,9 @@ class UANState(MixtureLayer):
         self.initialized.fill_(1)
 
     def _state(self) -> State:
-        return State(self._clusters(), self._affine(), self._step(), self.running)
-
-    def _step(self) -> Step:
         buffers: Any = self._buffers  # a module's attributes take longer
-        return Step(buffers["step_mean"], buffers["step_var"], buffers["step_prior"])
+        step = Step(buffers["step_mean"], buffers["step_var"], buffers["step_prior"])
+        return State(self._clusters(), buffers["initialized"], self._affine(), step, self.running)
 
     def _clusters(self) -> Clusters:
         own: Any = self._parameters
@@ -117,14 +114,7 @@ class UANState(MixtureLayer):
     def _set_clusters(self, to: Clusters) -> None:
         """Move what is not frozen."""
         pairs = zip(self._clusters(), to, strict=True)
-        self._set((parameter, value) for parameter, value in pairs if not is_frozen(parameter))
-
-    @torch.no_grad()
-    def _set(self, changes: Iterable[tuple[Tensor, Tensor]]) -> None:
-        """Pairs of a tensor and its new value; a compiled forward finds out when it runs whether state may move."""
-        moves = ops.moves(self.initialized) if torch.compiler.is_compiling() else None
-        for state, value in changes:
-            state.copy_(value if moves is None else torch.where(moves, value, state))
+        ops.write([pair for pair in pairs if not is_frozen(pair[0])], self.initialized)
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, metadata: Any, *rest: Any) -> None:
         saved = state_dict.get(f"{prefix}prior_logits")

@@ -242,7 +242,7 @@ def test_no_step_waits_for_the_gpu(assignment: Any, kernels: Any, monkeypatch: p
         monkeypatch.setattr(owner, name, lambda *_, **__: pytest.fail("a number is copied"))
     x = torch.empty(4, 3, 5, 5, device="meta", requires_grad=True)
     with Waits() as waits:
-        layer._fused(x, layer._state(), True).sum().backward()
+        layer._fused(x, layer._state(), True, True).sum().backward()
     assert x.grad is not None
     assert not waits.found
 

@@ -5,7 +5,7 @@ it, and keeps of the activations x alone, which the network keeps anyway. Where 
 again, that is the gradient of the plain formulas.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -37,11 +37,13 @@ _library.define(
 )
 
 
-def moves(initialized: Tensor) -> Tensor:
-    """Whether state may move, as a tensor on the device of ``initialized``: not in a recomputation. A compiled forward
-    asks when it runs."""
-    result: Tensor = torch.ops.uan_da.moves(initialized)
-    return result
+@torch.no_grad()
+def write(changes: Iterable[tuple[Tensor, Tensor]], initialized: Tensor) -> None:
+    """Set the first tensor of each pair to the second; not in a recomputation, which a compiled forward finds out when
+    it runs."""
+    moves = torch.ops.uan_da.moves(initialized) if torch.compiler.is_compiling() else None
+    for state, value in changes:
+        state.copy_(value if moves is None else torch.where(moves, value, state))
 
 
 def start(x: Tensor, clusters: Clusters, initialized: Tensor, eps: float, fused: bool) -> tuple[Clusters, Tensor]:
@@ -61,8 +63,6 @@ def move(clusters: Clusters, step: Step) -> Clusters:
     return Clusters(*torch.ops.uan_da.move(*clusters, list(step)))
 
 
-Changes = list[tuple[Tensor, Tensor]]
-"""Tensors, and what they are to be set to."""
 Maybe = Tensor | None
 _THREE, _FOUR = (None,) * 3, (None,) * 4
 
@@ -78,16 +78,14 @@ class Scalars(NamedTuple):
     em_rate: float
 
 
-def train(
-    x: Tensor, state: State, given: Maybe, updates: bool, moves: bool, scalars: Scalars
-) -> tuple[Tensor, Tensor, Changes]:
-    """``x`` ``(N, C, …)`` normalised, in its type; the evidence ``(N, K)``, that ``given`` by other layers included;
-    and what is left to be done to the state after it.
+def train(x: Tensor, state: State, given: Maybe, updates: bool, moves: bool, scalars: Scalars) -> tuple[Tensor, Tensor]:
+    """``x`` ``(N, C, …)`` normalised, in its type; and the evidence ``(N, K)``, that ``given`` by other layers
+    included.
 
     The running moments follow the batch where it ``updates``; the clusters take EM's step, and are left the next one,
-    where it ``moves`` them. The kernel writes all this itself; where somebody looks on, nothing may be changed here.
+    where it ``moves`` them. The kernel writes all this itself, but where somebody looks on it may change nothing.
     """
-    clusters, affine, step, running = state
+    clusters, initialized, affine, step, running = state
     running = running if updates else None
     given = None if given is None else given.to(clusters.mean.dtype)
     inputs = x, *clusters, *affine, given
@@ -97,14 +95,16 @@ def train(
     if not _is_watched(x):
         y, _, _, evidence = _apply(partial(_run, inputs, held, frozen, True, scalars), scalars, *inputs)
         increment_version([tensor for tensor in after if tensor is not None])
-        return y, evidence, []
+        return y, evidence
     zeroed = [torch.zeros_like(part) if still else part for part, still in zip(step, frozen, strict=True)]
     y, packed, _, evidence = torch.ops.uan_da.train.default(*inputs, zeroed, list(running or ())[:3], moves, *scalars)
     rows, (logits, step_prior) = _unpacked(packed.detach(), clusters.mean)
     new = [*rows[:2], logits, *rows[2:4], step_prior]
     if running is not None:
         new += [*rows[4:6], rows[6][:, : running.mass.shape[1]], running.batches + 1]
-    return y, evidence, [(old, value) for old, value in zip(after, new, strict=False) if old is not None]
+    changes = ((old, value) for old, value in zip(after, new, strict=False) if old is not None)
+    write(changes, initialized)
+    return y, evidence
 
 
 def _unpacked(state: Tensor, mean: Tensor) -> tuple[Tensor, Tensor]:
