@@ -69,9 +69,10 @@ class UAN(UANState):
         given, sharpness = self._given(x)
         sharp = sharpness if self.assignment == "sample" else None
         scalars = ops.Scalars(self.eps, self.options.balance, sharp, self.momentum, self.options.em_rate)
-        y, evidence = ops.train(x, state, given, updates, moves, scalars)
+        shares = self.place is not None and self.place.adds(given)
+        y, evidence = ops.train(x, state, given, updates, moves, shares, scalars)
         if self.place is not None:
-            self.place.pass_on(given, evidence)
+            self.place.pass_on(given, evidence if shares else given)
         return y
 
     def _is_fused(self, x: Tensor, state: State) -> bool:

@@ -29,7 +29,7 @@ def train(
     mass = torch.zeros_like(like if assignment == "element" else like[:, :1])
     running = Running(torch.zeros_like(like), torch.ones_like(like), mass, torch.tensor(0))
     state = State(clusters, torch.tensor(1), affine, step, running)
-    y, evidence = ops.train(x, state, given, True, True, scalars)
+    y, evidence = ops.train(x, state, given, True, True, True, scalars)
     return y, evidence, step, running
 
 

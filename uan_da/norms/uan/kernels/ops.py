@@ -78,9 +78,11 @@ class Scalars(NamedTuple):
     em_rate: float
 
 
-def train(x: Tensor, state: State, given: Maybe, updates: bool, moves: bool, scalars: Scalars) -> tuple[Tensor, Tensor]:
+def train(
+    x: Tensor, state: State, given: Maybe, updates: bool, moves: bool, shares: bool, scalars: Scalars
+) -> tuple[Tensor, Maybe]:
     """``x`` ``(N, C, …)`` normalised, in its type; and the evidence ``(N, K)``, that ``given`` by other layers
-    included.
+    included, where it ``shares`` it with others.
 
     The running moments follow the batch where it ``updates``; the clusters take EM's step, and are left the next one,
     where it ``moves`` them. The kernel writes all this itself, but where somebody looks on it may change nothing.
@@ -93,7 +95,7 @@ def train(x: Tensor, state: State, given: Maybe, updates: bool, moves: bool, sca
     held = *clusters, *(step if moves else _THREE), *(running or _FOUR)
     after = *[None if still else parameter for parameter, still in zip(clusters, frozen, strict=True)], *held[3:]
     if not _is_watched(x):
-        y, _, _, evidence = _apply(partial(_run, inputs, held, frozen, True, scalars), scalars, *inputs)
+        y, _, evidence = _apply(partial(_run, inputs, held, frozen, True, scalars), scalars, shares, *inputs)
         increment_version([tensor for tensor in after if tensor is not None])
         return y, evidence
     zeroed = [torch.zeros_like(part) if still else part for part, still in zip(step, frozen, strict=True)]
@@ -104,7 +106,7 @@ def train(x: Tensor, state: State, given: Maybe, updates: bool, moves: bool, sca
         new += [*rows[4:6], rows[6][:, : running.mass.shape[1]], running.batches + 1]
     changes = ((old, value) for old, value in zip(after, new, strict=False) if old is not None)
     write(changes, initialized)
-    return y, evidence
+    return y, evidence if shares else None
 
 
 def _unpacked(state: Tensor, mean: Tensor) -> tuple[Tensor, Tensor]:
@@ -208,31 +210,30 @@ class _Train(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, run: Callable[[], tuple[Tensor, ...]], scalars: Scalars, x: Tensor, mean: Tensor, log_var: Tensor,
-        logits: Tensor, weight: Maybe, bias: Maybe, given: Maybe,
-    ) -> tuple[Tensor, ...]:  # fmt: skip
+        ctx: Any, run: Callable[[], Sequence[Tensor]], scalars: Scalars, shares: bool, x: Tensor, mean: Tensor,
+        log_var: Tensor, logits: Tensor, weight: Maybe, bias: Maybe, given: Maybe,
+    ) -> tuple[Maybe, ...]:  # fmt: skip
         y, state, kept, evidence = run()
         ctx.maths = scalars[:3]
         ctx.set_materialize_grads(False)
-        ctx.mark_non_differentiable(kept)
         ctx.save_for_backward(x, weight, state, kept, given)
-        return y, state, kept, evidence
+        return y, state, evidence if shares else None  # each output costs time
 
     @staticmethod
-    def backward(ctx: Any, g: Maybe, of_state: Maybe, _: None, of_evidence: Maybe) -> tuple[Maybe, ...]:
+    def backward(ctx: Any, g: Maybe, of_state: Maybe, of_evidence: Maybe) -> tuple[Maybe, ...]:
         x, weight, state, kept, given = ctx.saved_tensors
         g = torch.zeros_like(x) if g is None else g
         if torch.is_grad_enabled():
             clusters = Clusters(*_clusters(state, x.shape[1]))
-            bias = torch.zeros_like(clusters.mean[0], requires_grad=ctx.needs_input_grad[7])
+            bias = torch.zeros_like(clusters.mean[0], requires_grad=ctx.needs_input_grad[8])
             gradients = recorded((g, of_evidence), x, clusters, (weight, bias), given, ctx.maths)
         else:
             run = torch.ops.uan_da.train_gradient.default if _is_watched(x) else _train_gradient
             gradients = run(g, of_evidence, x, weight, state, kept, *ctx.maths)
         if of_state is not None:
             gradients = _with(gradients, *_clusters(of_state, x.shape[1]))
-        needed = ctx.needs_input_grad[2:]
-        return None, None, *[gradient if need else None for gradient, need in zip(gradients, needed, strict=True)]
+        needed = ctx.needs_input_grad[3:]
+        return None, None, None, *[gradient if need else None for gradient, need in zip(gradients, needed, strict=True)]
 
 
 _apply: Any = super(torch.autograd.Function, _Train).apply
@@ -255,14 +256,15 @@ def _with(gradients: tuple[Maybe, ...], *own: Tensor) -> tuple[Maybe, ...]:
 
 def _differentiable(*inputs: Any) -> tuple[Tensor, ...]:
     """``train`` of a compiler, with its gradient."""
+    outputs: list[Tensor] = []
 
-    def run() -> tuple[Tensor, ...]:
+    def run() -> list[Tensor]:
         with torch._C._AutoDispatchBelowAutograd():
-            outputs: tuple[Tensor, ...] = torch.ops.uan_da.train.default(*inputs)
-            return outputs
+            outputs.extend(torch.ops.uan_da.train.default(*inputs))
+        return outputs
 
-    outputs: tuple[Tensor, ...] = _Train.apply(run, Scalars(*inputs[10:]), *inputs[:7])
-    return outputs
+    y, state, evidence = _Train.apply(run, Scalars(*inputs[10:]), True, *inputs[:7])
+    return y, state, outputs[2], evidence
 
 
 def _like(x: Tensor) -> Tensor:
