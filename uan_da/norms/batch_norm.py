@@ -1,38 +1,30 @@
 """Batch normalisation: the layer that every other norm takes the place of."""
 
-from typing import TypedDict
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm as BatchNorm
 
-__all__ = ["BatchNorm", "BatchNormOptions", "copy_affine", "learned_moments", "options_of", "reset_affine"]
+__all__ = ["BatchNorm", "copy_affine", "learned_moments", "options_of", "reset_affine", "type_of"]
 
 
-class BatchNormOptions(TypedDict):
-    """The arguments of a BatchNorm's constructor, beside its number of channels."""
+def options_of(bn: BatchNorm) -> dict[str, Any]:
+    """The arguments of the constructor of a layer that replaces ``bn``, beside its number of channels."""
+    return {
+        "eps": bn.eps,
+        "momentum": bn.momentum,
+        "affine": bn.affine,
+        "track_running_stats": bn.running_mean is not None,
+        "bias": bn.bias is not None or not bn.affine,
+        **type_of(bn),
+    }
 
-    eps: float
-    momentum: float | None
-    affine: bool
-    track_running_stats: bool
-    bias: bool
-    device: torch.device | None
-    dtype: torch.dtype | None
 
-
-def options_of(bn: BatchNorm) -> BatchNormOptions:
-    """The arguments of a layer that replaces ``bn``."""
+def type_of(bn: BatchNorm) -> dict[str, Any]:
+    """The ``device`` and ``dtype`` of ``bn``, None where it has no tensor."""
     state = next((tensor for tensor in (bn.weight, bn.running_mean) if tensor is not None), None)
-    return BatchNormOptions(
-        eps=bn.eps,
-        momentum=bn.momentum,
-        affine=bn.affine,
-        track_running_stats=bn.running_mean is not None,
-        bias=bn.bias is not None or not bn.affine,
-        device=None if state is None else state.device,
-        dtype=None if state is None else state.dtype,
-    )
+    return {"device": None, "dtype": None} if state is None else {"device": state.device, "dtype": state.dtype}
 
 
 def learned_moments(bn: BatchNorm) -> tuple[Tensor, Tensor] | None:

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from uan_da.norms.baselines.dsbn import DomainSpecificNorm
-from uan_da.norms.batch_norm import BatchNorm, learned_moments, options_of
+from uan_da.norms.batch_norm import BatchNorm, learned_moments, type_of
 from uan_da.norms.uan.mixture import along
 
 
@@ -66,10 +66,10 @@ def acn(bn: BatchNorm, *, num_domains: int = 2) -> DomainSpecificNorm:
     without batch or running statistics. The paper has no γ and β; they are here where ``bn`` has them, shared
     by the domains, so that a pretrained model keeps its function.
     """
-    made, moments = options_of(bn), learned_moments(bn)
+    moments = learned_moments(bn)
     branches: list[nn.Module] = []
     for _ in range(num_domains):
-        branch = LearnedNorm(bn.num_features, bn.eps, device=made["device"], dtype=made["dtype"])
+        branch = LearnedNorm(bn.num_features, bn.eps, **type_of(bn))
         if moments:
             mean, var = moments
             with torch.no_grad():

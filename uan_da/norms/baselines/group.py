@@ -4,7 +4,7 @@ import math
 
 from torch import nn
 
-from uan_da.norms.batch_norm import BatchNorm, copy_affine, options_of
+from uan_da.norms.batch_norm import BatchNorm, copy_affine
 
 
 def group_norm(bn: BatchNorm, *, num_groups: int = 8) -> nn.GroupNorm:
@@ -17,14 +17,6 @@ def group_norm(bn: BatchNorm, *, num_groups: int = 8) -> nn.GroupNorm:
     """
     if num_groups < 1:
         raise ValueError(f"Expected `num_groups` to be an integer of at least 1, but got {num_groups}")
-    made = options_of(bn)
-    layer = nn.GroupNorm(
-        math.gcd(num_groups, bn.num_features),
-        bn.num_features,
-        bn.eps,
-        bn.affine,
-        device=made["device"],
-        dtype=made["dtype"],
-    )
+    layer = nn.GroupNorm(math.gcd(num_groups, bn.num_features), bn.num_features, bn.eps, bn.affine)
     copy_affine(bn, layer)
     return layer

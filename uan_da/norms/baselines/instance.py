@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 from torch.nn.modules.instancenorm import _InstanceNorm
 
-from uan_da.norms.batch_norm import BatchNorm, copy_affine, learned_moments, options_of
+from uan_da.norms.batch_norm import BatchNorm, copy_affine, learned_moments, type_of
 from uan_da.norms.forward import fx_leaf
 from uan_da.norms.uan.mixture import affine
 
@@ -36,16 +36,8 @@ def instance_norm(bn: BatchNorm, *, track_running_stats: bool = False) -> Instan
 
     With running statistics, evaluation uses the average of the training images' moments instead.
     """
-    made = options_of(bn)
-    layer = InstanceNorm(
-        bn.num_features,
-        bn.eps,
-        0.1 if bn.momentum is None else bn.momentum,
-        bn.affine,
-        track_running_stats,
-        device=made["device"],
-        dtype=made["dtype"],
-    )
+    momentum = 0.1 if bn.momentum is None else bn.momentum
+    layer = InstanceNorm(bn.num_features, bn.eps, momentum, bn.affine, track_running_stats, **type_of(bn))
     copy_affine(bn, layer)
     if track_running_stats and learned_moments(bn):
         with torch.no_grad():

@@ -1,11 +1,10 @@
 """Layer normalisation (Ba, Kiros, Hinton, arXiv:1607.06450), over whole images and over channels."""
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from uan_da.norms.baselines.group import group_norm
-from uan_da.norms.batch_norm import BatchNorm, copy_affine, options_of, reset_affine
+from uan_da.norms.batch_norm import BatchNorm, copy_affine, reset_affine
 
 
 def layer_norm(bn: BatchNorm) -> nn.GroupNorm:
@@ -15,30 +14,19 @@ def layer_norm(bn: BatchNorm) -> nn.GroupNorm:
 
 def channel_layer_norm(bn: BatchNorm) -> "ChannelLayerNorm":
     """Layer normalisation over channels: each position by the moments of its channels (arXiv:2201.03545)."""
-    made = options_of(bn)
-    layer = ChannelLayerNorm(bn.num_features, bn.eps, bn.affine, device=made["device"], dtype=made["dtype"])
-    copy_affine(bn, layer)
-    return layer
+    return ChannelLayerNorm(bn)
 
 
 class ChannelLayerNorm(nn.Module):
     """Layer normalisation of ``(N, C, …)`` over the channels of each position, as ConvNeXt has it."""
 
-    def __init__(
-        self,
-        num_features: int,
-        eps: float = 1e-5,
-        affine: bool = True,
-        *,
-        device: torch.device | None = None,
-        dtype: torch.dtype | None = None,
-    ) -> None:
+    weight: nn.Parameter | None
+    bias: nn.Parameter | None
+
+    def __init__(self, bn: BatchNorm) -> None:
         super().__init__()
-        self.num_features, self.eps = num_features, eps
-        values = torch.empty(num_features, device=device, dtype=dtype)
-        self.weight = nn.Parameter(values) if affine else None
-        self.bias = nn.Parameter(torch.empty_like(values)) if affine else None
-        self.reset_parameters()
+        self.num_features, self.eps = bn.num_features, bn.eps
+        copy_affine(bn, self)
 
     def reset_parameters(self) -> None:
         """γ = 1, β = 0."""

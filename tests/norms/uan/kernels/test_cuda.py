@@ -267,7 +267,6 @@ from triton.compiler import ASTSource
 
 from uan_da.norms.uan.kernels import passes_cuda
 
-COUNTS = "clusters channels positions of_channel of_position parts total steps"
 NUMBERS = {"bf16": "fp32", "fp16": "fp32", "fp32": "fp32", "fp64": "fp64"}
 capabilities, types, clusters = (argument.split(",") for argument in sys.argv[1:])
 names = [name for name in dir(passes_cuda) if name.startswith(("sample_", "element_", "first_"))]
@@ -276,17 +275,20 @@ assert len(kernels) == 9
 for capability in map(int, capabilities):
     for number in types:
         for kernel in kernels:
-            for k in map(int, clusters if "padded" in kernel.arg_names else clusters[:1]):
+            arguments = kernel.arg_names
+            for k in map(int, clusters if "rows" in arguments else clusters[:1]):
                 signature, constants = {}, {}
-                for name in kernel.arg_names:
+                for name in arguments:
                     of_x = name in ("x_at", "g_at", "y_at", "d_x_at")
                     signature[name] = "*" + (number if of_x else NUMBERS[number])
-                    if name in COUNTS.split():
-                        signature[name] = "i32"
+                    if name == "shape":  # of channels first: positions are next to each other
+                        sizes = ["i32"] * (7 if "rows" in arguments else 6)
+                        signature[name] = (*sizes[:3], "constexpr", *sizes[4:])
+                        constants[(arguments.index(name), 3)] = 1
                     if name == "initialized_at":
                         signature[name] = "*i64"
-                    if name in (sizes := {"width": 32, "length": max(1, 64 // k), "padded": k}):
-                        signature[name], constants[name] = "constexpr", sizes[name]
+                    if name in (tile := {"width": 32, "length": max(1, 64 // k), "padded": k}):
+                        signature[name], constants[name] = "constexpr", tile[name]
                 source = ASTSource(kernel, signature, constants)
                 assert triton.compile(source, target=GPUTarget("cuda", capability, 32)).asm["cubin"]
                 print(kernel.__name__, number, k, capability)

@@ -137,9 +137,9 @@ class Passes:
     def _run(self, kernel: Any, parts: int, steps: int, tensors: list[Tensor]) -> None:
         grid = self.rows * parts, self.blocks
         if self.clusters is None:
-            kernel[grid](*tensors, *self.sizes, parts, steps, *self.tile)
+            kernel[grid](*tensors, (*self.sizes, parts, steps), *self.tile)
         else:
-            kernel[grid](*tensors, self.clusters, *self.sizes, self.length, steps, *self.tile, self.padded)
+            kernel[grid](*tensors, (*self.sizes, self.length, steps, self.clusters), *self.tile, self.padded)
 
 
 def _samples(
