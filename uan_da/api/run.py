@@ -156,7 +156,7 @@ class Run:
 
         Args:
             images: a folder, or ``domain:NAME`` of the run's data set.
-            method: ``adabn``, ``tent``, ``shot``, ``nrc``, ``aad``, ``lame``, ``uan``.
+            method: ``adabn``, ``uan``, ``tent``, ``shot``, ``nrc``, ``aad``, ``plue`` or ``lame``.
             options: options of the method, such as ``["method.lr=1e-4"]``.
             out: the new run folder; default: ``FOLDER-METHOD``.
             checkpoint: the checkpoint to adapt.
