@@ -5,6 +5,7 @@
 Numba's own call of a function looks at every argument, which takes longer than a small layer's kernels.
 """
 
+import gc
 import hashlib
 import inspect
 from pathlib import Path
@@ -12,13 +13,45 @@ from pathlib import Path
 from numba import njit, types
 from numba.core.caching import FunctionCache
 from numba.core.ccallback import CFunc
+from numba.core.codegen import JITCodeLibrary
+from numba.core.compiler import Compiler
+
+
+
+class _Library(JITCodeLibrary):
+    """Code of a part, as Numba wrote it, for a kernel to link."""
+
+    def _optimize_functions(self, module):
+        module.data_layout = self._codegen._data_layout
+
+    def _optimize_final_module(self):
+        pass
+
+    def _finalize_final_module(self):
+        self._finalized = True
+
+    def get_pointer_to_function(self, name):
+        """None: a part cannot be called from outside."""
+        return 0
+
+    @property
+    def codegen(self):
+        """What would be told of an environment, which serves exceptions; no part raises any."""
+        return self
+
+    def set_env(self, name, environment):
+        """Nothing is there to be set."""
+
+
+class _PartCompiler(Compiler):
+    def __init__(self, typing, target, library, *rest):
+        super().__init__(typing, target, _Library(target.codegen(), "part"), *rest)
+
 
 _OPTIONS = {"fastmath": {"nsz", "arcp", "contract", "afn", "reassoc"}, "error_model": "numpy"}
-part = njit(**_OPTIONS, nogil=True, no_cfunc_wrapper=True, no_cpython_wrapper=True)
-"""What is compiled into a :data:`compiled` function, and cached with it."""
-inlined = njit(**_OPTIONS, inline="always")
-"""A part that is compiled with its caller only: LLVM works on a part, and all that it calls, once more for each caller
-on the way to the kernel."""
+part = njit(**_OPTIONS, nogil=True, no_cfunc_wrapper=True, no_cpython_wrapper=True, pipeline_class=_PartCompiler)
+"""What is compiled into a :data:`compiled` function, and cached with it. LLVM works on it there alone, not once more for
+each caller on the way."""
 _HERE = Path(__file__).parent
 _SOURCES = hashlib.sha256(
     b"".join(path.read_bytes() for path in sorted((*_HERE.glob("*.py"), *_HERE.parent.glob("*.py"))))
@@ -45,7 +78,13 @@ def compiled(*key):
         numbers = [types.float64 if parameter.annotation is float else types.int64 for parameter in parameters]
         kernel = CFunc(function, (numbers, types.void), {}, _OPTIONS)
         kernel._cache = Cache(function, key)
-        kernel.compile()
+        collects = gc.isenabled()
+        gc.disable()  # a tenth of the time would go into looks at what Numba still needs
+        try:
+            kernel.compile()
+        finally:
+            if collects:
+                gc.enable()
         return kernel.ctypes
 
     return compile_it

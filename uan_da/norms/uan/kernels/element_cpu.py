@@ -32,7 +32,7 @@ import math
 
 import numpy as np
 
-from uan_da.norms.uan.kernels.compiler import inlined, part
+from uan_da.norms.uan.kernels.compiler import part
 from uan_da.norms.uan.kernels.memory import array, zeros
 from uan_da.norms.uan.kernels.mixture_cpu import GAIN, LOG_PRIOR, MEAN, VAR
 from uan_da.norms.uan.kernels.parallel import on_threads, take
@@ -149,7 +149,7 @@ def _over_samples(kernel, backwards):
 
     start = on_threads(on_parts)
 
-    @inlined
+    @part
     def run(each, x, g, y, last, rows, threads, sums):
         quantities, clusters, channels = sums.shape
         out = zeros((min(len(x), PARTS), quantities * clusters, rows.shape[1]), np.float64)
@@ -195,7 +195,7 @@ _sum_all, _mix_all = _over_samples(_sum, False), _over_samples(_mix, True)
 _sum_gradients_all, _differentiate_all = _over_samples(_sum_gradients, False), _over_samples(_differentiate, True)
 
 
-@inlined
+@part
 def forward(each, x, last, shift, mixture, prior, bias, given, eps, sharpness, threads, kept, evidence, y):
     """Fill y and the sums; returns the clusters' moments, and the mean of τ of each channel."""
     _, clusters, channels = mixture.shape
@@ -220,7 +220,7 @@ def forward(each, x, last, shift, mixture, prior, bias, given, eps, sharpness, t
     return moments, shares
 
 
-@inlined
+@part
 def backward(
     each, g, of_evidence, x, last, shift, mixture, prior, eps, sharpness, threads, kept, d_x, d_mixture, d_log_prior,
     d_bias, d_given,

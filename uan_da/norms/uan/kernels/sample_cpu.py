@@ -30,7 +30,7 @@ import math
 
 import numpy as np
 
-from uan_da.norms.uan.kernels.compiler import inlined, part
+from uan_da.norms.uan.kernels.compiler import part
 from uan_da.norms.uan.kernels.memory import array, zeros
 from uan_da.norms.uan.kernels.mixture_cpu import GAIN, LOG_PRIOR, MEAN, VAR, numbers_at
 from uan_da.norms.uan.kernels.parallel import on_threads, take
@@ -308,7 +308,7 @@ def moments(x, last, shift, threads, stats):
     _stats_of_all((zeros(threads, np.int64), x, last, shift, stats), threads)
 
 
-@inlined
+@part
 def forward(each, x, last, shift, mixture, prior, bias, given, eps, sharpness, threads, kept, evidence, y):
     """Fill y, what is kept, and e; returns the clusters' moments, and the mean of τ of each channel."""
     samples, (_, clusters, channels) = len(x), mixture.shape
@@ -327,7 +327,7 @@ def forward(each, x, last, shift, mixture, prior, bias, given, eps, sharpness, t
     return moments, shares
 
 
-@inlined
+@part
 def backward(
     each, g, of_evidence, x, last, shift, mixture, prior, eps, sharpness, threads, kept, d_x, d_mixture, d_log_prior,
     d_bias, d_given,

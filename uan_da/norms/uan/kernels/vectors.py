@@ -21,7 +21,7 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from uan_da.norms.uan.kernels.compiler import inlined, part
+from uan_da.norms.uan.kernels.compiler import part
 
 BYTES = 64
 CHUNK = 256
@@ -243,7 +243,7 @@ def sweep(kernel, widest=1):
     widths = [count for count in (1, 2, 4) if count <= widest]
     strip_last, strip_first = _strip(kernel, True, widths), _strip(kernel, False, [1])
 
-    @inlined
+    @part
     def run(each, x, g, y, last, channels, rows, out):
         width, positions = lanes(x), len(x) // channels
         if last is None:
