@@ -17,7 +17,6 @@ from numba.core.codegen import JITCodeLibrary
 from numba.core.compiler import Compiler
 
 
-
 class _Library(JITCodeLibrary):
     """Code of a part, as Numba wrote it, for a kernel to link."""
 
@@ -50,8 +49,8 @@ class _PartCompiler(Compiler):
 
 _OPTIONS = {"fastmath": {"nsz", "arcp", "contract", "afn", "reassoc"}, "error_model": "numpy"}
 part = njit(**_OPTIONS, nogil=True, no_cfunc_wrapper=True, no_cpython_wrapper=True, pipeline_class=_PartCompiler)
-"""What is compiled into a :data:`compiled` function, and cached with it. LLVM works on it there alone, not once more for
-each caller on the way."""
+"""What is compiled into a :data:`compiled` function, and cached with it. LLVM works on it there alone, not once more
+for each caller on the way."""
 _HERE = Path(__file__).parent
 _SOURCES = hashlib.sha256(
     b"".join(path.read_bytes() for path in sorted((*_HERE.glob("*.py"), *_HERE.parent.glob("*.py"))))

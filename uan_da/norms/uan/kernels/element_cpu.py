@@ -36,7 +36,7 @@ from uan_da.norms.uan.kernels.compiler import part
 from uan_da.norms.uan.kernels.memory import array, zeros
 from uan_da.norms.uan.kernels.mixture_cpu import GAIN, LOG_PRIOR, MEAN, VAR
 from uan_da.norms.uan.kernels.parallel import on_threads, take
-from uan_da.norms.uan.kernels.vectors import LIMIT, padded, sweep
+from uan_da.norms.uan.kernels.vectors import LIMIT, padded, pieces, sweep
 from uan_da.norms.uan.mixture import MIN_MASS
 
 PARTS = 32
@@ -138,13 +138,13 @@ def _over_samples(kernel, backwards):
     one = sweep(kernel)
 
     @part
-    def on_parts(counters, each, x, g, y, last, channels, rows, out):
+    def on_parts(counters, each, x, g, y, last, cut, channels, rows, out):
         part = take(counters, len(out), backwards)
         while part >= 0:
             first, end = part * len(x) // len(out), (part + 1) * len(x) // len(out)
             for i in range(end - first):
                 n = end - 1 - i if backwards else first + i
-                one(each, x[n], g[n], y[n], last, channels, rows, out[part])
+                one(each, x, g, y, last, n, channels, rows, out[part], cut)
             part = take(counters, len(out), backwards)
 
     start = on_threads(on_parts)
@@ -153,7 +153,8 @@ def _over_samples(kernel, backwards):
     def run(each, x, g, y, last, rows, threads, sums):
         quantities, clusters, channels = sums.shape
         out = zeros((min(len(x), PARTS), quantities * clusters, rows.shape[1]), np.float64)
-        start((zeros(threads, np.int64), each, x, g, y, last, channels, rows, out), threads)
+        cut = pieces(x, channels, last, 1)
+        start((zeros(threads, np.int64), each, x, g, y, last, cut, channels, rows, out), threads)
         for q in range(quantities):
             for k in range(clusters):
                 for c in range(channels):

@@ -34,7 +34,7 @@ from uan_da.norms.uan.kernels.compiler import part
 from uan_da.norms.uan.kernels.memory import array, zeros
 from uan_da.norms.uan.kernels.mixture_cpu import GAIN, LOG_PRIOR, MEAN, VAR, numbers_at
 from uan_da.norms.uan.kernels.parallel import on_threads, take
-from uan_da.norms.uan.kernels.vectors import padded, sweep
+from uan_da.norms.uan.kernels.vectors import padded, pieces, sweep
 from uan_da.norms.uan.mixture import MIN_MASS
 
 PROBES = 4
@@ -64,11 +64,13 @@ def _bilinear(x, g, y, row, clusters):
     return g * row(1) + ((x - row(0)) * row(2) + row(3)), []
 
 
-_sum_squares, _sum_products = sweep(_squares, 4), sweep(_products, 4)
+WIDTHS = (1, 2, 4)
+"""Vectors that a step may take."""
+_sum_squares, _sum_products = sweep(_squares, WIDTHS), sweep(_products, WIDTHS)
 
 
 @part
-def _stats(counters, x, last, shift, stats):
+def _stats(counters, x, last, cut, shift, stats):
     """m and v of each sample."""
     channels = len(shift)
     positions = x.shape[1] // channels
@@ -83,7 +85,7 @@ def _stats(counters, x, last, shift, stats):
                 rows[0, c] += x[n, c * positions + s] if last is None else x[n, s * channels + c]
         for c in range(channels):
             rows[0, c] /= probes
-        _sum_squares(EACH, x[n], x[n], x[n], last, channels, rows, sums)
+        _sum_squares(EACH, x, x, x, last, n, channels, rows, sums, cut)
         for c in range(channels):
             m = sums[0, c] / positions
             stats[0, n, c] = (rows[0, c] - shift[c]) + m
@@ -92,7 +94,7 @@ def _stats(counters, x, last, shift, stats):
 
 
 @part
-def _gradient_sums(counters, g, x, last, shift, sums):
+def _gradient_sums(counters, g, x, last, cut, shift, sums):
     """∂A and ∂B of each sample."""
     channels = len(shift)
     rows, found = zeros((1, padded(channels, x)), x.dtype), zeros((2, padded(channels, x)), np.float64)
@@ -101,7 +103,7 @@ def _gradient_sums(counters, g, x, last, shift, sums):
     n = take(counters, len(x), False)
     while n >= 0:
         found[:] = 0
-        _sum_products(EACH, x[n], g[n], x[n], last, channels, rows, found)
+        _sum_products(EACH, x, g, x, last, n, channels, rows, found, cut)
         for c in range(channels):
             sums[0, n, c] = found[0, c]
             sums[1, n, c] = found[1, c]
@@ -111,10 +113,10 @@ def _gradient_sums(counters, g, x, last, shift, sums):
 def _map_of(kernel):
     """``run(operands, threads)``: ``kernel`` over each sample, whose rows of coefficients, after the shift, are sums of
     ``terms`` ``(R, W, C)`` with the sample's ``weights`` ``(N, W)``. A second pass."""
-    one = sweep(kernel, 4)
+    one = sweep(kernel, WIDTHS)
 
     @part
-    def on_samples(counters, x, g, y, last, shift, weights, terms):
+    def on_samples(counters, x, g, y, last, cut, shift, weights, terms):
         channels = len(shift)
         none, rows = zeros((0, 0), np.float64), zeros((1 + len(terms), padded(channels, x)), x.dtype)
         for c in range(channels):
@@ -123,7 +125,7 @@ def _map_of(kernel):
         while n >= 0:
             for r in range(len(terms)):
                 _combine(weights[n], terms[r], rows[1 + r])
-            one(EACH, x[n], g[n], y[n], last, channels, rows, none)
+            one(EACH, x, g, y, last, n, channels, rows, none, cut)
             n = take(counters, len(x), True)
 
     return on_threads(on_samples)
@@ -305,7 +307,8 @@ def _kept_at(address, samples, channels, clusters, dtype):
 @part
 def moments(x, last, shift, threads, stats):
     """Fill m and v alone."""
-    _stats_of_all((zeros(threads, np.int64), x, last, shift, stats), threads)
+    cut = pieces(x, len(shift), last, WIDTHS[-1])
+    _stats_of_all((zeros(threads, np.int64), x, last, cut, shift, stats), threads)
 
 
 @part
@@ -313,14 +316,14 @@ def forward(each, x, last, shift, mixture, prior, bias, given, eps, sharpness, t
     """Fill y, what is kept, and e; returns the clusters' moments, and the mean of τ of each channel."""
     samples, (_, clusters, channels) = len(x), mixture.shape
     stats, tau, moments, mass = _kept_at(kept, samples, channels, clusters, x.dtype)
-    shares = zeros((clusters, channels), x.dtype)
-    _stats_of_all((zeros(threads, np.int64), x, last, shift, stats), threads)
+    shares, cut = zeros((clusters, channels), x.dtype), pieces(x, channels, last, WIDTHS[-1])
+    _stats_of_all((zeros(threads, np.int64), x, last, cut, shift, stats), threads)
     found = array(evidence, (samples, clusters), x.dtype)
     others = numbers_at(given, samples * clusters, 0.0, x.dtype)
     _assign(stats, mixture, prior, others, eps, sharpness, found, tau)
     _moments(stats, tau, mixture, moments, mass)
     maps = _maps(moments, mixture, bias, eps)
-    _apply((zeros(threads, np.int64), x, x, y, last, shift, tau, maps), threads)
+    _apply((zeros(threads, np.int64), x, x, y, last, cut, shift, tau, maps), threads)
     for k in range(clusters):
         for c in range(channels):
             shares[k, c] = mass[k] / samples
@@ -337,8 +340,9 @@ def backward(
     stats, tau, moments, mass = _kept_at(kept, samples, channels, clusters, x.dtype)
     sums, d_moments = zeros((2, samples, channels), x.dtype), zeros((2, clusters, channels), x.dtype)
     d_logits, inverse = zeros((samples, clusters), x.dtype), zeros(clusters, x.dtype)
+    cut = pieces(x, channels, last, WIDTHS[-1])
     maps = _maps(moments, mixture, d_bias, eps)  # of which β has no part in a gradient
-    _sum_gradients((zeros(threads, np.int64), g, x, last, shift, sums), threads)
+    _sum_gradients((zeros(threads, np.int64), g, x, last, cut, shift, sums), threads)
     for k in range(clusters):
         inverse[k] = 0 if mass[k] < MIN_MASS * samples else 1 / mass[k]
     _of_moments(sums, tau, moments, maps, eps, d_moments, d_mixture[GAIN], d_bias)
@@ -350,5 +354,5 @@ def backward(
             d_e[n, k] = d_logits[n, k] + of_e[n * clusters + k]
             weights[n, k], weights[n, clusters + k] = tau[n, k], d_e[n, k]
     terms = _of_x(mixture, moments, maps, d_moments, inverse, eps, sharpness, x.shape[1] // channels)
-    _gradient((zeros(threads, np.int64), x, g, d_x, last, shift, weights, terms), threads)
+    _gradient((zeros(threads, np.int64), x, g, d_x, last, cut, shift, weights, terms), threads)
     _of_mixture(stats, mixture, d_logits, d_e, mass, d_moments, eps, sharpness, d_mixture, d_log_prior)

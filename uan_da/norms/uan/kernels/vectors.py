@@ -22,6 +22,7 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 from uan_da.norms.uan.kernels.compiler import part
+from uan_da.norms.uan.kernels.memory import zeros
 
 BYTES = 64
 CHUNK = 256
@@ -102,14 +103,12 @@ def _exp2_polynomial(degree):
 class _Strip:
     """A loop of vectors that is being written: ``steps`` of them, ``stride`` values apart, of ``width`` lanes."""
 
-    def __init__(self, context, builder, signature, values, channels_last):
-        self.builder, self.last = builder, channels_last
-        x, g, y, rows, out = (context.make_array(signature.args[i])(context, builder, values[i]) for i in range(1, 6))
-        start, self.steps, self.stride, self.width, column = values[6:]
-        self.x, self.g, self.y = (builder.gep(array.data, [start]) for array in (x, g, y))
-        self.rows, self.out = (builder.gep(array.data, [column]) for array in (rows, out))
-        self.row_length = cgutils.unpack_tuple(builder, rows.shape)[1]
-        self.scalar = context.get_data_type(signature.args[1].dtype)
+    def __init__(self, builder, channels_last, samples, rows, out, row_length, stride, piece):
+        start, self.steps, self.width, column = piece
+        self.builder, self.last, self.stride, self.row_length = builder, channels_last, stride, row_length
+        self.x, self.g, self.y = (builder.gep(sample, [start]) for sample in samples)
+        self.rows, self.out = (builder.gep(array, [column]) for array in (rows, out))
+        self.scalar = self.x.type.pointee
         self.size = {"float": 4, "double": 8}[str(self.scalar)]
 
     def write(self, function, clusters, vectors):
@@ -209,18 +208,6 @@ class _Strip:
         return cgutils.get_or_insert_function(self.builder.module, ir.FunctionType(result, kinds), name)
 
 
-def _strip(kernel, channels_last, vectors):
-    @intrinsic
-    def strip(typing, each, x, g, y, rows, out, start, steps, stride, width, column):
-        def build(context, builder, signature, values):
-            _Strip(context, builder, signature, values, channels_last).write(kernel, len(signature.args[0]), vectors)
-            return context.get_dummy_value()
-
-        return types.void(each, x, g, y, rows, out, start, steps, stride, width, column), build
-
-    return strip
-
-
 @part
 def lanes(x):
     """Values in a vector of the type of ``x``."""
@@ -233,36 +220,70 @@ def padded(channels, x):
     return -(-channels // lanes(x)) * lanes(x)
 
 
-def sweep(kernel, widest=1):
-    """``run(each, x, g, y, last, channels, rows, out)``: ``kernel`` over a sample.
+@part
+def pieces(x, channels, last, widest):
+    """What :func:`sweep` takes at once of each sample of ``x`` ``(N, S C)``: where it starts, its steps, the values of
+    one, and their first channel, ``(P, 4)``. ``last`` is None where channels come first, for a compiler leaves out what
+    None excludes.
 
-    x, g, y are ``(S C,)``; ``last`` is None where channels come first, for a compiler leaves out what None excludes;
-    the sums are added to ``out``. ``each`` is a tuple, as long as there are clusters; ``rows``
-    ``(R, C)``, in the type of x, and ``out`` ``(Q, C)``, in double precision, are padded. Where channels come last, a
-    step takes up to ``widest`` vectors at once, next to one another: memory is read in longer pieces."""
-    widths = [count for count in (1, 2, 4) if count <= widest]
-    strip_last, strip_first = _strip(kernel, True, widths), _strip(kernel, False, [1])
+    Where channels come last, a step takes up to ``widest`` vectors, next to one another: memory is read in longer
+    pieces."""
+    width, positions, i = lanes(x), x.shape[1] // channels, 0
+    if last is None:
+        found = zeros((channels * (positions // (CHUNK * width) + 2), 4), np.int64)
+        for c in range(channels):
+            s = 0
+            while s < positions:
+                inside = min(width, positions - s)
+                steps = min(CHUNK, (positions - s) // inside)
+                found[i, 0], found[i, 1], found[i, 2], found[i, 3] = c * positions + s, steps, inside, c
+                s, i = s + steps * inside, i + 1
+    else:
+        chunk = max(16, min(CHUNK, 4096 // channels))  # that its part of x stays in the nearest cache
+        found = zeros(((positions // chunk + 1) * (channels // width + 1), 4), np.int64)
+        for s in range(0, positions, chunk):
+            c = 0
+            while c < channels:
+                inside = min(width, channels - c)
+                while 2 * inside <= min(widest * width, channels - c) and inside >= width:
+                    inside *= 2
+                found[i, 0], found[i, 1], found[i, 2], found[i, 3] = (
+                    s * channels + c,
+                    min(chunk, positions - s),
+                    inside,
+                    c,
+                )
+                c, i = c + inside, i + 1
+    return found[:i]
 
-    @part
-    def run(each, x, g, y, last, channels, rows, out):
-        width, positions = lanes(x), len(x) // channels
-        if last is None:
-            whole = positions // width * width
-            for c in range(channels):
-                for s in range(0, whole, CHUNK * width):
-                    steps = min(CHUNK, (whole - s) // width)
-                    strip_first(each, x, g, y, rows, out, c * positions + s, steps, width, width, c)
-                if whole < positions:
-                    strip_first(each, x, g, y, rows, out, c * positions + whole, 1, width, positions - whole, c)
-        else:
-            chunk = max(16, min(CHUNK, 4096 // channels))  # that its part of x stays in the nearest cache
-            for s in range(0, positions, chunk):
-                steps, c = min(chunk, positions - s), 0
-                while c < channels:
-                    inside = min(width, channels - c)
-                    while 2 * inside <= min(widest * width, channels - c) and inside >= width:
-                        inside *= 2
-                    strip_last(each, x, g, y, rows, out, s * channels + c, steps, channels, inside, c)
-                    c += inside
+
+def sweep(kernel, vectors=(1,)):
+    """``run(each, x, g, y, last, n, channels, rows, out, pieces)``: ``kernel`` over sample n.
+
+    x, g, y are ``(N, S C)``. ``each`` is a tuple, as long as there are clusters; ``rows`` ``(R, C)``, in the type of x,
+    and ``out`` ``(Q, C)``, in double precision, to which the sums are added, are padded. ``vectors`` are the numbers of
+    whole ones that a step may take."""
+
+    @intrinsic
+    def run(typing, each, x, g, y, last, n, channels, rows, out, pieces):
+        def build(context, builder, signature, values):
+            kinds, channels_last = signature.args, not isinstance(last, types.NoneType)
+            x, g, y, rows, out, pieces = (
+                context.make_array(kind)(context, builder, value)
+                for kind, value in zip(kinds, values, strict=True)
+                if isinstance(kind, types.Array)
+            )
+            x_length, row_length = (cgutils.unpack_tuple(builder, array.shape)[1] for array in (x, rows))
+            samples = [builder.gep(array.data, [builder.mul(values[5], x_length)]) for array in (x, g, y)]
+            count, size = cgutils.unpack_tuple(builder, pieces.shape)
+            stride = values[6] if channels_last else size.type(BYTES * 8 // kinds[1].dtype.bitwidth)
+            with cgutils.for_range(builder, count) as loop:
+                first = builder.gep(pieces.data, [builder.mul(loop.index, size)])
+                piece = [builder.load(builder.gep(first, [size.type(i)])) for i in range(4)]
+                strip = _Strip(builder, channels_last, samples, rows.data, out.data, row_length, stride, piece)
+                strip.write(kernel, len(kinds[0]), vectors)
+            return context.get_dummy_value()
+
+        return types.void(each, x, g, y, last, n, channels, rows, out, pieces), build
 
     return run
