@@ -59,12 +59,11 @@ def exchange(addresses, frozen, mass_columns, state, priors, reads):
     if addresses[ROWS[RUNNING_MASS]] != 0:
         mass = array(addresses[ROWS[RUNNING_MASS]], (clusters, mass_columns), state.dtype)
         for k in range(clusters):
-            if reads:
-                for c in range(channels):
-                    state[RUNNING_MASS, k, c] = mass[k, c if mass_columns > 1 else 0]
-            else:
-                for c in range(mass_columns):
-                    mass[k, c] = state[RUNNING_MASS, k, c]
+            for c in range(channels):
+                if reads:
+                    state[RUNNING_MASS, k, c] = mass[k, c % mass_columns]
+                else:
+                    mass[k, c % mass_columns] = state[RUNNING_MASS, k, c]
     if not reads and addresses[COUNT] != 0:
         array(addresses[COUNT], 1, np.int64)[0] += 1
 

@@ -262,7 +262,7 @@ def sweep(kernel, vectors=(1,)):
 
     x, g, y are ``(N, S C)``. ``each`` is a tuple, as long as there are clusters; ``rows`` ``(R, C)``, in the type of x,
     and ``out`` ``(Q, C)``, in double precision, to which the sums are added, are padded. ``vectors`` are the numbers of
-    whole ones that a step may take."""
+    whole ones that a step may take where channels come last."""
 
     @intrinsic
     def run(typing, each, x, g, y, last, n, channels, rows, out, pieces):
@@ -281,7 +281,7 @@ def sweep(kernel, vectors=(1,)):
                 first = builder.gep(pieces.data, [builder.mul(loop.index, size)])
                 piece = [builder.load(builder.gep(first, [size.type(i)])) for i in range(4)]
                 strip = _Strip(builder, channels_last, samples, rows.data, out.data, row_length, stride, piece)
-                strip.write(kernel, len(kinds[0]), vectors)
+                strip.write(kernel, len(kinds[0]), vectors if channels_last else (1,))
             return context.get_dummy_value()
 
         return types.void(each, x, g, y, last, n, channels, rows, out, pieces), build
