@@ -20,26 +20,14 @@ from numba.core.compiler import Compiler
 class _Library(JITCodeLibrary):
     """Code of a part, as Numba wrote it, for a kernel to link."""
 
-    def _optimize_functions(self, module):
-        module.data_layout = self._codegen._data_layout
+    def _leave(self, *_):
+        """Nothing is optimised, and no environment is set, which would serve exceptions: no part raises any."""
 
-    def _optimize_final_module(self):
-        pass
+    _optimize_functions = _optimize_final_module = set_env = _leave
+    codegen = property(lambda self: self)
 
     def _finalize_final_module(self):
         self._finalized = True
-
-    def get_pointer_to_function(self, name):
-        """None: a part cannot be called from outside."""
-        return 0
-
-    @property
-    def codegen(self):
-        """What would be told of an environment, which serves exceptions; no part raises any."""
-        return self
-
-    def set_env(self, name, environment):
-        """Nothing is there to be set."""
 
 
 class _PartCompiler(Compiler):

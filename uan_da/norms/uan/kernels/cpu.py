@@ -45,12 +45,9 @@ def train(
     momentum and η."""
     eps, balance, sharpness, momentum, em_rate = scalars
     forward, _ = _kernels(x, sharpness, clusters)
-    at, shape = _addresses(tensors), x.shape
-    forward(
-        ctypes.addressof(at), shape[0], shape[1], x.numel() // (shape[0] * shape[1]), clusters, threads(),
-        frozen[0] | frozen[1] << 1 | frozen[2] << 2, sets,
-        eps, balance, sharpness or 0.0, -1.0 if momentum is None else momentum, em_rate,
-    )  # fmt: skip
+    bits = frozen[0] | frozen[1] << 1 | frozen[2] << 2
+    momentum = -1.0 if momentum is None else momentum
+    _call(forward, tensors, x, clusters, bits, sets, eps, balance, sharpness or 0.0, momentum, em_rate)
 
 
 def train_gradient(tensors: Sequence[Tensor | None], x: Tensor, clusters: int, scalars: Sequence[float | None]) -> None:
@@ -60,16 +57,14 @@ def train_gradient(tensors: Sequence[Tensor | None], x: Tensor, clusters: int, s
     ``scalars`` are eps, balance and sharpness."""
     eps, balance, sharpness = scalars
     _, backward = _kernels(x, sharpness, clusters)
-    at, shape = _addresses(tensors), x.shape
-    backward(
-        ctypes.addressof(at), shape[0], shape[1], x.numel() // (shape[0] * shape[1]), clusters, threads(),
-        eps, balance, sharpness or 0.0,
-    )  # fmt: skip
+    _call(backward, tensors, x, clusters, eps, balance, sharpness or 0.0)
 
 
-def _addresses(tensors: Sequence[Tensor | None]) -> Any:
-    """0 where there is no tensor."""
-    return (ctypes.c_int64 * len(tensors))(*map(Tensor.data_ptr, [_NOTHING if t is None else t for t in tensors]))
+def _call(kernel: Any, tensors: Sequence[Tensor | None], x: Tensor, clusters: int, *rest: Any) -> None:
+    """With the addresses of ``tensors``, 0 where there is none, and the sizes of ``x``."""
+    at = (ctypes.c_int64 * len(tensors))(*map(Tensor.data_ptr, [_NOTHING if t is None else t for t in tensors]))
+    n, c = x.shape[:2]
+    kernel(ctypes.addressof(at), n, c, x.numel() // (n * c), clusters, threads(), *rest)
 
 
 def prepare(device: torch.device, dtype: torch.dtype, last: bool | None, assignment: str | None, clusters: int) -> None:

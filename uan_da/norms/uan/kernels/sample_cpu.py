@@ -66,7 +66,7 @@ def _bilinear(x, g, y, row, clusters):
 
 WIDTHS = (1, 2, 4)
 """Vectors that a step may take."""
-_sum_squares, _sum_products = sweep(_squares, WIDTHS), sweep(_products, WIDTHS)
+_sum_squares = sweep(_squares, WIDTHS)
 
 
 @part
@@ -93,46 +93,34 @@ def _stats(counters, x, last, cut, shift, stats):
         n = take(counters, len(x), False)
 
 
-@part
-def _gradient_sums(counters, g, x, last, cut, shift, sums):
-    """∂A and ∂B of each sample."""
-    channels = len(shift)
-    rows, found = zeros((1, padded(channels, x)), x.dtype), zeros((2, padded(channels, x)), np.float64)
-    for c in range(channels):
-        rows[0, c] = shift[c]
-    n = take(counters, len(x), False)
-    while n >= 0:
-        found[:] = 0
-        _sum_products(EACH, x, g, x, last, n, channels, rows, found, cut)
-        for c in range(channels):
-            sums[0, n, c] = found[0, c]
-            sums[1, n, c] = found[1, c]
-        n = take(counters, len(x), False)
-
-
-def _map_of(kernel):
+def _over_samples(kernel, backwards):
     """``run(operands, threads)``: ``kernel`` over each sample, whose rows of coefficients, after the shift, are sums of
-    ``terms`` ``(R, W, C)`` with the sample's ``weights`` ``(N, W)``. A second pass."""
+    ``terms`` ``(R, W, C)`` with the sample's ``weights`` ``(N, W)``. Its sums are ``(Q, N, C)``. A second pass goes
+    ``backwards``."""
     one = sweep(kernel, WIDTHS)
 
     @part
-    def on_samples(counters, x, g, y, last, cut, shift, weights, terms):
+    def on_samples(counters, x, g, y, last, cut, shift, weights, terms, sums):
         channels = len(shift)
-        none, rows = zeros((0, 0), np.float64), zeros((1 + len(terms), padded(channels, x)), x.dtype)
+        rows, found = zeros((1 + len(terms), padded(channels, x)), x.dtype), zeros((2, padded(channels, x)), np.float64)
         for c in range(channels):
             rows[0, c] = shift[c]
-        n = take(counters, len(x), True)
+        n = take(counters, len(x), backwards)
         while n >= 0:
             for r in range(len(terms)):
                 _combine(weights[n], terms[r], rows[1 + r])
-            one(EACH, x, g, y, last, n, channels, rows, none, cut)
-            n = take(counters, len(x), True)
+            found[:] = 0
+            one(EACH, x, g, y, last, n, channels, rows, found, cut)
+            for q in range(len(sums)):
+                for c in range(channels):
+                    sums[q, n, c] = found[q, c]
+            n = take(counters, len(x), backwards)
 
     return on_threads(on_samples)
 
 
-_stats_of_all, _sum_gradients = on_threads(_stats), on_threads(_gradient_sums)
-_apply, _gradient = _map_of(_affine), _map_of(_bilinear)
+_stats_of_all, _sum_gradients = on_threads(_stats), _over_samples(_products, False)
+_apply, _gradient = _over_samples(_affine, True), _over_samples(_bilinear, True)
 
 
 @part
@@ -323,7 +311,8 @@ def forward(each, x, last, shift, mixture, prior, bias, given, eps, sharpness, t
     _assign(stats, mixture, prior, others, eps, sharpness, found, tau)
     _moments(stats, tau, mixture, moments, mass)
     maps = _maps(moments, mixture, bias, eps)
-    _apply((zeros(threads, np.int64), x, x, y, last, cut, shift, tau, maps), threads)
+    none = zeros((0, samples, channels), x.dtype)
+    _apply((zeros(threads, np.int64), x, x, y, last, cut, shift, tau, maps, none), threads)
     for k in range(clusters):
         for c in range(channels):
             shares[k, c] = mass[k] / samples
@@ -342,7 +331,8 @@ def backward(
     d_logits, inverse = zeros((samples, clusters), x.dtype), zeros(clusters, x.dtype)
     cut = pieces(x, channels, last, WIDTHS[-1])
     maps = _maps(moments, mixture, d_bias, eps)  # of which β has no part in a gradient
-    _sum_gradients((zeros(threads, np.int64), g, x, last, cut, shift, sums), threads)
+    none = zeros((0, samples, channels), x.dtype)
+    _sum_gradients((zeros(threads, np.int64), x, g, d_x, last, cut, shift, tau, none, sums), threads)
     for k in range(clusters):
         inverse[k] = 0 if mass[k] < MIN_MASS * samples else 1 / mass[k]
     _of_moments(sums, tau, moments, maps, eps, d_moments, d_mixture[GAIN], d_bias)
@@ -354,5 +344,5 @@ def backward(
             d_e[n, k] = d_logits[n, k] + of_e[n * clusters + k]
             weights[n, k], weights[n, clusters + k] = tau[n, k], d_e[n, k]
     terms = _of_x(mixture, moments, maps, d_moments, inverse, eps, sharpness, x.shape[1] // channels)
-    _gradient((zeros(threads, np.int64), x, g, d_x, last, cut, shift, weights, terms), threads)
+    _gradient((zeros(threads, np.int64), x, g, d_x, last, cut, shift, weights, terms, none), threads)
     _of_mixture(stats, mixture, d_logits, d_e, mass, d_moments, eps, sharpness, d_mixture, d_log_prior)
