@@ -40,18 +40,6 @@ def zeros(typing, shape, number):
     return kind(lengths, number), build
 
 
-@intrinsic
-def copy(typing, source, target, size):
-    """So many bytes from one address to another."""
-
-    def build(context, builder, signature, values):
-        source, target = (builder.inttoptr(value, ir.IntType(8).as_pointer()) for value in values[:2])
-        cgutils.raw_memcpy(builder, target, source, values[2], 1)
-        return context.get_dummy_value()
-
-    return types.void(types.int64, types.int64, types.int64), build
-
-
 def _kinds(shape, number):
     """The types of an array and its shape, a number or a tuple."""
     dimensions = len(shape) if isinstance(shape, types.BaseTuple) else 1

@@ -13,7 +13,7 @@ import numpy as np
 
 from uan_da.norms.uan.clusters import MIN_VAR, PRIOR_FLOOR
 from uan_da.norms.uan.kernels.compiler import part
-from uan_da.norms.uan.kernels.memory import array, copy, zeros
+from uan_da.norms.uan.kernels.memory import array, zeros
 from uan_da.norms.uan.mixture import MIN_MASS
 
 MEAN, LOG_VAR, STEP_MEAN, STEP_VAR, RUNNING_MEAN, RUNNING_VAR, RUNNING_MASS = range(7)
@@ -50,28 +50,28 @@ def exchange(addresses, frozen, mass_columns, state, priors, reads):
     share it, and the count of batches."""
     _, clusters, channels = state.shape
     left_out = frozen << 3 if reads else frozen
-    for row in range(RUNNING_MASS):
+    for row in range(len(ROWS)):
+        columns = mass_columns if row == RUNNING_MASS else channels
         if not left_out >> ROWS[row] & 1:
-            _copy(addresses[ROWS[row]], state[row], reads)
+            _exchange(addresses[ROWS[row]], state[row].ctypes.data, (clusters, channels), columns, state.dtype, reads)
     for row in range(len(PRIORS)):
         if not left_out >> PRIORS[row] & 1:
-            _copy(addresses[PRIORS[row]], priors[row], reads)
-    if addresses[ROWS[RUNNING_MASS]] != 0:
-        mass = array(addresses[ROWS[RUNNING_MASS]], (clusters, mass_columns), state.dtype)
-        for k in range(clusters):
-            for c in range(channels):
-                if reads:
-                    state[RUNNING_MASS, k, c] = mass[k, c % mass_columns]
-                else:
-                    mass[k, c % mass_columns] = state[RUNNING_MASS, k, c]
+            _exchange(addresses[PRIORS[row]], priors[row].ctypes.data, (1, clusters), clusters, state.dtype, reads)
     if not reads and addresses[COUNT] != 0:
         array(addresses[COUNT], 1, np.int64)[0] += 1
 
 
 @part
-def _copy(address, numbers, reads):
+def _exchange(address, own_address, shape, columns, dtype, reads):
+    """One row, whose tensor may have one of the ``columns`` for all."""
+    other, own = array(address, (shape[0], columns), dtype), array(own_address, shape, dtype)
     if address != 0:
-        copy(address if reads else numbers.ctypes.data, numbers.ctypes.data if reads else address, numbers.nbytes)
+        for k in range(shape[0]):
+            for c in range(shape[1]):
+                if reads:
+                    own[k, c] = other[k, min(c, columns - 1)]
+                else:
+                    other[k, min(c, columns - 1)] = own[k, c]
 
 
 @part

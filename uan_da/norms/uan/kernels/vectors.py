@@ -209,15 +209,10 @@ class _Strip:
 
 
 @part
-def lanes(x):
-    """Values in a vector of the type of ``x``."""
-    return BYTES // x.itemsize
-
-
-@part
 def padded(channels, x):
     """The length of a row of coefficients or sums: whole vectors."""
-    return -(-channels // lanes(x)) * lanes(x)
+    width = BYTES // x.itemsize
+    return -(-channels // width) * width
 
 
 @part
@@ -228,7 +223,7 @@ def pieces(x, channels, last, widest):
 
     Where channels come last, a step takes up to ``widest`` vectors, next to one another: memory is read in longer
     pieces."""
-    width, positions, i = lanes(x), x.shape[1] // channels, 0
+    width, positions, i = BYTES // x.itemsize, x.shape[1] // channels, 0
     if last is None:
         found = zeros((channels * (positions // (CHUNK * width) + 2), 4), np.int64)
         for c in range(channels):
