@@ -155,10 +155,9 @@ def _over_samples(kernel, backwards):
         out = zeros((min(len(x), PARTS), quantities * clusters, rows.shape[1]), np.float64)
         cut = pieces(x, channels, last, 1)
         start((zeros(threads, np.int64), each, x, g, y, last, cut, channels, rows, out), threads)
+        sums[:] = 0
         for q in range(quantities):
             for k in range(clusters):
-                for c in range(channels):
-                    sums[q, k, c] = 0
                 for i in range(len(out)):
                     for c in range(channels):
                         sums[q, k, c] += out[i, q * clusters + k, c]
@@ -203,9 +202,7 @@ def forward(each, x, last, shift, mixture, prior, bias, given, eps, sharpness, t
     values = x.size // channels
     rows, trace = zeros((1 + 8 * clusters, padded(channels, x)), x.dtype), zeros((5, clusters, channels), np.float64)
     sums = array(kept, (3, clusters, channels), np.float64)
-    for k in range(clusters):
-        for c in range(channels):
-            sums[0, k, c] = sums[1, k, c] = sums[2, k, c] = 0
+    sums[:] = 0
     _rows(shift, mixture, prior, bias, eps, sums, values, rows, trace)
     _sum_all(each, x, x, y, last, rows, threads, sums)
     _rows(shift, mixture, prior, bias, eps, sums, values, rows, trace)
@@ -231,8 +228,7 @@ def backward(
     rows, trace = zeros((1 + 8 * clusters, padded(channels, x)), x.dtype), zeros((5, clusters, channels), np.float64)
     of_map, found = zeros((2, clusters, channels), np.float64), zeros((3, clusters, channels), np.float64)
     sums = array(kept, (3, clusters, channels), np.float64)
-    for c in range(channels):
-        d_bias[c] = 0
+    d_bias[:] = 0
     _rows(shift, mixture, prior, d_bias, eps, sums, x.size // channels, rows, trace)  # β cancels out
     _sum_gradients_all(each, x, g, d_x, last, rows, threads, of_map)
     for k in range(clusters):

@@ -177,8 +177,7 @@ def differentiate(prior, mixture, balance, d_mixture, d_log_prior, d_mean, d_log
     """From the gradients of μ, σ² and f γ, and of log λ, those of μ and log σ², of λ's logits, and of γ."""
     _, clusters, channels = mixture.shape
     average = 0.0
-    for c in range(channels):
-        d_weight[c] = 0
+    d_weight[:] = 0
     for k in range(clusters):
         through = 0.0
         for c in range(channels):

@@ -127,8 +127,7 @@ _apply, _gradient = _over_samples(_affine, True), _over_samples(_bilinear, True)
 def _combine(weights, matrix, row):
     """The sum of the rows of ``matrix`` with ``weights``; loops over channels that touch few arrays become vectors."""
     _, channels = matrix.shape
-    for c in range(channels):
-        row[c] = 0
+    row[:] = 0
     for i in range(len(weights)):
         for c in range(channels):
             row[c] += weights[i] * matrix[i, c]
@@ -205,8 +204,7 @@ def _of_moments(sums, tau, moments, maps, eps, d_moments, d_gain, d_bias):
     """∂a and ∂b; and the gradients of f γ and β."""
     samples, clusters = tau.shape
     weights = zeros(samples, tau.dtype)
-    for c in range(len(d_bias)):
-        d_bias[c] = 0
+    d_bias[:] = 0
     for k in range(clusters):
         for n in range(samples):
             weights[n] = tau[n, k]
