@@ -95,14 +95,15 @@ def _stats(counters, x, last, cut, shift, stats):
 
 def _over_samples(kernel, backwards):
     """``run(operands, threads)``: ``kernel`` over each sample, whose rows of coefficients, after the shift, are sums of
-    ``terms`` ``(R, W, C)`` with the sample's ``weights`` ``(N, W)``. Its sums are ``(Q, N, C)``. A second pass goes
-    ``backwards``."""
+    ``terms`` ``(R, W, C)`` with the sample's ``weights`` ``(N, W)``. Its sums are ``(Q, N, C)``; a second pass, which
+    goes ``backwards``, has none."""
     one = sweep(kernel, WIDTHS)
 
     @part
     def on_samples(counters, x, g, y, last, cut, shift, weights, terms, sums):
         channels = len(shift)
-        rows, found = zeros((1 + len(terms), padded(channels, x)), x.dtype), zeros((2, padded(channels, x)), np.float64)
+        width = padded(channels, x)
+        rows, found = zeros((1 + len(terms), width), x.dtype), zeros((len(sums), width), np.float64)
         for c in range(channels):
             rows[0, c] = shift[c]
         n = take(counters, len(x), backwards)

@@ -237,17 +237,12 @@ def pieces(x, channels, last, widest):
         chunk = max(16, min(CHUNK, 4096 // channels))  # that its part of x stays in the nearest cache
         found = zeros(((positions // chunk + 1) * (channels // width + 1), 4), np.int64)
         for s in range(0, positions, chunk):
-            c = 0
+            steps, c = min(chunk, positions - s), 0
             while c < channels:
                 inside = min(width, channels - c)
                 while 2 * inside <= min(widest * width, channels - c) and inside >= width:
                     inside *= 2
-                found[i, 0], found[i, 1], found[i, 2], found[i, 3] = (
-                    s * channels + c,
-                    min(chunk, positions - s),
-                    inside,
-                    c,
-                )
+                found[i, 0], found[i, 1], found[i, 2], found[i, 3] = s * channels + c, steps, inside, c
                 c, i = c + inside, i + 1
     return found[:i]
 
