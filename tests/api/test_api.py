@@ -89,7 +89,9 @@ def test_adapt_makes_a_run(run: uan_da.Run, photos: Path, tmp_path: Path) -> Non
     adapted = run.adapt(photos, "adabn", out=tmp_path / "adapted", device="cpu")
     assert isinstance(adapted, uan_da.Run)
     assert len(adapted.predict(photos, device="cpu")) == 12
-    assert "not finished" in adapted._repr_html_()
+    assert "adapted to images without labels" in adapted._repr_html_()
+    with pytest.raises(UserError, match="an adaptation has no results"):
+        _ = adapted.results
     written = pd.read_csv(tmp_path / "adapted" / "predictions.csv", dtype={"class": str})
     assert written["class"].tolist() == adapted.predict(photos, device="cpu")["class"].tolist()
 

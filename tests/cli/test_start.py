@@ -75,6 +75,20 @@ def test_what_it_finds_and_writes(uan_da: Callable[..., Any], tmp_path: Path) ->
     assert check_dataset(dataset, recipe.task).defects == 0
 
 
+def test_the_users_own_task(uan_da: Callable[..., Any], tmp_path: Path) -> None:
+    put(tmp_path / "shop", *(f"{domain}/{name}/{i}.jpg" for domain in "ab" for name in ("x", "y") for i in range(3)))
+    done = uan_da("start", "shop", "task=b:a", cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    rows = [[cell.strip() for cell in line.split("│")[1:3]] for line in done.stdout.splitlines() if "│" in line]
+    assert sorted(row for row in rows if row[0] in ("a", "b")) == [["a", "target"], ["b", "source"]]
+    assert "--task b:a" in done.stdout
+    recipe = load_recipe("shop-recipe.yaml")
+    assert (str(recipe.task), recipe.description) == ("b:a", "b to a")
+    for given, message in (("b:c", "no domain 'c' among the images; they have a, b"), ("b:", "expected SOURCE:TARGET")):
+        refused = uan_da("start", "shop", f"task={given}", "--overwrite", cwd=tmp_path)
+        assert (refused.returncode, message in refused.stderr) == (2, True)
+
+
 def test_a_table_names_the_images(uan_da: Callable[..., Any], tmp_path: Path) -> None:
     """Relative to itself; what it does not name does not count."""
     put(tmp_path / "shots", "1.jpg", "2.jpg", "deep/3.jpg", "4.jpg", "5.jpg", "other/x/6.jpg")

@@ -70,7 +70,7 @@ class Run:
 
     @property
     def results(self) -> dict[str, Any]:
-        """The content of ``results.json``; a UserError if the run is not finished."""
+        """The content of ``results.json``; a UserError if the run is not finished, or an adaptation."""
         return self._run.results
 
     @property
@@ -218,6 +218,8 @@ class Run:
         facts = {"task": str(recipe.task), "method": recipe.method.name, "norm": recipe.norm.name}
         facts |= {"backbone": recipe.backbone.name, "seed": str(recipe.seed), "folder": str(self.folder)}
         head = pd.Series(facts).to_frame("run").to_html()
+        if self._run.is_adaptation:
+            return f"{head}<p>adapted to images without labels: no results</p>"
         if not self._run.done:
             return f"{head}<p>not finished: no results yet</p>"
         return head + self.accuracy.to_html(index=False, float_format="{:.3f}".format)

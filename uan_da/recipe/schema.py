@@ -98,7 +98,7 @@ class Train(Strict):
     @model_validator(mode="after")
     def _one_length(self) -> Self:
         if (self.epochs is None) == (self.steps is None):
-            both = " (train.epochs=null takes a recipe's epochs away)" if self.steps else ""
+            both = " (train.epochs=null or train.steps=null takes a recipe's own away)" if self.steps else ""
             raise ValueError(f"exactly one of 'epochs' and 'steps' says how long to train{both}")
         return self
 

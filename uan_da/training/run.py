@@ -98,16 +98,23 @@ class Run:
     @property
     def done(self) -> bool:
         """Whether the training came to its end; an adaptation is none."""
-        return (self.folder / "done").is_file() and not (self.folder / "adapt.json").is_file()
+        return (self.folder / "done").is_file() and not self.is_adaptation
+
+    @property
+    def is_adaptation(self) -> bool:
+        """Whether it is of ``uan-da adapt``, and no training."""
+        return (self.folder / "adapt.json").is_file()
 
     @property
     def results(self) -> dict[str, Any]:
         """``results.json``.
 
         Raises:
-            UserError: the run is not finished, or the file is not as it was written.
+            UserError: the run is not finished, or is an adaptation; or the file is not as it was written.
         """
         path = self.folder / "results.json"
+        if self.is_adaptation:
+            raise UserError(f"{self.folder}: an adaptation has no results: the labels of its images are not known")
         if not path.is_file():
             raise UserError(f"{self.folder}: the run is not finished (no results.json in it)")
         self.check_whole(path.name)

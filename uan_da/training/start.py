@@ -14,7 +14,7 @@ from uan_da.recipe import find_recipe
 from uan_da.recipe.load import check_recipe
 from uan_da.recipe.overrides import PER_METHOD, apply_overrides
 from uan_da.recipe.source import Source, read_yaml
-from uan_da.recipe.task_name import TaskName
+from uan_da.recipe.task_name import TaskName, parse_task
 from uan_da.trust import FILES
 
 SMALL = 64
@@ -56,7 +56,7 @@ def recipe_for(found: Survey, dataset: str, overrides: Sequence[str] = ()) -> St
     Raises:
         UserError: no domain can be a source, or an override is wrong.
     """
-    task = found.task()
+    task = _task(found, overrides)
     _check_names(task)
     own = [text.partition("=")[0] for text in overrides]
     notes: list[str] = []
@@ -78,6 +78,22 @@ def recipe_for(found: Survey, dataset: str, overrides: Sequence[str] = ()) -> St
         apply_overrides(source, [text for text in UNTRAINED if text.partition("=")[0] not in own])
     _check(source)
     return Start(source.data, task, notes)
+
+
+def _task(found: Survey, overrides: Sequence[str]) -> TaskName:
+    """The last one that the user gives; without one, what the images suggest."""
+    given = [text.partition("=")[2] for text in overrides if text.partition("=")[0] == "task"]
+    if not given:
+        return found.task()
+    try:
+        task = parse_task(given[-1])
+    except ValueError as error:
+        raise UserError(f"command line: task: {error}") from error
+    names = [look.name for look in found.domains]
+    for name in task.domains:
+        if name not in names:
+            raise UserError(f"command line: task: no domain {name!r} among the images; they have {', '.join(names)}")
+    return task
 
 
 def _check(source: Source) -> None:

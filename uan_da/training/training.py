@@ -304,8 +304,8 @@ def _share(recipe: Recipe, model: Classifier, method: Method) -> None:
     if not method.parallel:
         names = ", ".join([recipe.method.name, *(added.name for added in recipe.method.then)])
         raise UserError(
-            f"method {names}: several processes would come to something else than one, for the loss takes more of a "
-            "batch than a mean over its images. Train it in one process; source_only, joint, dann, mcd and adamatch "
+            f"method {names}: several processes would not learn what one learns, because the loss is not a mean "
+            "over the images of a batch. Train it in one process; source_only, joint, dann, mcd and adamatch "
             "share their batches"
         )
     for part in (model.bottleneck, model.head, method):
