@@ -18,12 +18,12 @@ from numba.core.compiler import Compiler
 
 
 class _Library(JITCodeLibrary):
-    """Code of a part, as Numba wrote it, for a kernel to link."""
+    """Code of a part, for a kernel to link."""
 
     def _leave(self, *_):
-        """Nothing is optimised, and no environment is set, which would serve exceptions: no part raises any."""
+        """Functions are but simplified; no environment is set, which serves exceptions: no part raises any."""
 
-    _optimize_functions = _optimize_final_module = set_env = _leave
+    _optimize_final_module = set_env = _leave
     codegen = property(lambda self: self)
 
     def _finalize_final_module(self):
@@ -37,8 +37,8 @@ class _PartCompiler(Compiler):
 
 _OPTIONS = {"fastmath": {"nsz", "arcp", "contract", "afn", "reassoc"}, "error_model": "numpy"}
 part = njit(**_OPTIONS, nogil=True, no_cfunc_wrapper=True, no_cpython_wrapper=True, pipeline_class=_PartCompiler)
-"""What is compiled into a :data:`compiled` function, and cached with it. LLVM works on it there alone, not once more
-for each caller on the way."""
+"""What is compiled into a :data:`compiled` function, and cached with it. LLVM optimises it there alone, not
+once more for each caller on the way."""
 _HERE = Path(__file__).parent
 _SOURCES = hashlib.sha256(
     b"".join(path.read_bytes() for path in sorted((*_HERE.glob("*.py"), *_HERE.parent.glob("*.py"))))
