@@ -41,16 +41,16 @@ def steps_made(prefetch: Prefetch, steps: Sequence[int], size: int = 1) -> list[
 
 def test_a_few_batches_are_made_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     free_cores(monkeypatch, 0)
-    found = steps_made(Prefetch(), [*range(9), 3, 4, 12])  # 3: as after a resume; 12: after the end
+    found = steps_made(Prefetch(8), [*range(9), 3, 4, 12])  # 3: as after a resume; 12: after the end
     few, rest = list(range(8)), [8, 9, 10, 11]
     assert found == [few, *[[]] * 7, rest, [3, 4, 5, 6, 7, 8, 9, 10], [], [12]]
-    assert steps_made(Prefetch(), [0, 1, 2], 5 * 1024**2) == [[0], [1], [2]]  # 20 MiB a side
+    assert steps_made(Prefetch(8), [0, 1, 2], 5 * 1024**2) == [[0], [1], [2]]  # 40 MiB of 32
     assert steps_made(Prefetch(1), [0, 1, 2]) == [[0], [1], [2]]
 
 
 def test_a_thread_makes_the_next_few_where_a_core_is_free(monkeypatch: pytest.MonkeyPatch) -> None:
     free_cores(monkeypatch, 1)
-    found = steps_made(Prefetch(), [*range(9), 3, 4])
+    found = steps_made(Prefetch(8), [*range(9), 3, 4])
     assert found == [list(range(12)), *[[]] * 8, [*range(3, 11), 11], []]
 
 

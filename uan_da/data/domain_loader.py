@@ -29,7 +29,8 @@ class DomainLoader:
         device: torch.device | None = None,
     ) -> None:
         """``index`` is the domain's number in the task, as norms know it."""
-        self.domain, self.index, self.images, self.batch_size, self.device = domain, index, images, batch_size, device
+        self.domain, self.index, self.images, self.batch_size = domain, index, images, batch_size
+        self.device = None if device is None or device.type == "cpu" else device  # to move nothing takes time, too
         self.order: Order = (
             ClassBalanced(images.labels, seed, "order", domain)
             if balance == "class"

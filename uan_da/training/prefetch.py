@@ -11,9 +11,9 @@ from uan_da.data.domain_batch import DomainBatch
 from uan_da.norms.distributed import process_count
 from uan_da.training.device import cores
 
-FEW = 8
+FEW = 16
 """Batches that are made one after the other. Between two steps, each would find the caches full of the network's."""
-MEMORY = 16 * 1024**2
+MEMORY = 32 * 1024**2
 """Bytes that a few small batches may take; large ones are made one at a time."""
 
 Make = Callable[[int], DomainBatch]

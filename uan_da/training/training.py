@@ -227,8 +227,9 @@ class Training:
 
     def _set_learning_rate(self) -> None:
         train, pretrain_lr = self.recipe.train, self.recipe.method.pretrain_lr
-        factor = train.schedule(self.progress.step, self.progress.total)
-        factor *= min(1.0, (self.progress.step + 1) / max(1, train.warm_up))
+        progress = self.progress
+        factor = train.schedule(progress.step, progress.total)
+        factor *= min(1.0, (progress.step + 1) / max(1, train.warm_up))
         if self.pretraining and pretrain_lr is not None:
             factor *= pretrain_lr / train.optimizer.options["lr"]
         for group in self.optimizer.param_groups:
