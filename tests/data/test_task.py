@@ -78,7 +78,7 @@ def test_a_users_own_adapter(tmp_path, monkeypatch) -> None:
 
 
 def test_a_users_own_augmentation_is_given_floats(tmp_path, monkeypatch) -> None:
-    (tmp_path / "my_views.py").write_text(
+    (tmp_path / "half_views.py").write_text(
         "class Half:\n"
         "    def __call__(self, images, generator):\n"
         "        assert images.dtype.is_floating_point and images.max() <= 1\n"
@@ -86,7 +86,7 @@ def test_a_users_own_augmentation_is_given_floats(tmp_path, monkeypatch) -> None
     )
     monkeypatch.syspath_prepend(tmp_path)
     standard = ["input.mean=0", "input.std=1", "train.batch.source=8", "train.batch.target=5"]
-    weak = "augment.weak=[{name: crop, padding: 2}, {name: my_views:Half}]"
+    weak = "augment.weak=[{name: crop, padding: 2}, {name: half_views:Half}]"
     images = build_task(load_recipe("digits", [*standard, weak]), CPU).batch(0, ("weak",)).target.weak
     assert 0.25 < images.max() <= 0.5
 
