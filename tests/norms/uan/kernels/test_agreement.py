@@ -51,7 +51,7 @@ def outcome(layers: Sequence[UAN], x: Tensor, g: Tensor, how: str) -> dict[str, 
     y = run(x)
     y.backward(g)
     assert x.grad is not None
-    gradients = {f"d {name}": p.grad for name, p in model.named_parameters() if p.grad is not None and p.grad.any()}
+    gradients = {f"d {name}": torch.zeros_like(p) if p.grad is None else p.grad for name, p in model.named_parameters()}
     return {"y": y.detach(), "d x": x.grad, **gradients, **model.state_dict()}
 
 
