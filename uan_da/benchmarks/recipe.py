@@ -52,6 +52,8 @@ def measure_recipe(recipe: Recipe, device: torch.device, rounds: int) -> RecipeC
 
 def advance_block(training: Training) -> None:
     """The steps of a block; the batches of the next one, if a thread makes them, are made in this one's time."""
+    if training.step + BLOCK > training.total_steps:
+        training.step = training.pretrain_steps + 1  # anew: at a training's end, fewer batches are made at once
     for _ in range(BLOCK):
         training.advance()
     if training.prefetch is not None:
