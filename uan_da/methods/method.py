@@ -23,7 +23,7 @@ from uan_da.methods.routing import Routing, forward
 from uan_da.methods.target import Target
 from uan_da.models.classifier import Classifier, Output
 from uan_da.models.rejection import EntropyRejection, Rejection
-from uan_da.norms.distributed import averaged_over_processes
+from uan_da.norms.distributed import averaged_over_processes, is_distributed
 from uan_da.recipe.classes import Setting
 
 
@@ -55,11 +55,15 @@ class Loss:
     def detached(self) -> Self:
         """The same numbers, detached from the autograd graph."""
         terms, metrics = ({name: x.detach() for name, x in part.items()} for part in (self.terms, self.metrics))
-        return type(self)(terms, metrics)
+        loss = type(self)(terms, metrics)
+        loss.__dict__["total"] = self.total.detach()  # the property's cache: it need not be added up again
+        return loss
 
 
 def mean_loss(losses: Sequence[Loss]) -> Loss:
     """Terms and metrics of a batch: the mean over its equal parts and over all processes; detached."""
+    if len(losses) == 1 and not is_distributed():
+        return losses[0]
     terms, metrics = _means([loss.terms for loss in losses]), _means([loss.metrics for loss in losses])
     return Loss(*averaged_over_processes(terms, metrics))
 

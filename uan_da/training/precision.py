@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 import torch
@@ -15,13 +15,14 @@ HALF: dict[Precision, torch.dtype | None] = {"fp32": None, "bf16": torch.bfloat1
 float32."""
 
 
-@contextmanager
-def tensor_float32(device: torch.device) -> Iterator[None]:
+def tensor_float32(device: torch.device) -> AbstractContextManager[None]:
     """Inside the block float32 matrix products on a GPU may use TensorFloat-32, as PyTorch recommends for training
     (``torch.set_float32_matmul_precision("high")``) and as its convolutions do anyway; elsewhere nothing changes."""
-    if device.type != "cuda":
-        yield
-        return
+    return _tensor_float32() if device.type == "cuda" else nullcontext()
+
+
+@contextmanager
+def _tensor_float32() -> Iterator[None]:
     before = torch.get_float32_matmul_precision()
     torch.set_float32_matmul_precision("high")
     try:

@@ -1,9 +1,10 @@
 """Everything that one training moves, and the one step that moves it."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, Self
 
 import torch
@@ -30,6 +31,8 @@ from uan_da.training.precision import HALF, tensor_float32
 from uan_da.training.prefetch import FEW, Prefetch
 from uan_da.training.run import Run
 
+LARGER_BATCH = "Raise train.batch.source and train.batch.target, or take another norm"
+
 
 @dataclass
 class Training:
@@ -50,6 +53,7 @@ class Training:
     def __post_init__(self) -> None:
         self.optimizer_step = OptimizerStep(self.optimizer, self.recipe.train, self.device)
         self.finite = FiniteCheck(self.device)
+        self._layers = tuple(self.model.modules())
         few = FEW if self.task.is_decoded else 1  # what is decoded on the way comes as evenly as it can
         self.prefetch = Prefetch(few) if self.device.type == "cpu" else None  # a GPU's kernels wait in line anyway
 
@@ -104,17 +108,17 @@ class Training:
         """Whether the first ``step`` steps are, or end in, a pre-training that is shown the source alone."""
         return 0 < step <= self.pretrain_steps and not self.method.pretrains_with_target
 
-    @property
+    @cached_property
     def steps_per_epoch(self) -> int:
         """As the recipe says, or one pass over the source."""
         return self.recipe.train.steps_per_epoch or self.task.steps_per_epoch
 
-    @property
+    @cached_property
     def pretrain_steps(self) -> int:
         """Steps before the method's own."""
         return (self.recipe.method.pretrain_epochs or 0) * self.steps_per_epoch
 
-    @property
+    @cached_property
     def total_steps(self) -> int:
         """Batches in all, those of the pre-training included."""
         train = self.recipe.train
@@ -151,15 +155,21 @@ class Training:
             UserError: the batch is too small for a norm.
         """
         seed_everything(fold(self.recipe.seed, "step", self.step), self.device)
-        with tensor_float32(self.device):
-            self._advance()
+        try:
+            with tensor_float32(self.device):
+                self._advance()
+        except ValueError as error:
+            if str(error).startswith("Expected more than 1 value"):  # as PyTorch's BatchNorm begins
+                raise UserError(f"a BatchNorm cannot train on so little: {error}. {LARGER_BATCH}") from None
+            raise
 
     def _advance(self) -> None:
         if self.step == self.pretrain_steps:
             self.optimizer.state.clear()  # what a pre-training left in it
             ready(self.optimizer)
             self.method.start(self.model)
-        if not all(module.training for module in self.model.modules()):  # to ask costs a third of what it costs to set
+            self._layers = tuple(self.model.modules())
+        if not all(layer.training for layer in self._layers):  # to ask costs a fraction of what it costs to set
             self.model.train()
         self._set_learning_rate()
         parts, values = self._parts(), dict[str, Tensor]()
@@ -182,15 +192,20 @@ class Training:
         if self.average is not None:
             self.average.update_parameters(self.model)
         self.step += 1
+        self._add(values)
+
+    def _add(self, values: Mapping[str, Tensor]) -> None:
+        """Add loss terms and metrics to their sums, in one call: many small operations take long."""
         for name, value in values.items():
-            self.sums[name] = value + self.sums.get(name, 0.0)
+            if name not in self.sums:
+                self.sums[name] = torch.zeros_like(value + 0.0)
+        torch._foreach_add_([self.sums[name] for name in values], list(values.values()))
 
     def _backward(self, loss_of: LossOf, parts: Sequence[DomainBatch], moved: Sequence[nn.Parameter]) -> Loss:
         """Add the gradient of the mean loss of ``parts`` to those of ``moved``; the loss."""
         losses = []
         for part in parts:
-            with _small_batches_explained():
-                loss = loss_of(self.model, part, self.progress)
+            loss = loss_of(self.model, part, self.progress)
             self.optimizer_step.backward(loss.total if len(parts) == 1 else loss.total / len(parts), moved)
             losses.append(loss.detached())
             del loss  # nothing of a step's graph outlives it
@@ -274,7 +289,8 @@ class Training:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from ``state``."""
-        self.step, self.sums = int(state["step"]), dict(state["sums"])
+        self.step = int(state["step"])
+        self.sums = {name: total.to(self.device, copy=True) for name, total in state["sums"].items()}
         self.model.load_state_dict(state["model"])
         self.method.load_state_dict(state["method"])
         load_optimizer(self.optimizer, state["optimizer"])
@@ -311,17 +327,3 @@ def _share(recipe: Recipe, model: Classifier, method: Method) -> None:
         )
     for part in (model.bottleneck, model.head, method):
         synchronize(part)
-
-
-@contextmanager
-def _small_batches_explained() -> Iterator[None]:
-    """A BatchNorm's refusal of a single value, as an error that names the keys of the recipe."""
-    try:
-        yield
-    except ValueError as error:
-        if not str(error).startswith("Expected more than 1 value"):  # as PyTorch's BatchNorm begins
-            raise
-        sides = "train.batch.source and train.batch.target"
-        raise UserError(
-            f"a BatchNorm cannot train on so little: {error}. Raise {sides}, or take another norm"
-        ) from None

@@ -57,10 +57,13 @@ def as_floats(images: Tensor, memory_format: torch.memory_format = torch.contigu
         ValueError: what is given is no batch of images.
     """
     check_images(images)
-    if images.dtype == torch.float32:
-        return images
+    return images if images.dtype == torch.float32 else byte_values(images, memory_format).div_(255)
+
+
+def byte_values(images: Tensor, memory_format: torch.memory_format = torch.contiguous_format) -> Tensor:
+    """Images (N, C, H, W) of bytes v as v, float32 in new memory."""
     if images.device.type != "cpu":
-        return images.to(torch.float32, memory_format=memory_format).div_(255)
+        return images.to(torch.float32, memory_format=memory_format)
     # NumPy asks the system for large pages; in small ones a large batch costs more to allocate than to compute.
     memory = torch.from_numpy(np.empty(images.numel(), np.float32))
     n, c, height, width = images.shape
@@ -68,7 +71,7 @@ def as_floats(images: Tensor, memory_format: torch.memory_format = torch.contigu
         floats = memory.view(n, height, width, c).permute(0, 3, 1, 2)
     else:
         floats = memory.view(n, c, height, width)
-    return floats.copy_(images).div_(255)
+    return floats.copy_(images)
 
 
 def own_floats(images: Tensor) -> Tensor:
