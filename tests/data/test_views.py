@@ -29,7 +29,7 @@ def test_standardize() -> None:
 
 @pytest.mark.parametrize("values", [(0.1307, 0.3081), ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))])
 @pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
-def test_bytes_are_standardized_as_the_formula_says(values: tuple[float, float], memory_format: torch.memory_format) -> None:
+def test_bytes_are_standardized_by_the_formula(values: tuple[float, float], memory_format: torch.memory_format) -> None:
     images = torch.arange(2 * 3 * 16 * 8).view(2, 3, 16, 8).to(torch.uint8).contiguous(memory_format=memory_format)
     mean, std = (torch.as_tensor(value).view(-1, 1, 1) for value in values)
     found = standardize(images, Input(size=8, mean=values[0], std=values[1]))

@@ -54,7 +54,8 @@ class Loss:
 
     def detached(self) -> Self:
         """The same numbers, detached from the autograd graph."""
-        terms, metrics = ({name: x.detach() for name, x in part.items()} for part in (self.terms, self.metrics))
+        parts = self.terms, self.metrics
+        terms, metrics = ({name: x.detach() if x.requires_grad else x for name, x in part.items()} for part in parts)
         loss = type(self)(terms, metrics)
         loss.__dict__["total"] = self.total.detach()  # the property's cache: it need not be added up again
         return loss

@@ -1,7 +1,6 @@
 """From a recipe's method to the object that a training calls."""
 
 from collections.abc import Sequence
-from typing import cast
 
 from torch import nn
 
@@ -23,16 +22,17 @@ class TransferLoss(Method):
         super().__init__()
         self.routing = routing
         self.methods = nn.ModuleList(methods)
+        self._parts = tuple(methods)  # a ModuleList looks each of them up
         self.parallel = all(method.parallel for method in methods)
         self.sdat_radius = max(method.sdat_radius for method in methods)
 
     def loss(self, model: Classifier, batch: DomainBatch, progress: Progress) -> Loss:
         """The loss of one batch."""
-        return shared_loss(self._parts(), self.routing, model, batch, progress)
+        return shared_loss(self._parts, self.routing, model, batch, progress)
 
     def task_loss(self, model: Classifier, batch: DomainBatch, progress: Progress) -> Loss:
         """The same without the terms that bring the domains together."""
-        chosen = [method for method in self._parts() if method.on_predictions]
+        chosen = [method for method in self._parts if method.on_predictions]
         return shared_loss(chosen, self.routing, model, batch, progress)
 
     def phases(self, model: Classifier) -> Sequence[Phase]:
@@ -42,21 +42,18 @@ class TransferLoss(Method):
 
     def prepare(self, model: Classifier, target_images: int) -> None:
         """Tell each."""
-        for method in self._parts():
+        for method in self._parts:
             method.prepare(model, target_images)
 
     def start(self, model: Classifier) -> None:
         """Tell each."""
-        for method in self._parts():
+        for method in self._parts:
             method.start(model)
 
     def after_step(self, model: Classifier) -> None:
         """Tell each."""
-        for method in self._parts():
+        for method in self._parts:
             method.after_step(model)
-
-    def _parts(self) -> list[TransferMethod]:
-        return cast("list[TransferMethod]", list(self.methods))
 
 
 def build_method(block: MethodBlock, model: Classifier, num_classes: int) -> Method:
