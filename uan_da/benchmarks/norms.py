@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from uan_da.benchmarks.measure import (
     Spread,
@@ -37,16 +37,13 @@ class NormCost:
     bandwidth: float | None
 
 
-def norms_of(channels: int, clusters: Sequence[int], backend: Backend) -> dict[str, nn.Module]:
-    """The norms that are compared, BatchNorm first."""
+def norms_of(channels: int, clusters: Sequence[int], backend: Backend, suffix: str = "") -> dict[str, nn.Module]:
+    """The norms that are compared, BatchNorm first; the names of the others end in ``suffix``."""
     layers: dict[str, nn.Module] = {"bn": nn.BatchNorm2d(channels)}
     for k in clusters:
-        layers[f"uan sample K={k}"] = UAN2d(channels, num_clusters=k, backend=backend)
         element = UAN2d(channels, num_clusters=k, assignment="element", scale="prior", backend=backend)
-        layers[f"uan element K={k}"] = element
-    if backend != "reference":  # what the kernels buy
-        reference = norms_of(channels, clusters, "reference")
-        layers |= {f"{name}, reference": layer for name, layer in reference.items() if name != "bn"}
+        layers[f"uan sample K={k}{suffix}"] = UAN2d(channels, num_clusters=k, backend=backend)
+        layers[f"uan element K={k}{suffix}"] = element
     return layers
 
 
@@ -60,31 +57,42 @@ def measure_norms(
     backend: Backend,
     rounds: int,
 ) -> Iterator[NormCost]:
-    """Costs shape by shape, norms interleaved."""
-    copy = copy_bandwidth(device) if device.type == "cuda" else None
+    """Costs shape by shape, norms interleaved.
+
+    The reference, which shows what the kernels buy, has rounds of its own with BatchNorm. It fills the caches with up
+    to twenty times the memory of the activations; no norm of a network that has kernels runs after it.
+    """
     memory_format = torch.channels_last if channels_last else torch.contiguous_format
     for shape in shapes:
         x = torch.randn(shape, device=device, dtype=dtype).contiguous(memory_format=memory_format).requires_grad_()
-        g = torch.randn_like(x)
-        layers = {name: layer.to(device) for name, layer in norms_of(shape[1], clusters, backend).items()}
+        yield from _side_by_side(x, norms_of(shape[1], clusters, backend), rounds)
+        if backend != "reference":
+            _, *references = _side_by_side(x, norms_of(shape[1], clusters, "reference", ", reference"), rounds)
+            yield from references
 
-        def step(layer: nn.Module, inputs: Sequence[torch.Tensor], g: torch.Tensor = g) -> None:
-            torch.autograd.grad(layer(inputs[0]), inputs, g)  # adds to no gradient, as in a training that drops them
 
-        steps = {name: functools.partial(step, layer, (x, *layer.parameters())) for name, layer in layers.items()}
-        seconds = interleaved(steps, device, rounds)
-        times = ratios(seconds, "bn")
-        saved = {name: saved_bytes(layer, x) for name, layer in layers.items()}
-        peaks = {name: peak_bytes(run, device) for name, run in steps.items()}
-        for name in layers:
-            median, peak, peak_bn = statistics.median(seconds[name]), peaks[name], peaks["bn"]
-            fewest = FEWEST_PASSES * x.numel() * x.element_size()
-            yield NormCost(
-                shape,
-                name,
-                1e3 * median,
-                times[name],
-                saved[name] / saved["bn"],
-                None if peak is None or peak_bn is None else peak / peak_bn,
-                None if copy is None else fewest / median / copy,
-            )
+def _side_by_side(x: Tensor, layers: dict[str, nn.Module], rounds: int) -> Iterator[NormCost]:
+    g, device = torch.randn_like(x), x.device
+    copy = copy_bandwidth(device) if device.type == "cuda" else None
+
+    def step(layer: nn.Module, inputs: Sequence[Tensor]) -> None:
+        torch.autograd.grad(layer(inputs[0]), inputs, g)  # adds to no gradient, as in a training that drops them
+
+    layers = {name: layer.to(device) for name, layer in layers.items()}
+    steps = {name: functools.partial(step, layer, (x, *layer.parameters())) for name, layer in layers.items()}
+    seconds = interleaved(steps, device, rounds)
+    times = ratios(seconds, "bn")
+    saved = {name: saved_bytes(layer, x) for name, layer in layers.items()}
+    peaks = {name: peak_bytes(run, device) for name, run in steps.items()}
+    for name in layers:
+        median, peak, peak_bn = statistics.median(seconds[name]), peaks[name], peaks["bn"]
+        fewest = FEWEST_PASSES * x.numel() * x.element_size()
+        yield NormCost(
+            tuple(x.shape),
+            name,
+            1e3 * median,
+            times[name],
+            saved[name] / saved["bn"],
+            None if peak is None or peak_bn is None else peak / peak_bn,
+            None if copy is None else fewest / median / copy,
+        )

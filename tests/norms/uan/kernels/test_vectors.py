@@ -2,14 +2,45 @@
 
 import numpy as np
 import pytest
+from llvmlite import binding
 
-from uan_da.norms.uan.kernels import vectors
+from uan_da.norms.uan.kernels import sweep, vectors
+from uan_da.norms.uan.kernels.compiler import compiled
+from uan_da.norms.uan.kernels.memory import array, zeros
+from uan_da.norms.uan.kernels.vectors import Avx512Vector, Vector
+
+HAS_AVX512 = binding.get_host_cpu_features().get("avx512f", False)
+CLASSES = [Vector, pytest.param(Avx512Vector, marks=pytest.mark.skipif(not HAS_AVX512, reason="no AVX-512 here"))]
 
 
-@pytest.mark.parametrize(("number", "accuracy"), [("float", 5e-7), ("double", 5e-15)])
-def test_the_polynomial_of_exp2(number: str, accuracy: float) -> None:
+@pytest.mark.parametrize(("degree", "parts", "accuracy"), [(5, 1, 5e-7), (11, 1, 5e-15), (2, 16, 5e-7)])
+def test_the_polynomial_of_exp2(degree: int, parts: int, accuracy: float) -> None:
     """NumPy drops a last coefficient that is rounded to 0; the kernels take them in pairs."""
-    coefficients = vectors._exp2_polynomial(vectors._DEGREE[number])
-    assert len(coefficients) == vectors._DEGREE[number] + 1
-    x = np.linspace(-0.5, 0.5, 1001)
+    coefficients = vectors.exp2_polynomial(degree, parts)
+    assert len(coefficients) == degree + 1
+    x = np.linspace(-0.5, 0.5, 1001) / parts
     assert np.abs(np.polyval(coefficients[::-1], x) / np.exp2(x) - 1).max() < accuracy
+
+
+@pytest.mark.parametrize("kind", CLASSES)
+@pytest.mark.parametrize(("number", "accuracy"), [(np.float32, 1e-6), (np.float64, 1e-14)])
+@pytest.mark.parametrize("at_once", [1, 3])
+def test_exp2_on_this_processor(
+    kind: type, number: type, accuracy: float, at_once: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sweep, "vectors_of", lambda _: kind)
+    run = sweep.sweep(lambda x, g, y, row, clusters: (x.exp2(), [x]), at_once=at_once)
+
+    @compiled(kind.__name__, number.__name__, at_once)  # type: ignore[untyped-decorator]
+    def exp2(x: int, y: int, total: int, count: int) -> None:
+        values, powers = array(x, (1, count), number), array(y, (1, count), number)
+        sums = zeros((1, 64), np.float64)
+        cut = sweep.pieces(values, 1, None, 1)
+        run((0,), values, values, powers, None, 0, 1, zeros((1, 64), number), sums, cut)
+        array(total, 1, np.float64)[0] = sums[0, 0]
+
+    x = np.linspace(-120, 120, 1003, dtype=number)
+    y, total = np.empty_like(x), np.empty(1)
+    exp2(x.ctypes.data, y.ctypes.data, total.ctypes.data, len(x))
+    assert np.abs(y / np.exp2(x.astype(np.float64)) - 1).max() < accuracy
+    np.testing.assert_allclose(total, x.astype(np.float64).sum(), atol=1e-3)

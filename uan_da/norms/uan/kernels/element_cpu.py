@@ -4,7 +4,7 @@ r"""Element assignment on a CPU: four passes over the activations, two forward, 
 
 In units of the clusters, :math:`z = (x - μ)\, r`, :math:`r = (2 \ln 2\, (σ^2 + ε))^{-1/2}`, a responsibility is
 :math:`τ_k ∝ w_k = λ_k r_k 2^{-z_k^2}`, a cheap function of x. Relative to the first cluster's weight, K clusters need
-K − 1 exponentials. A first pass leaves w_2 where the second pass will write the result, and spares it one. From
+K − 1 exponentials. A first pass may leave w_2 where the second pass will write the result, and spares it one. From
 the sums :math:`S_j = \sum τ z^j`, with :math:`i = 1/S_0`,
 
 .. math:: z_1 &= S_1 i, \quad z_2 = S_2 i, \quad q = z_2 - z_1^2 + ε r^2 \\
@@ -36,7 +36,8 @@ from uan_da.norms.uan.kernels.compiler import part
 from uan_da.norms.uan.kernels.memory import array, zeros
 from uan_da.norms.uan.kernels.mixture_cpu import GAIN, LOG_PRIOR, MEAN, VAR
 from uan_da.norms.uan.kernels.parallel import on_threads, take
-from uan_da.norms.uan.kernels.vectors import LIMIT, padded, pieces, sweep
+from uan_da.norms.uan.kernels.sweep import padded, pieces, sweep
+from uan_da.norms.uan.kernels.vectors import LIMIT
 from uan_da.norms.uan.mixture import MIN_MASS
 
 PARTS = 32
@@ -45,6 +46,11 @@ START, RSTD, BIAS, SLOPE, OFFSET, MASS, FIRST, SECOND = range(8)
 """After the shift, rows of K each: −μ r, r, log_2(λ r) less that of the first cluster, α, δ, ∂S_0, ∂S_1, ∂S_2; for
 :func:`_differentiate`, δ and ∂S_0 of all others are less that of the first, too."""
 TWO_LN_2 = 2 * math.log(2)
+STORES_GRADIENT = 2
+"""Clusters for which a backward pass leaves a weight to the second one: with more, to compute it costs less than the
+memory that is written and read."""
+AT_ONCE = 4
+"""Steps that alternate: a step is a long chain of operations, each of which waits for the one before."""
 
 
 def _of(row, name, k, clusters):
@@ -78,7 +84,7 @@ def _others(z, known, row):
 
 
 def _second(weights):
-    """What a first pass leaves to the second one."""
+    """What a first pass leaves to the second one, which would have to compute it again."""
     return weights[1] if len(weights) > 1 else None
 
 
@@ -102,15 +108,17 @@ def _sum_gradients(x, g, y, row, clusters):
     z, weights, inverse = _assign(x, row, clusters)
     inverse = inverse * g
     terms = [weight * inverse for weight in weights]
-    return _second(weights), [*(t * v for t, v in zip(terms, z, strict=True)), *terms]
+    second = _second(weights) if clusters == STORES_GRADIENT else None
+    return second, [*(t * v for t, v in zip(terms, z, strict=True)), *terms]
 
 
 def _differentiate(x, g, y, row, clusters):
     """∂x; Σ z ∂b, Σ z² ∂b, Σ ∂b."""
-    z, weights, inverse = _assign(x, row, clusters, y)
+    z, weights, inverse = _assign(x, row, clusters, y if clusters == STORES_GRADIENT else None)
     tau = [weight * inverse for weight in weights]
     of = [[_of(row, r, k, clusters) for r in (RSTD, SLOPE, OFFSET, MASS, FIRST, SECOND)] for k in range(clusters)]
-    h = [g * slope + (z[k] * second + first) for k, (_, slope, _, _, first, second) in enumerate(of)]
+    through_z = [v * second for v, (*_, second) in zip(z, of, strict=True)]
+    h = [g * slope + first + part for part, (_, slope, _, _, first, _) in zip(through_z, of, strict=True)]
     rest = [g * offset + mass for _, _, offset, mass, _, _ in of[1:]]
     u = [(h[k] * z[k] + rest[k - 1] - h[0] * z[0]) * TWO_LN_2 for k in range(1, clusters)]  # less that of the first
     if clusters == 2:
@@ -120,7 +128,7 @@ def _differentiate(x, g, y, row, clusters):
         average = _average(tau[1:], u) if u else x.splat(0.0)
         d_bias = [-(tau[0] * average), *(t * (v - average) for t, v in zip(tau[1:], u, strict=True))]
     through = [v * d for v, d in zip(z, d_bias, strict=True)]
-    d_z = [tau[k] * (z[k] * of[k][-1] + h[k]) - through[k] for k in range(clusters)]
+    d_z = [tau[k] * (through_z[k] + h[k]) - through[k] for k in range(clusters)]
     d_x = _average([r for r, *_ in of], d_z)
     return d_x, [*through, *(t * v for t, v in zip(through, z, strict=True)), *d_bias]
 
@@ -132,10 +140,10 @@ def _average(weights, values):
     return total
 
 
-def _over_samples(kernel, backwards):
+def _over_samples(kernel, backwards, at_once=AT_ONCE):
     """``run(each, x, g, y, last, rows, threads, sums)``: ``kernel`` over all values, with ``rows`` padded; the sums are
     ``(Q, K, C)``. A second pass goes ``backwards``: the last samples are in the caches yet."""
-    one = sweep(kernel)
+    one = sweep(kernel, at_once=at_once)
 
     @part
     def on_parts(counters, each, x, g, y, last, cut, channels, rows, out):
@@ -192,7 +200,8 @@ def _rows(shift, mixture, prior, bias, eps, sums, values, rows, trace):
 
 
 _sum_all, _mix_all = _over_samples(_sum, False), _over_samples(_mix, True)
-_sum_gradients_all, _differentiate_all = _over_samples(_sum_gradients, False), _over_samples(_differentiate, True)
+_sum_gradients_all = _over_samples(_sum_gradients, False)
+_differentiate_all = _over_samples(_differentiate, True, AT_ONCE // 2)  # has too many values for more registers
 
 
 @part

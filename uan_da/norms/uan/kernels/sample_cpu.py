@@ -34,7 +34,7 @@ from uan_da.norms.uan.kernels.compiler import part
 from uan_da.norms.uan.kernels.memory import array, zeros
 from uan_da.norms.uan.kernels.mixture_cpu import GAIN, LOG_PRIOR, MEAN, VAR, numbers_at
 from uan_da.norms.uan.kernels.parallel import on_threads, take
-from uan_da.norms.uan.kernels.vectors import padded, pieces, sweep
+from uan_da.norms.uan.kernels.sweep import padded, pieces, sweep
 from uan_da.norms.uan.mixture import MIN_MASS
 
 PROBES = 4

@@ -1,31 +1,13 @@
 # mypy: ignore-errors
 # Numba's extension interface has no types.
-"""Loops over activations, written for one value and run on vectors of 64 bytes.
-
-A *kernel* is a Python function ``kernel(x, g, y, row, clusters)`` of vectors. It returns what is to be written in
-the place of y, or None, and a list of terms to be summed. It is called once, while Numba compiles, and what it does to
-its arguments becomes vector instructions: nothing is left to an optimiser that may or may not turn a loop into them.
-``row(r)`` is row r of coefficients per channel, the same for all values of a lane; a kernel loops over clusters in
-Python.
-
-Two layouts differ in the lanes alone: of as many channels where channels come last, of positions of one channel where
-they come first. Sums are taken lane by lane, in the type of x, over at most :data:`CHUNK` values, then in double
-precision.
-"""
+"""Vector arithmetic that is recorded while Numba compiles, and becomes vector instructions."""
 
 import functools
 
 import numpy as np
 from llvmlite import ir
-from numba import types
 from numba.core import cgutils
-from numba.extending import intrinsic
 
-from uan_da.norms.uan.kernels.compiler import part
-from uan_da.norms.uan.kernels.memory import zeros
-
-BYTES = 64
-CHUNK = 256
 LIMIT = 60.0
 """2^LIMIT is beyond all digits, yet not near infinity."""
 _DEGREE = {"float": 5, "double": 11}  # odd
@@ -33,247 +15,109 @@ _INTEGER = {"float": (32, 23), "double": (64, 52)}  # bits; bits of the fraction
 
 
 class Vector:
-    """Vector arithmetic that a compiler records. What is added to a product is fused with it."""
+    """One vector, or several that do not depend on one another: their instructions alternate, so that a processor need
+    not wait for the last one's result. What is added to a product is fused with it."""
 
-    def __init__(self, builder, value):
-        self.builder, self.value, self.type = builder, value, value.type
+    def __init__(self, builder, *values):
+        self.builder, self.values, self.type = builder, values, values[0].type
 
-    def _new(self, value):
-        return Vector(self.builder, value)
+    def _each(self, operation, *others):
+        """``operation`` on each vector and its counterparts of ``others``: vectors, one that all share, or a number."""
+        operands = [self, *(other if isinstance(other, Vector) else self.splat(other) for other in others)]
+        count = max(len(operand.values) for operand in operands)
+        values = (operand.values * (count // len(operand.values)) for operand in operands)
+        return type(self)(self.builder, *(operation(*each) for each in zip(*values, strict=True)))
 
     def splat(self, number):
         """All lanes are ``number``."""
-        return self._new(ir.Constant(self.type, [number] * self.type.count))
-
-    def _other(self, other):
-        return other.value if isinstance(other, Vector) else self.splat(other).value
+        return type(self)(self.builder, *[ir.Constant(self.type, [number] * self.type.count)] * len(self.values))
 
     def __add__(self, other):
-        return self._new(self.builder.fadd(self.value, self._other(other), flags=("contract",)))
+        return self._each(lambda a, b: self.builder.fadd(a, b, flags=("contract",)), other)
 
     def __sub__(self, other):
-        return self._new(self.builder.fsub(self.value, self._other(other), flags=("contract",)))
+        return self._each(lambda a, b: self.builder.fsub(a, b, flags=("contract",)), other)
 
     def __mul__(self, other):
-        return self._new(self.builder.fmul(self.value, self._other(other), flags=("contract",)))
+        return self._each(lambda a, b: self.builder.fmul(a, b, flags=("contract",)), other)
 
     def __neg__(self):
-        return self._new(self.builder.fneg(self.value))
+        return self._each(self.builder.fneg)
 
     __radd__, __rmul__ = __add__, __mul__
 
     def reciprocal(self):
         """1 / x."""
-        return self._new(self.builder.fdiv(self.splat(1.0).value, self.value))
+        return self._each(lambda a, one: self.builder.fdiv(one, a), 1.0)
 
     def maximum(self, other):
         """The larger; NaN stays NaN."""
-        other = self._other(other)
-        return self._new(self.builder.select(self.builder.fcmp_ordered("<", self.value, other), other, self.value))
+        return self._each(lambda a, b: self.builder.select(self.builder.fcmp_ordered("<", a, b), b, a), other)
 
     def minimum(self, other):
         """The smaller; NaN stays NaN."""
-        other = self._other(other)
-        return self._new(self.builder.select(self.builder.fcmp_ordered(">", self.value, other), other, self.value))
+        return self._each(lambda a, b: self.builder.select(self.builder.fcmp_ordered(">", a, b), b, a), other)
 
     def exp2(self):
         """2^x for \\|x\\| ≤ 126: a polynomial on [−½, ½], and the rest added to the exponent."""
-        bits, fraction = _INTEGER[str(self.type.element)]
-        shifted = self + 1.5 * 2.0**fraction  # so large that only the nearest integer is left, in the lowest bits
-        r = self - (shifted - 1.5 * 2.0**fraction)
-        coefficients = [self.splat(c) for c in _exp2_polynomial(_DEGREE[str(self.type.element)])]
-        pairs = [odd * r + even for even, odd in zip(coefficients[::2], coefficients[1::2], strict=True)]
-        result, square = pairs.pop(), r * r  # a shorter chain than one coefficient after another
+        kind = str(self.type.element)
+        bits, fraction = _INTEGER[kind]
+        shifted, _, r = self._rounded(1)
+        coefficients = exp2_polynomial(_DEGREE[kind])
+        pairs = [r * odd + even for even, odd in zip(coefficients[::2], coefficients[1::2], strict=True)]
+        power, square = pairs.pop(), r * r  # a shorter chain than one coefficient after another
         for pair in reversed(pairs):
-            result = result * square + pair
+            power = power * square + pair
         integers = ir.VectorType(ir.IntType(bits), self.type.count)
-        exponent = self.builder.bitcast(shifted.value, integers)
-        exponent = self.builder.shl(exponent, ir.Constant(integers, [fraction] * self.type.count))
-        exponent = self.builder.add(exponent, self.builder.bitcast(result.value, integers))
-        return self._new(self.builder.bitcast(exponent, self.type))
+
+        def scaled(value, n):
+            exponent = self.builder.bitcast(n, integers)
+            exponent = self.builder.shl(exponent, ir.Constant(integers, [fraction] * self.type.count))
+            return self.builder.bitcast(self.builder.add(exponent, self.builder.bitcast(value, integers)), self.type)
+
+        return power._each(scaled, shifted)
+
+    def _rounded(self, parts):
+        """The nearest multiple of 1 / ``parts``, also as a sum whose lowest bits are that multiple; and the rest."""
+        _, fraction = _INTEGER[str(self.type.element)]
+        large = 1.5 * 2.0**fraction / parts  # so large that no more digits are left
+        shifted = self + large
+        rounded = shifted - large
+        return shifted, rounded, self - rounded
+
+
+class Avx512Vector(Vector):
+    """With instructions of processors that have AVX-512."""
+
+    def exp2(self):
+        """2^x: 2^(i / 16) from a table, of which one instruction looks up all lanes, times a polynomial of the rest, at
+        most 1/32, and times 2^n, which another instruction does."""
+        if self.type != ir.VectorType(ir.FloatType(), 16):
+            return super().exp2()
+        shifted, rounded, r = self._rounded(16)
+        constant, linear, square = exp2_polynomial(2, 16)
+        power = (r * square + linear) * r + constant
+        integers, mask, mode = ir.VectorType(ir.IntType(32), 16), ir.IntType(16), ir.IntType(32)
+        table = ir.Constant(self.type, [2.0 ** (i / 16) for i in range(16)])
+        permute = self._instruction("permvar.sf.512", self.type, integers)
+        scale = self._instruction("mask.scalef.ps.512", *[self.type] * 3, mask, mode)
+        power *= shifted._each(lambda n: self.builder.call(permute, [table, self.builder.bitcast(n, integers)]))
+        return power._each(lambda a, n: self.builder.call(scale, [a, n, a, mask(-1), mode(4)]), rounded)
+
+    def _instruction(self, name, *kinds):
+        kind = ir.FunctionType(self.type, kinds)
+        return cgutils.get_or_insert_function(self.builder.module, kind, f"llvm.x86.avx512.{name}")
+
+
+def vectors_of(context):
+    """The class for the processor that Numba compiles for."""
+    _, _, features = context.codegen().magic_tuple()
+    return Avx512Vector if "+avx512f" in features.split(",") else Vector
 
 
 @functools.cache
-def _exp2_polynomial(degree):
-    fit = np.polynomial.Chebyshev.interpolate(np.exp2, degree, domain=[-0.5, 0.5])
+def exp2_polynomial(degree, parts=1):
+    """Coefficients on the interval around 0 that is 1 / ``parts`` long."""
+    fit = np.polynomial.Chebyshev.interpolate(np.exp2, degree, domain=[-0.5 / parts, 0.5 / parts])
     found = fit.convert(kind=np.polynomial.Polynomial).coef.tolist()
     return found + [0.0] * (degree + 1 - len(found))  # NumPy drops a last one that is rounded to 0
-
-
-class _Strip:
-    """A loop of vectors that is being written: ``steps`` of them, ``stride`` values apart, of ``width`` lanes."""
-
-    def __init__(self, builder, channels_last, samples, rows, out, row_length, stride, piece):
-        start, self.steps, self.width, column = piece
-        self.builder, self.last, self.stride, self.row_length = builder, channels_last, stride, row_length
-        self.x, self.g, self.y = (builder.gep(sample, [start]) for sample in samples)
-        self.rows, self.out = (builder.gep(array, [column]) for array in (rows, out))
-        self.scalar = self.x.type.pointee
-        self.size = {"float": 4, "double": 8}[str(self.scalar)]
-
-    def write(self, function, clusters, vectors):
-        """The loop, for lanes of each number of whole ``vectors``, and for fewer."""
-        builder, lanes = self.builder, BYTES // self.size
-        for count in vectors:
-            self.type = ir.VectorType(self.scalar, count * lanes)
-            with builder.if_then(builder.icmp_signed("==", self.width, self._index(count * lanes))):
-                self._loop(function, clusters, None)
-        self.type = ir.VectorType(self.scalar, lanes)
-        with builder.if_then(builder.icmp_signed("<", self.width, self._index(lanes))):
-            inside = [builder.icmp_signed("<", self._index(i), self.width) for i in range(lanes)]
-            mask = ir.Constant(ir.VectorType(ir.IntType(1), lanes), ir.Undefined)
-            for i, bit in enumerate(inside):
-                mask = builder.insert_element(mask, bit, ir.Constant(ir.IntType(32), i))
-            self._loop(function, clusters, mask)
-
-    def _index(self, number):
-        return ir.Constant(self.width.type, number)
-
-    def _loop(self, function, clusters, mask):
-        builder, before, loaded, sums = self.builder, self.builder.block, {}, []
-
-        def row(r):
-            if r not in loaded:
-                with builder.goto_block(before):
-                    pointer = builder.gep(self.rows, [builder.mul(self.row_length, self._index(r))])
-                    loaded[r] = self._coefficients(pointer)
-            return loaded[r]
-
-        with cgutils.for_range(builder, self.steps) as loop:
-            at = builder.mul(loop.index, self.stride)
-            x, g, y = (Vector(builder, self._load(builder.gep(p, [at]), mask)) for p in (self.x, self.g, self.y))
-            y, terms = function(x, g, y, row, clusters)
-            zero = x.splat(0.0).value
-            for term in terms:
-                total = cgutils.alloca_once(builder, self.type)
-                with builder.goto_block(before):
-                    builder.store(zero, total)
-                value = term.value if mask is None else builder.select(mask, term.value, zero)
-                builder.store(builder.fadd(builder.load(total), value, flags=("contract",)), total)
-                sums.append(total)
-            if y is not None:
-                self._store(y.value, builder.gep(self.y, [at]), mask)
-        for i, total in enumerate(sums):
-            self._add_up(builder.load(total), builder.mul(self.row_length, self._index(i)))
-
-    def _coefficients(self, pointer):
-        if self.last:
-            value = self.builder.load(self._cast(pointer), align=self.size)
-        else:
-            integer = ir.IntType(32)
-            one = ir.Constant(self.type, ir.Undefined)
-            one = self.builder.insert_element(one, self.builder.load(pointer), ir.Constant(integer, 0))
-            none = ir.Constant(ir.VectorType(integer, self.type.count), [0] * self.type.count)
-            value = self.builder.shuffle_vector(one, one, none)
-        return Vector(self.builder, value)
-
-    def _add_up(self, total, at):
-        """Sums over positions, to those of the channels of the lanes, or of the one channel."""
-        pointer, wide = self.builder.gep(self.out, [at]), ir.DoubleType()
-        if self.last:
-            wide = ir.VectorType(wide, self.type.count)
-            pointer = self.builder.bitcast(pointer, wide.as_pointer())
-        else:
-            name = f"llvm.vector.reduce.fadd.v{self.type.count}f{8 * self.size}"
-            reduce = self._intrinsic(name, self.scalar, [self.scalar, self.type])
-            total = self.builder.call(reduce, [ir.Constant(self.scalar, -0.0), total], fastmath=("reassoc",))
-        if self.size == 4:
-            total = self.builder.fpext(total, wide)
-        before = self.builder.load(pointer, align=8)
-        self.builder.store(self.builder.fadd(before, total), pointer, align=8)
-
-    def _load(self, pointer, mask):
-        if mask is None:
-            return self.builder.load(self._cast(pointer), align=self.size)
-        zero = ir.Constant(self.type, [0.0] * self.type.count)
-        kinds = [self.type.as_pointer(), ir.IntType(32), mask.type, self.type]
-        load = self._intrinsic(self._masked("load"), self.type, kinds)
-        return self.builder.call(load, [self._cast(pointer), ir.Constant(ir.IntType(32), self.size), mask, zero])
-
-    def _store(self, value, pointer, mask):
-        if mask is None:
-            self.builder.store(value, self._cast(pointer), align=self.size)
-            return
-        kinds = [self.type, self.type.as_pointer(), ir.IntType(32), mask.type]
-        store = self._intrinsic(self._masked("store"), ir.VoidType(), kinds)
-        self.builder.call(store, [value, self._cast(pointer), ir.Constant(ir.IntType(32), self.size), mask])
-
-    def _masked(self, what):
-        return f"llvm.masked.{what}.v{self.type.count}f{8 * self.size}.p0"
-
-    def _cast(self, pointer):
-        return self.builder.bitcast(pointer, self.type.as_pointer())
-
-    def _intrinsic(self, name, result, kinds):
-        return cgutils.get_or_insert_function(self.builder.module, ir.FunctionType(result, kinds), name)
-
-
-@part
-def padded(channels, x):
-    """The length of a row of coefficients or sums: whole vectors."""
-    width = BYTES // x.itemsize
-    return -(-channels // width) * width
-
-
-@part
-def pieces(x, channels, last, widest):
-    """What :func:`sweep` takes at once of each sample of ``x`` ``(N, S C)``: where it starts, its steps, the values of
-    one, and their first channel, ``(P, 4)``. ``last`` is None where channels come first, for a compiler leaves out what
-    None excludes.
-
-    Where channels come last, a step takes up to ``widest`` vectors, next to one another: memory is read in longer
-    pieces."""
-    width, positions, i = BYTES // x.itemsize, x.shape[1] // channels, 0
-    if last is None:
-        found = zeros((channels * (positions // (CHUNK * width) + 2), 4), np.int64)
-        for c in range(channels):
-            s = 0
-            while s < positions:
-                inside = min(width, positions - s)
-                steps = min(CHUNK, (positions - s) // inside)
-                found[i, 0], found[i, 1], found[i, 2], found[i, 3] = c * positions + s, steps, inside, c
-                s, i = s + steps * inside, i + 1
-    else:
-        chunk = max(16, min(CHUNK, 4096 // channels))  # that its part of x stays in the nearest cache
-        found = zeros(((positions // chunk + 1) * (channels // width + 1), 4), np.int64)
-        for s in range(0, positions, chunk):
-            steps, c = min(chunk, positions - s), 0
-            while c < channels:
-                inside = min(width, channels - c)
-                while 2 * inside <= min(widest * width, channels - c) and inside >= width:
-                    inside *= 2
-                found[i, 0], found[i, 1], found[i, 2], found[i, 3] = s * channels + c, steps, inside, c
-                c, i = c + inside, i + 1
-    return found[:i]
-
-
-def sweep(kernel, vectors=(1,)):
-    """``run(each, x, g, y, last, n, channels, rows, out, pieces)``: ``kernel`` over sample n.
-
-    x, g, y are ``(N, S C)``. ``each`` is a tuple, as long as there are clusters; ``rows`` ``(R, C)``, in the type of x,
-    and ``out`` ``(Q, C)``, in double precision, to which the sums are added, are padded. ``vectors`` are the numbers of
-    whole ones that a step may take where channels come last."""
-
-    @intrinsic
-    def run(typing, each, x, g, y, last, n, channels, rows, out, pieces):
-        def build(context, builder, signature, values):
-            kinds, channels_last = signature.args, not isinstance(last, types.NoneType)
-            x, g, y, rows, out, pieces = (
-                context.make_array(kind)(context, builder, value)
-                for kind, value in zip(kinds, values, strict=True)
-                if isinstance(kind, types.Array)
-            )
-            x_length, row_length = (cgutils.unpack_tuple(builder, array.shape)[1] for array in (x, rows))
-            samples = [builder.gep(array.data, [builder.mul(values[5], x_length)]) for array in (x, g, y)]
-            count, size = cgutils.unpack_tuple(builder, pieces.shape)
-            stride = values[6] if channels_last else size.type(BYTES * 8 // kinds[1].dtype.bitwidth)
-            with cgutils.for_range(builder, count) as loop:
-                first = builder.gep(pieces.data, [builder.mul(loop.index, size)])
-                piece = [builder.load(builder.gep(first, [size.type(i)])) for i in range(4)]
-                strip = _Strip(builder, channels_last, samples, rows.data, out.data, row_length, stride, piece)
-                strip.write(kernel, len(kinds[0]), vectors if channels_last else (1,))
-            return context.get_dummy_value()
-
-        return types.void(each, x, g, y, last, n, channels, rows, out, pieces), build
-
-    return run
