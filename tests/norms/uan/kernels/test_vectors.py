@@ -39,8 +39,10 @@ def test_exp2_on_this_processor(
         run((0,), values, values, powers, None, 0, 1, zeros((1, 64), number), sums, cut)
         array(total, 1, np.float64)[0] = sums[0, 0]
 
-    x = np.linspace(-120, 120, 1003, dtype=number)
+    x = np.linspace(-60, 120, 1003, dtype=number)
+    x[:3] = -1e3, -1e13, -1e37
     y, total = np.empty_like(x), np.empty(1)
     exp2(x.ctypes.data, y.ctypes.data, total.ctypes.data, len(x))
-    assert np.abs(y / np.exp2(x.astype(np.float64)) - 1).max() < accuracy
-    np.testing.assert_allclose(total, x.astype(np.float64).sum(), atol=1e-3)
+    assert np.abs(y[3:] / np.exp2(x[3:].astype(np.float64)) - 1).max() < accuracy
+    assert (y[:3] <= 1.001 * 2.0**-60).all()
+    np.testing.assert_allclose(total, x.astype(np.float64).sum(), rtol=1e-6)

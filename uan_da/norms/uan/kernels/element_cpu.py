@@ -80,7 +80,7 @@ def _others(z, known, row):
         excess = (best - LIMIT).maximum(0.0)
         logits = [logit - excess for logit in logits]
     found = [] if known is None else [known][: clusters - 1]
-    return [*found, *(logit.maximum(-LIMIT).exp2() for logit in logits[len(found) :])]
+    return [*found, *(logit.exp2() for logit in logits[len(found) :])]
 
 
 def _second(weights):

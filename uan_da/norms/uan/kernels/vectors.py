@@ -59,10 +59,10 @@ class Vector:
         return self._each(lambda a, b: self.builder.select(self.builder.fcmp_ordered(">", a, b), b, a), other)
 
     def exp2(self):
-        """2^x for \\|x\\| ≤ 126: a polynomial on [−½, ½], and the rest added to the exponent."""
+        """2^x for x ≤ 126, and 2^−60 for x below −60: a polynomial on [−½, ½], and the rest added to the exponent."""
         kind = str(self.type.element)
         bits, fraction = _INTEGER[kind]
-        shifted, _, r = self._rounded(1)
+        shifted, _, r = self.maximum(-LIMIT)._rounded(1)
         coefficients = exp2_polynomial(_DEGREE[kind])
         pairs = [r * odd + even for even, odd in zip(coefficients[::2], coefficients[1::2], strict=True)]
         power, square = pairs.pop(), r * r  # a shorter chain than one coefficient after another
@@ -90,8 +90,8 @@ class Avx512Vector(Vector):
     """With instructions of processors that have AVX-512."""
 
     def exp2(self):
-        """2^x: 2^(i / 16) from a table, of which one instruction looks up all lanes, times a polynomial of the rest, at
-        most 1/32, and times 2^n, which another instruction does."""
+        """2^x for any finite number: 2^(i / 16) from a table, of which one instruction looks up all lanes, times a polynomial
+        of the rest, at most 1/32, and times 2^n, which another instruction does."""
         if self.type != ir.VectorType(ir.FloatType(), 16):
             return super().exp2()
         shifted, rounded, r = self._rounded(16)
