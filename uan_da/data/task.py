@@ -136,14 +136,14 @@ class Task:
     ) -> DomainImages:
         """All domains as one batch, which costs hardly more operations than one of them; the target's labels are not
         even in the memory that the source's are in."""
-        loaders, parts = [*known, *masked], [loader.batch(step) for loader in known]
-        targets = [loader.batch(step) for loader in masked]
-        parts += targets if target_labels else [part.unlabelled() for part in targets]
+        loaders = [*known, *masked]
+        found, indices = zip(*(loader.batch(step) for loader in loaders), strict=True)
+        shown = len(loaders) if target_labels else len(known)
+        parts = [*found[:shown], *(images.unlabelled() for images in found[shown:])]
         pixels, labels = (torch.cat([getattr(part, name) for part in parts]) for name in ("pixels", "labels"))
         random = generator(self.seed, "augment", step)
         made = {view: augmented(pixels, self.augmentations[view], self.input, random) for view in views}
-        domains, indices = [loader.domains for loader in loaders], [loader.indices(step) for loader in loaders]
-        return DomainImages(made, labels, torch.cat(domains), torch.cat(indices))
+        return DomainImages(made, labels, torch.cat([loader.domains for loader in loaders]), torch.cat(indices))
 
 
 def build_task(recipe: Recipe, device: torch.device, progress: Progress = silent) -> Task:

@@ -90,8 +90,8 @@ class Avx512Vector(Vector):
     """With instructions of processors that have AVX-512."""
 
     def exp2(self):
-        """2^x for any finite number: 2^(i / 16) from a table, of which one instruction looks up all lanes, times a polynomial
-        of the rest, at most 1/32, and times 2^n, which another instruction does."""
+        """2^x for any finite number: 2^(i / 16), of which one instruction looks up all lanes in a table, times a
+        polynomial of the rest, at most 1/32, and times 2^n, which another instruction does."""
         if self.type != ir.VectorType(ir.FloatType(), 16):
             return super().exp2()
         shifted, rounded, r = self._rounded(16)
