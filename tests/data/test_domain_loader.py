@@ -12,28 +12,27 @@ def loader(n: int, batch: int, seed: int = 0, domain: str = "a") -> DomainLoader
 
 @pytest.mark.parametrize(("n", "batch"), [(10, 4), (10, 5), (3, 8), (1, 4), (7, 7)])
 def test_every_pass_sees_every_image_once(n: int, batch: int) -> None:
-    stream = torch.cat([loader(n, batch).batch(step)[0].labels for step in range(3 * n)])
+    stream = torch.cat([loader(n, batch).batch(step).labels for step in range(3 * n)])
     assert len(stream) == 3 * n * batch
     for pass_ in range(len(stream) // n):
         assert sorted(stream[pass_ * n : (pass_ + 1) * n].tolist()) == list(range(n))
 
 
 def test_passes_are_shuffled_differently() -> None:
-    one, two = loader(50, 50).batch(0)[0].labels, loader(50, 50).batch(1)[0].labels
+    one, two = loader(50, 50).batch(0).labels, loader(50, 50).batch(1).labels
     assert one.tolist() != two.tolist() != list(range(50))
 
 
 def test_a_step_is_a_function_of_seed_and_domain() -> None:
-    labels = loader(50, 8).batch(20)[0].labels
-    assert torch.equal(labels, loader(50, 8).batch(20)[0].labels)
-    assert not torch.equal(labels, loader(50, 8, seed=1).batch(20)[0].labels)
-    assert not torch.equal(labels, loader(50, 8, domain="b").batch(20)[0].labels)
+    labels = loader(50, 8).batch(20).labels
+    assert torch.equal(labels, loader(50, 8).batch(20).labels)
+    assert not torch.equal(labels, loader(50, 8, seed=1).batch(20).labels)
+    assert not torch.equal(labels, loader(50, 8, domain="b").batch(20).labels)
 
 
 def test_pixels_go_with_their_labels() -> None:
-    batch, indices = loader(50, 8).batch(3)
+    batch = loader(50, 8).batch(3)
     assert torch.equal(batch.pixels.view(-1).long(), batch.labels)
-    assert torch.equal(indices, batch.labels)
 
 
 def test_steps_per_pass() -> None:

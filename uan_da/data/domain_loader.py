@@ -1,7 +1,7 @@
 """Which images of a domain a step sees."""
 
 from collections.abc import Iterator
-from itertools import count, tee
+from itertools import count
 
 import torch
 from torch import Tensor
@@ -40,22 +40,25 @@ class DomainLoader:
         """``domain`` of each image of a batch, int64 ``(B,)``."""
         self._next = -1
         self._stream: Iterator[Images] = iter(())
-        self._indices: Iterator[Tensor] = iter(())
 
     @property
     def steps_per_pass(self) -> int:
         """Whole batches in one pass over the domain, at least one."""
         return max(1, len(self.images) // self.batch_size)
 
-    def batch(self, step: int) -> tuple[Images, Tensor]:
-        """The images of ``step``, counted from 0, and the index of each in the domain, int64 ``(B,)``."""
+    def batch(self, step: int) -> Images:
+        """The images of ``step``, counted from 0."""
         if step != self._next:
-            taken, self._indices = tee(_batches(self.order, self.batch_size, step))
-            self._stream = self.images.stream(taken)
+            self._stream = self.images.stream(_batches(self.order, self.batch_size, step))
         self._next = -1  # where an image cannot be read, the stream ends
-        images, indices = next(self._stream), next(self._indices)
+        images = next(self._stream)
         self._next = step + 1
-        return (images, indices) if self.device is None else (images.to(self.device), indices.to(self.device))
+        return images if self.device is None else images.to(self.device)
+
+    def indices(self, step: int) -> Tensor:
+        """The index of each image of ``step`` in the domain, int64 ``(B,)``."""
+        indices = self.order.indices(step * self.batch_size, self.batch_size)
+        return indices if self.device is None else indices.to(self.device)
 
 
 def _batches(order: Order, size: int, step: int) -> Iterator[Tensor]:

@@ -3,6 +3,8 @@
 import shlex
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from itertools import accumulate
 from typing import Literal
 
 import torch
@@ -12,6 +14,7 @@ from uan_da.data.adapter import UNKNOWN, Adapter, Examples, Split
 from uan_da.data.augment import Augmentation
 from uan_da.data.card_dataset import CardDataset
 from uan_da.data.classes import check_classes
+from uan_da.data.crops import Crops
 from uan_da.data.domain_batch import DomainBatch, DomainImages, View
 from uan_da.data.domain_loader import DomainLoader
 from uan_da.data.holdout import Part, draw_labelled, hold_out
@@ -136,14 +139,33 @@ class Task:
     ) -> DomainImages:
         """All domains as one batch, which costs hardly more operations than one of them; the target's labels are not
         even in the memory that the source's are in."""
-        loaders = [*known, *masked]
-        found, indices = zip(*(loader.batch(step) for loader in loaders), strict=True)
-        shown = len(loaders) if target_labels else len(known)
-        parts = [*found[:shown], *(images.unlabelled() for images in found[shown:])]
-        pixels, labels = (torch.cat([getattr(part, name) for part in parts]) for name in ("pixels", "labels"))
+        loaders, shown = [*known, *masked], len(known) + len(masked) * target_labels
+        indices = [loader.indices(step) for loader in loaders]
         random = generator(self.seed, "augment", step)
-        made = {view: augmented(pixels, self.augmentations[view], self.input, random) for view in views}
-        return DomainImages(made, labels, torch.cat([loader.domains for loader in loaders]), torch.cat(indices))
+        if self._crops.keys() >= set(views):
+            labels = [loader.images.labels[chosen] for loader, chosen in zip(loaders, indices, strict=True)]
+            rows = torch.cat([chosen + first for chosen, first in zip(indices, self._firsts, strict=False)])
+            made = {view: self._crops[view].look_up(rows, random) for view in views}
+        else:
+            parts = [loader.batch(step) for loader in loaders]
+            labels, pixels = [part.labels for part in parts], torch.cat([part.pixels for part in parts])
+            made = {view: augmented(pixels, self.augmentations[view], self.input, random) for view in views}
+        labels[shown:] = [torch.full_like(hidden, UNKNOWN) for hidden in labels[shown:]]
+        return DomainImages(
+            made, torch.cat(labels), torch.cat([loader.domains for loader in loaders]), torch.cat(indices)
+        )
+
+    @cached_property
+    def _crops(self) -> dict[View, Crops]:
+        """The views that are looked up."""
+        sets = [loader.images for loader in self.loaders]
+        found = {view: Crops.of(sets, chosen, self.input) for view, chosen in self.augmentations.items()}
+        return {} if self.labelled else {view: crops for view, crops in found.items() if crops is not None}
+
+    @cached_property
+    def _firsts(self) -> list[int]:
+        """The number of the first image of each loader, where all are counted."""
+        return list(accumulate((len(loader.images) for loader in self.loaders), initial=0))
 
 
 def build_task(recipe: Recipe, device: torch.device, progress: Progress = silent) -> Task:

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from uan_da.data.augment import Augmentation
-from uan_da.data.augment.inputs import as_floats, byte_values
+from uan_da.data.augment.inputs import as_floats
 from uan_da.data.domain_batch import View
 from uan_da.data.resize import centre
 from uan_da.errors import UserError
@@ -20,10 +20,9 @@ def standardize(images: Tensor, input: Input) -> Tensor:
     if input.crop is not None and min(images.shape[2:]) > input.crop:
         images = centre(images, input.crop)
     if images.dtype == torch.uint8:
-        floats = byte_values(images, torch.channels_last)  # in memory that nobody else has
+        floats = as_floats(images, torch.channels_last)  # in memory that nobody else has
         rows = floats.permute(0, 2, 3, 1).flatten(2)  # C values at a time would take far longer
-        mean, std = (_row(value, images) for value in (input.mean, input.std))
-        rows.mul_(1 / (255 * std)).sub_(mean / std)  # two passes, where one after the other of the formula takes three
+        rows.sub_(_row(input.mean, images)).div_(_row(input.std, images))
         return floats
     mean, std = (torch.as_tensor(value, device=images.device).view(-1, 1, 1) for value in (input.mean, input.std))
     return (images - mean).div_(std)

@@ -1,5 +1,6 @@
 """Random crop of the zero-padded image."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -34,14 +35,25 @@ class Crop:
             ValueError: ``size`` is larger than the padded image.
         """
         check_images(images)
-        num_images, _, height, width = images.shape
-        size = (height, width) if self.size is None else (self.size, self.size)
-        high = height + 2 * self.padding - size[0] + 1, width + 2 * self.padding - size[1] + 1
+        num_images, _, *size = images.shape
+        top, left = self.draw(num_images, size, generator, images.device)
+        return crop(pad(images, [self.padding] * 4), top, left, *self.sides(size))
+
+    def sides(self, size: Sequence[int]) -> tuple[int, int]:
+        """Height and width of the crops of images of this height and width."""
+        return (size[0], size[1]) if self.size is None else (self.size, self.size)
+
+    def draw(
+        self, count: int, size: Sequence[int], generator: torch.Generator | None, device: torch.device | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Top and left (count,) of random crops of padded images of this height and width."""
+        sides = self.sides(size)
+        high = [have + 2 * self.padding - side + 1 for have, side in zip(size, sides, strict=True)]
         if min(high) < 1:
-            where = f"{height}×{width} pixels padded by {self.padding}"
+            where = f"{size[0]}×{size[1]} pixels padded by {self.padding}"
             raise ValueError(f"Expected `size` to fit into {where}, but got {self.size}")
         if high[0] == high[1]:
-            top, left = integers(num_images, 2, high=high[0], generator=generator, device=images.device).unbind(1)
+            top, left = integers(count, 2, high=high[0], generator=generator, device=device).unbind(1)
         else:
-            top, left = (integers(num_images, high=limit, generator=generator, device=images.device) for limit in high)
-        return crop(pad(images, [self.padding] * 4), top, left, *size)
+            top, left = (integers(count, high=limit, generator=generator, device=device) for limit in high)
+        return top, left

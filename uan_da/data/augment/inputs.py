@@ -57,13 +57,10 @@ def as_floats(images: Tensor, memory_format: torch.memory_format = torch.contigu
         ValueError: what is given is no batch of images.
     """
     check_images(images)
-    return images if images.dtype == torch.float32 else byte_values(images, memory_format).div_(255)
-
-
-def byte_values(images: Tensor, memory_format: torch.memory_format = torch.contiguous_format) -> Tensor:
-    """Images (N, C, H, W) of bytes v as v, float32 in new memory."""
+    if images.dtype == torch.float32:
+        return images
     if images.device.type != "cpu":
-        return images.to(torch.float32, memory_format=memory_format)
+        return images.to(torch.float32, memory_format=memory_format).div_(255)
     # NumPy asks the system for large pages; in small ones a large batch costs more to allocate than to compute.
     memory = torch.from_numpy(np.empty(images.numel(), np.float32))
     n, c, height, width = images.shape
@@ -71,7 +68,7 @@ def byte_values(images: Tensor, memory_format: torch.memory_format = torch.conti
         floats = memory.view(n, height, width, c).permute(0, 3, 1, 2)
     else:
         floats = memory.view(n, c, height, width)
-    return floats.copy_(images)
+    return floats.copy_(images).div_(255)
 
 
 def own_floats(images: Tensor) -> Tensor:
