@@ -157,10 +157,12 @@ class Task:
 
     @cached_property
     def _crops(self) -> dict[View, Crops]:
-        """The views that are looked up."""
+        """The views that are looked up; none where target labels are given, for those images are a part of a set."""
+        if self.labelled:
+            return {}
         sets = [loader.images for loader in self.loaders]
         found = {view: Crops.of(sets, chosen, self.input) for view, chosen in self.augmentations.items()}
-        return {} if self.labelled else {view: crops for view, crops in found.items() if crops is not None}
+        return {view: crops for view, crops in found.items() if crops is not None}
 
     @cached_property
     def _firsts(self) -> list[int]:
