@@ -51,6 +51,9 @@ STORES_GRADIENT = 2
 memory that is written and read."""
 AT_ONCE = 4
 """Steps that alternate: a step is a long chain of operations, each of which waits for the one before."""
+AHEAD = 16
+"""Steps before it is read that a backward pass asks for memory: it reads two arrays, in strips that a processor does
+not foresee."""
 
 
 def _of(row, name, k, clusters):
@@ -140,10 +143,10 @@ def _average(weights, values):
     return total
 
 
-def _over_samples(kernel, backwards, at_once=AT_ONCE):
+def _over_samples(kernel, backwards, at_once=AT_ONCE, ahead=0):
     """``run(each, x, g, y, last, rows, threads, sums)``: ``kernel`` over all values, with ``rows`` padded; the sums are
     ``(Q, K, C)``. A second pass goes ``backwards``: the last samples are in the caches yet."""
-    one = sweep(kernel, at_once=at_once)
+    one = sweep(kernel, at_once=at_once, ahead=ahead)
 
     @part
     def on_parts(counters, each, x, g, y, last, cut, channels, rows, out):
@@ -200,8 +203,8 @@ def _rows(shift, mixture, prior, bias, eps, sums, values, rows, trace):
 
 
 _sum_all, _mix_all = _over_samples(_sum, False), _over_samples(_mix, True)
-_sum_gradients_all = _over_samples(_sum_gradients, False)
-_differentiate_all = _over_samples(_differentiate, True, AT_ONCE // 2)  # has too many values for more registers
+_sum_gradients_all = _over_samples(_sum_gradients, False, ahead=AHEAD)
+_differentiate_all = _over_samples(_differentiate, True, AT_ONCE // 2, AHEAD)  # has too many values for four steps
 
 
 @part

@@ -32,10 +32,10 @@ CHUNK = 256
 class _Strip:
     """A loop of vectors that is being written: ``steps`` of them, ``stride`` values apart, of ``width`` lanes."""
 
-    def __init__(self, vector, builder, channels_last, samples, rows, out, row_length, stride, piece):
+    def __init__(self, vector, builder, channels_last, ahead, samples, rows, out, row_length, stride, piece):
         start, self.steps, self.width, column = piece
         self.vector, self.builder, self.last = vector, builder, channels_last
-        self.stride, self.row_length = stride, row_length
+        self.stride, self.row_length, self.ahead = stride, row_length, ahead
         self.x, self.g, self.y = (builder.gep(sample, [start]) for sample in samples)
         self.rows, self.out = (builder.gep(array, [column]) for array in (rows, out))
         self.scalar = self.x.type.pointee
@@ -78,6 +78,9 @@ class _Strip:
             self.vector(builder, *(self._load(builder.gep(start, [at]), mask) for at in places))
             for start in (self.x, self.g, self.y)
         )
+        for start in (self.x, self.g) if self.ahead else ():
+            for at in places:
+                self._fetch(builder.gep(start, [builder.add(at, builder.mul(self.stride, self._index(self.ahead)))]))
         y, terms = function(x, g, y, self._row, clusters)
         zero = ir.Constant(self.type, [0.0] * self.type.count)
         while len(self.sums) < len(terms):
@@ -91,6 +94,14 @@ class _Strip:
         if y is not None:
             for value, at in zip(y.values, places, strict=True):
                 self._store(value, builder.gep(self.y, [at]), mask)
+
+    def _fetch(self, pointer):
+        """Ask for memory that a later step reads, wherever it lies: no more than a hint."""
+        byte, integer = ir.IntType(8).as_pointer(), ir.IntType(32)
+        kinds, name = [byte, integer, integer, integer], "llvm.prefetch.p0"
+        reads, keep, data = integer(0), integer(3), integer(1)
+        fetch = self._intrinsic(name, ir.VoidType(), kinds)
+        self.builder.call(fetch, [self.builder.bitcast(pointer, byte), reads, keep, data])
 
     def _row(self, r):
         """Row r of the coefficients, which is loaded before the loop."""
@@ -191,12 +202,13 @@ def pieces(x, channels, last, widest):
     return found[:i]
 
 
-def sweep(kernel, vectors=(1,), at_once=1):
+def sweep(kernel, vectors=(1,), at_once=1, ahead=0):
     """``run(each, x, g, y, last, n, channels, rows, out, pieces)``: ``kernel`` over sample n.
 
     x, g, y are ``(N, S C)``. ``each`` is a tuple, as long as there are clusters; ``rows`` ``(R, C)``, in the type of x,
     and ``out`` ``(Q, C)``, in double precision, to which the sums are added, are padded. ``vectors`` are the numbers of
-    whole ones that a step may take where channels come last; ``at_once`` is how many steps alternate."""
+    whole ones that a step may take where channels come last; ``at_once`` is how many steps alternate;
+    ``ahead``, how many steps before they are read x and g are asked for."""
 
     @intrinsic
     def run(typing, each, x, g, y, last, n, channels, rows, out, pieces):
@@ -214,9 +226,8 @@ def sweep(kernel, vectors=(1,), at_once=1):
             with cgutils.for_range(builder, count) as loop:
                 first = builder.gep(pieces.data, [builder.mul(loop.index, size)])
                 piece = [builder.load(builder.gep(first, [size.type(i)])) for i in range(4)]
-                strip = _Strip(
-                    vectors_of(context), builder, channels_last, samples, rows.data, out.data, row_length, stride, piece
-                )
+                where = samples, rows.data, out.data, row_length, stride, piece
+                strip = _Strip(vectors_of(context), builder, channels_last, ahead, *where)
                 strip.write(kernel, len(kinds[0]), vectors if channels_last else (1,), at_once)
             return context.get_dummy_value()
 
