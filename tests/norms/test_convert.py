@@ -219,3 +219,15 @@ def test_own_norms_are_given_as_a_function_or_by_their_path() -> None:
     assert isinstance(model.stem[1], nn.GroupNorm)
     convert_norm(model, "uan_da.norms.uan.conversion:uan", "last", num_clusters=3)
     assert model.head[1].num_clusters == 3
+
+
+def test_layers_that_cannot_assign_together_leave_the_model_as_it_was() -> None:
+    model = Net()
+    before = dict(model.named_modules())
+
+    def factory(bn: BatchNorm) -> nn.Module:
+        return UAN(bn.num_features, num_clusters=bn.num_features, depth=2)
+
+    with pytest.raises(ValueError, match="need one num_clusters"):
+        convert_norm(model, factory)
+    assert dict(model.named_modules()) == before

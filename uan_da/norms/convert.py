@@ -90,14 +90,14 @@ def convert_norm(model: nn.Module, to: str | Factory, where: str = "all", **opti
             like = next(model.parameters(), None)
             if like is not None and next(chain(bn.parameters(), bn.buffers()), None) is None:
                 made[bn].to(like.device, like.dtype)  # the BatchNorm tells none
+    layers = chain.from_iterable(new.modules() for new in made.values())  # one with an activation is within a layer
+    assign_together([layer for layer in layers if isinstance(layer, UAN) and layer.options.depth])
     for old, new in made.items():
         if new is not old:
             move_hooks(old, new)
     for path, bn in chosen:
         parent, _, name = path.rpartition(".")
         setattr(model.get_submodule(parent), name, made[bn])
-    layers = chain.from_iterable(new.modules() for new in made.values())  # one with an activation is within a layer
-    assign_together([layer for layer in layers if isinstance(layer, UAN) and layer.options.depth])
     replacements = tuple(Replacement(path, type(bn).__name__, _name(made[bn])) for path, bn in chosen)
     return Conversion(replacements, tuple(_other_norms(model, set(made.values()))))
 
