@@ -37,3 +37,16 @@ def test_pixels_go_with_their_labels() -> None:
 
 def test_steps_per_pass() -> None:
     assert [loader(n, 4).steps_per_pass for n in (1, 4, 7, 8, 9)] == [1, 1, 1, 2, 2]
+
+
+def test_a_step_whose_images_could_not_be_read_is_read_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    failing = loader(50, 8)
+
+    def gone(images: Images, indices: torch.Tensor) -> Images:
+        raise OSError("gone")
+
+    failing.batch(2)
+    monkeypatch.setattr(failing, "_stream", map(gone, [failing.images] * 2, [torch.arange(8)] * 2))
+    with pytest.raises(OSError, match="gone"):
+        failing.batch(3)
+    assert torch.equal(failing.batch(3).labels, loader(50, 8).batch(3).labels)

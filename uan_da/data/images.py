@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import chain, islice
+from itertools import chain
 from os import cpu_count
 from typing import Protocol, Self
 
@@ -20,8 +20,6 @@ from uan_da.data.resize import fit
 from uan_da.data.upright import upright
 from uan_da.recipe.network import Input
 
-AHEAD, TAKEN = 16, 2 * 1024**2
-"""Batches, and bytes of images, that are taken at once."""
 AT_ONCE = 16
 """Images that a thread decodes at once: to hand over a small one takes as long as to decode it."""
 
@@ -73,12 +71,8 @@ class Images:
         return type(self)(pixels, self.labels.index_select(0, indices))
 
     def stream(self, indices: Iterable[Tensor]) -> Iterator[Self]:
-        """The images of each of ``indices``, in this order; of small ones, several batches are taken at once."""
-        for first in (indices := iter(indices)):
-            count = min(AHEAD, TAKEN // max(1, len(first) * self.pixels[:1].nbytes))
-            several = [first, *islice(indices, max(0, count - 1))]
-            sizes, images = [len(batch) for batch in several], self.take(torch.cat(several))
-            yield from map(type(self), torch.split(images.pixels, sizes), torch.split(images.labels, sizes))
+        """The images of each of ``indices``, in this order."""
+        return map(self.take, indices)
 
     def batches(self, size: int) -> Iterator[Self]:
         """All images in their order, ``size`` at a time."""

@@ -5,7 +5,6 @@ parameter has the shape (N,), unless another is given, and lives on the images' 
 to the right and y downwards.
 """
 
-import functools
 from typing import Literal
 
 import torch
@@ -36,21 +35,13 @@ def crop(images: Tensor, top: Tensor, left: Tensor, height: int, width: int) -> 
     # All stretches of `width` pixels, wherever they start, as rows of one table: to look up rows is much faster than
     # to look up pixels.
     values = (images.permute(0, 2, 3, 1) if last else images).reshape(-1)
-    starts = _starts(count, planes, rows * columns * size, height, columns * size, images.device)
-    chosen = starts + (top * columns + left).mul_(size).view(-1, 1, 1)
+    plane = torch.arange(0, images.numel(), rows * columns * size, device=images.device).view(count, planes, 1)
+    row = torch.arange(0, height * columns * size, columns * size, device=images.device)
+    chosen = plane + (top * columns + left).mul(size).view(-1, 1, 1) + row
     found = values.unfold(0, width * size, 1).index_select(0, chosen.view(-1))
     if last:
         return found.view(count, height, width, channels).permute(0, 3, 1, 2)
     return found.view(count, channels, height, width)
-
-
-@functools.lru_cache(maxsize=16)
-def _starts(count: int, planes: int, of_plane: int, height: int, of_row: int, device: torch.device) -> Tensor:
-    """Where the first ``height`` rows of each plane of ``count`` images start, (count, planes, height), if a plane has
-    ``of_plane`` values and a row ``of_row``; of all batches of a size, so it is kept."""
-    with torch.inference_mode(False):
-        plane = torch.arange(0, count * planes * of_plane, of_plane, device=device).view(count, planes, 1)
-        return plane + torch.arange(0, height * of_row, of_row, device=device)
 
 
 def resized_crop(images: Tensor, box: Tensor, size: int) -> Tensor:
