@@ -118,17 +118,18 @@ def test_float32_keeps_its_digits_at_an_offset(assignment: Any, offset: float) -
     torch.testing.assert_close(layer.running_var, exact.running_var.float(), rtol=1e-5, atol=0)
 
 
+@pytest.mark.parametrize("clusters", [2, 3, 4])
 @pytest.mark.parametrize("spread", [30.0, 1e3])
-def test_clusters_far_apart(spread: float) -> None:
+def test_clusters_far_apart(spread: float, clusters: int) -> None:
     """Of elements: in float32 as in plain float64, where likelihoods differ by up to e^(2 000 000)."""
     torch.manual_seed(0)
-    layer = UAN2d(3, num_clusters=3, assignment="element", em_rate=0.0)
+    layer = UAN2d(3, num_clusters=clusters, assignment="element", em_rate=0.0)
     with torch.no_grad():
         layer.start_mixture(torch.zeros(3), torch.ones(3))
-        layer.mean.copy_(spread * torch.tensor([[-1.0], [0.0], [1.0]]))
+        layer.mean.copy_(spread * (torch.arange(clusters) - 1.0)[:, None])
         layer.log_var.zero_()
-    x = (torch.randn(12, 3, 8, 8) + spread * torch.randint(-1, 2, (12, 3, 8, 8))).requires_grad_()
-    exact = UAN2d(3, num_clusters=3, assignment="element", em_rate=0.0, backend="reference", dtype=torch.float64)
+    x = (torch.randn(12, 3, 8, 8) + spread * torch.randint(-1, clusters - 1, (12, 3, 8, 8))).requires_grad_()
+    exact = UAN2d(3, num_clusters=clusters, assignment="element", em_rate=0.0, backend="reference", dtype=torch.float64)
     exact.load_state_dict(layer.state_dict())
     wide, g = x.detach().double().requires_grad_(), torch.randn_like(x)
     y, z = layer(x), exact(wide)

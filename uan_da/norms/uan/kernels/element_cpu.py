@@ -29,6 +29,7 @@ a compiler knows.
 """
 
 import math
+from itertools import accumulate
 
 import numpy as np
 
@@ -49,7 +50,7 @@ TWO_LN_2 = 2 * math.log(2)
 STORES_GRADIENT = 2
 """Clusters for which a backward pass leaves a weight to the second one: with more, to compute it costs less than the
 memory that is written and read."""
-AT_ONCE = 4
+AT_ONCE = 2
 """Steps that alternate: a step is a long chain of operations, each of which waits for the one before."""
 AHEAD = 16
 """Steps before it is read that a backward pass asks for memory: it reads two arrays, in strips that a processor does
@@ -69,21 +70,18 @@ def _assign(x, row, clusters, known=None):
 
 
 def _others(z, known, row):
-    """The weights of all clusters but the first, whose weight is 1. Where one is above 2^LIMIT, it is 2^LIMIT."""
-    clusters, square = len(z), z[0] * z[0]
-    if clusters == 2 and known is not None:
-        return [known]
-    logits = [square + _of(row, BIAS, k, clusters) - z[k] * z[k] for k in range(1, clusters)]
+    """The weights of all clusters but the first, whose weight is 1; the largest is about 2^LIMIT where it were more."""
+    clusters, found = len(z), [] if known is None else [known]
+    if clusters <= 1 + len(found):
+        return found[: clusters - 1]
+    logits = [z[0].times_plus(z[0], _of(row, BIAS, k, clusters)) - z[k] * z[k] for k in range(1, clusters)]
     if clusters == 2:
-        logits = [logits[0].minimum(LIMIT)]
-    elif clusters > 2:
-        best = logits[0]
-        for logit in logits[1:]:
-            best = logit.maximum(best)
-        excess = (best - LIMIT).maximum(0.0)
-        logits = [logit - excess for logit in logits]
-    found = [] if known is None else [known][: clusters - 1]
-    return [*found, *(logit.exp2() for logit in logits[len(found) :])]
+        return [logits[0].exp2(logits[0].minimum(LIMIT))]
+    best = logits[0]
+    for logit in logits[1:]:
+        best = logit.maximum(best)
+    excess = (best.floor() - LIMIT).maximum(0.0)
+    return [*found, *(logit.exp2(logit - excess) for logit in logits[len(found) :])]
 
 
 def _second(weights):
@@ -92,11 +90,11 @@ def _second(weights):
 
 
 def _sum(x, g, y, row, clusters):
-    """Σ τ, Σ τz, Σ τz²."""
+    """Σ τ, Σ τz, Σ τz²; the division comes last, so that little waits for it."""
     z, weights, inverse = _assign(x, row, clusters)
-    tau = [weight * inverse for weight in weights]
-    first = [t * v for t, v in zip(tau, z, strict=True)]
-    return _second(weights), [*tau, *first, *(f * v for f, v in zip(first, z, strict=True))]
+    first = [w * v for w, v in zip(weights, z, strict=True)]
+    second = [f * v for f, v in zip(first, z, strict=True)]
+    return _second(weights), [value * inverse for value in (*weights, *first, *second)]
 
 
 def _mix(x, g, y, row, clusters):
@@ -109,10 +107,10 @@ def _mix(x, g, y, row, clusters):
 def _sum_gradients(x, g, y, row, clusters):
     """∂α and ∂δ."""
     z, weights, inverse = _assign(x, row, clusters)
+    first = [w * v for w, v in zip(weights, z, strict=True)]
     inverse = inverse * g
-    terms = [weight * inverse for weight in weights]
     second = _second(weights) if clusters == STORES_GRADIENT else None
-    return second, [*(t * v for t, v in zip(terms, z, strict=True)), *terms]
+    return second, [value * inverse for value in (*first, *weights)]
 
 
 def _differentiate(x, g, y, row, clusters):
@@ -120,20 +118,33 @@ def _differentiate(x, g, y, row, clusters):
     z, weights, inverse = _assign(x, row, clusters, y if clusters == STORES_GRADIENT else None)
     tau = [weight * inverse for weight in weights]
     of = [[_of(row, r, k, clusters) for r in (RSTD, SLOPE, OFFSET, MASS, FIRST, SECOND)] for k in range(clusters)]
-    through_z = [v * second for v, (*_, second) in zip(z, of, strict=True)]
-    h = [g * slope + first + part for part, (_, slope, _, _, first, _) in zip(through_z, of, strict=True)]
+    h = [v.times_plus(second, g * slope + first) for v, (_, slope, _, _, first, second) in zip(z, of, strict=True)]
+    to_z = [v.times_plus(second, part) for v, part, (*_, second) in zip(z, h, of, strict=True)]
     rest = [g * offset + mass for _, _, offset, mass, _, _ in of[1:]]
-    u = [(h[k] * z[k] + rest[k - 1] - h[0] * z[0]) * TWO_LN_2 for k in range(1, clusters)]  # less that of the first
-    if clusters == 2:
-        d_bias = [tau[0] * tau[1] * u[0]]
-        d_bias = [-d_bias[0], d_bias[0]]
-    else:
-        average = _average(tau[1:], u) if u else x.splat(0.0)
-        d_bias = [-(tau[0] * average), *(t * (v - average) for t, v in zip(tau[1:], u, strict=True))]
+    u = [(h[k] * z[k] + (rest[k - 1] - h[0] * z[0])) * TWO_LN_2 for k in range(1, clusters)]  # less that of the first
+    d_bias = _of_biases(tau, weights, u, inverse)
     through = [v * d for v, d in zip(z, d_bias, strict=True)]
-    d_z = [tau[k] * (through_z[k] + h[k]) - through[k] for k in range(clusters)]
+    d_z = [tau[k] * to_z[k] - through[k] for k in range(clusters)]
     d_x = _average([r for r, *_ in of], d_z)
     return d_x, [*through, *(t * v for t, v in zip(through, z, strict=True)), *d_bias]
+
+
+def _of_biases(tau, weights, u, inverse):
+    """τ_k (u_k − Σ_j τ_j u_j), where u_0 = 0, as τ_k Σ_j τ_j (u_k − u_j): no noise is left where a τ is 1 but for
+    rounding, however large u is."""
+    if len(u) < 2:
+        both = [tau[0] * tau[1] * value for value in u]
+        return [*(-value for value in both), *both] or [inverse.splat(0.0)]
+    parts = [weight * value for weight, value in zip(weights[1:], u, strict=True)]
+    others = zip(_without_each(weights)[1:], u, _without_each(parts), strict=True)
+    gaps = [-sum(parts[1:], start=parts[0]), *(weight * value - rest for weight, value, rest in others)]
+    return [t * (gap * inverse) for t, gap in zip(tau, gaps, strict=True)]
+
+
+def _without_each(values):
+    """For each of the values, which are two or more, the sum of the others."""
+    before, after = list(accumulate(values)), list(accumulate(reversed(values)))[::-1]
+    return [after[1], *(a + b for a, b in zip(before, after[2:], strict=False)), before[-2]]
 
 
 def _average(weights, values):
@@ -143,10 +154,10 @@ def _average(weights, values):
     return total
 
 
-def _over_samples(kernel, backwards, at_once=AT_ONCE, ahead=0):
+def _over_samples(kernel, backwards, ahead=0):
     """``run(each, x, g, y, last, rows, threads, sums)``: ``kernel`` over all values, with ``rows`` padded; the sums are
     ``(Q, K, C)``. A second pass goes ``backwards``: the last samples are in the caches yet."""
-    one = sweep(kernel, at_once=at_once, ahead=ahead)
+    one = sweep(kernel, at_once=AT_ONCE, ahead=ahead)
 
     @part
     def on_parts(counters, each, x, g, y, last, cut, channels, rows, out):
@@ -204,7 +215,7 @@ def _rows(shift, mixture, prior, bias, eps, sums, values, rows, trace):
 
 _sum_all, _mix_all = _over_samples(_sum, False), _over_samples(_mix, True)
 _sum_gradients_all = _over_samples(_sum_gradients, False, ahead=AHEAD)
-_differentiate_all = _over_samples(_differentiate, True, AT_ONCE // 2, AHEAD)  # has too many values for four steps
+_differentiate_all = _over_samples(_differentiate, True, ahead=AHEAD)
 
 
 @part

@@ -13,8 +13,6 @@ they come first. Sums are taken lane by lane, in the type of x, over at most :da
 precision.
 """
 
-import functools
-
 import numpy as np
 from llvmlite import ir
 from numba import types
@@ -88,9 +86,11 @@ class _Strip:
             with builder.goto_block(self.before):
                 builder.store(zero, self.sums[-1])
         for term, total in zip(terms, self.sums, strict=True):
-            value = functools.reduce(lambda a, b: builder.fadd(a, b, flags=("contract",)), term.values)
-            value = value if mask is None else builder.select(mask, value, zero)
-            builder.store(builder.fadd(builder.load(total), value, flags=("contract",)), total)
+            found = builder.load(total)
+            for value in term.values:
+                value = value if mask is None else builder.select(mask, value, zero)
+                found = builder.fadd(found, value, flags=("contract",))
+            builder.store(found, total)
         if y is not None:
             for value, at in zip(y.values, places, strict=True):
                 self._store(value, builder.gep(self.y, [at]), mask)

@@ -46,6 +46,10 @@ class Vector:
 
     __radd__, __rmul__ = __add__, __mul__
 
+    def times_plus(self, factor, term):
+        """self · ``factor`` + ``term``, fused even where the product has another use."""
+        return self._each(lambda *operands: self._call(self._of_width("fmuladd"), *operands), factor, term)
+
     def reciprocal(self):
         """1 / x."""
         return self._each(lambda a, one: self.builder.fdiv(one, a), 1.0)
@@ -58,11 +62,19 @@ class Vector:
         """The smaller; NaN stays NaN."""
         return self._each(lambda a, b: self.builder.select(self.builder.fcmp_ordered(">", a, b), b, a), other)
 
-    def exp2(self):
-        """2^x for x ≤ 126, and 2^−60 for x below −60: a polynomial on [−½, ½], and the rest added to the exponent."""
+    def floor(self):
+        """The largest whole number that is not above x."""
+        return self._each(lambda a: self._call(self._of_width("floor"), a))
+
+    def exp2(self, whole):
+        """2^(floor(``whole``) + x − floor(x)), at least 2^−60: 2^x where ``whole``, at most 126, is x.
+
+        A polynomial of the fraction, and the whole part added to the exponent."""
         kind = str(self.type.element)
-        bits, fraction = _INTEGER[kind]
-        shifted, _, r = self.maximum(-LIMIT)._rounded(1)
+        bits, digits = _INTEGER[kind]
+        x = self.maximum(-LIMIT)
+        r = x - x.floor()
+        shifted = whole.maximum(-LIMIT).floor() + 1.5 * 2.0**digits  # its lowest bits are the whole part
         coefficients = exp2_polynomial(_DEGREE[kind])
         pairs = [r * odd + even for even, odd in zip(coefficients[::2], coefficients[1::2], strict=True)]
         power, square = pairs.pop(), r * r  # a shorter chain than one coefficient after another
@@ -72,52 +84,53 @@ class Vector:
 
         def scaled(value, n):
             exponent = self.builder.bitcast(n, integers)
-            exponent = self.builder.shl(exponent, ir.Constant(integers, [fraction] * self.type.count))
+            exponent = self.builder.shl(exponent, ir.Constant(integers, [digits] * self.type.count))
             return self.builder.bitcast(self.builder.add(exponent, self.builder.bitcast(value, integers)), self.type)
 
         return power._each(scaled, shifted)
 
-    def _rounded(self, parts):
-        """The nearest multiple of 1 / ``parts``, also as a sum whose lowest bits are that multiple; and the rest."""
-        _, fraction = _INTEGER[str(self.type.element)]
-        large = 1.5 * 2.0**fraction / parts  # so large that no more digits are left
-        shifted = self + large
-        rounded = shifted - large
-        return shifted, rounded, self - rounded
+    def _call(self, name, *operands):
+        """An instruction whose result is a vector of this type."""
+        kind = ir.FunctionType(self.type, [operand.type for operand in operands])
+        function = cgutils.get_or_insert_function(self.builder.module, kind, f"llvm.{name}")
+        return self.builder.call(function, operands)
+
+    def _of_width(self, name):
+        return f"{name}.v{self.type.count}f{_INTEGER[str(self.type.element)][0]}"
 
 
 class Avx512Vector(Vector):
     """With instructions of processors that have AVX-512."""
 
-    def exp2(self):
-        """2^x for any finite number: 2^(i / 16), of which one instruction looks up all lanes in a table, times a
-        polynomial of the rest, at most 1/32, and times 2^n, which another instruction does."""
+    def exp2(self, whole):
+        """The same, with no least value. For i whole sixteenths of the fraction, 2^(i / 16) is looked up in a table and
+        scaled by 2^floor(``whole``), while a polynomial of what is left is computed."""
         if self.type != ir.VectorType(ir.FloatType(), 16):
-            return super().exp2()
-        shifted, rounded, r = self._rounded(16)
-        constant, linear, square = exp2_polynomial(2, 16)
-        power = (r * square + linear) * r + constant
-        integers, mask, mode = ir.VectorType(ir.IntType(32), 16), ir.IntType(16), ir.IntType(32)
-        table = ir.Constant(self.type, [2.0 ** (i / 16) for i in range(16)])
-        permute = self._instruction("permvar.sf.512", self.type, integers)
-        scale = self._instruction("mask.scalef.ps.512", *[self.type] * 3, mask, mode)
-        power *= shifted._each(lambda n: self.builder.call(permute, [table, self.builder.bitcast(n, integers)]))
-        return power._each(lambda a, n: self.builder.call(scale, [a, n, a, mask(-1), mode(4)]), rounded)
+            return super().exp2(whole)
+        mode, every = ir.IntType(32), ir.IntType(16)(-1)
+        down, rest_of_sixteenths, default = mode(0b1001), mode(0b0100_1001), mode(4)
+        large = self.splat(1.5 * 2.0**19)  # the lowest bits of a sum with it are those of the number of sixteenths
+        sixteenths = self._each(lambda a, b: self._call("x86.avx512.add.ps.512", a, b, down), large)
+        r = self._each(lambda a: self._call("x86.avx512.mask.reduce.ps.512", a, rest_of_sixteenths, a, every, default))
+        table, integers = ir.Constant(self.type, [2.0 ** (i / 16) for i in range(16)]), ir.VectorType(mode, 16)
 
-    def _instruction(self, name, *kinds):
-        kind = ir.FunctionType(self.type, kinds)
-        return cgutils.get_or_insert_function(self.builder.module, kind, f"llvm.x86.avx512.{name}")
+        def looked_up(n, power):
+            root = self._call("x86.avx512.permvar.sf.512", table, self.builder.bitcast(n, integers))
+            return self._call("x86.avx512.mask.scalef.ps.512", root, power, root, every, default)
+
+        constant, linear, square = exp2_polynomial(2, 16)
+        return ((r * square + linear) * r + constant) * sixteenths._each(looked_up, whole)
 
 
 def vectors_of(context):
     """The class for the processor that Numba compiles for."""
     _, _, features = context.codegen().magic_tuple()
-    return Avx512Vector if "+avx512f" in features.split(",") else Vector
+    return Avx512Vector if {"+avx512f", "+avx512dq"} <= set(features.split(",")) else Vector
 
 
 @functools.cache
 def exp2_polynomial(degree, parts=1):
-    """Coefficients on the interval around 0 that is 1 / ``parts`` long."""
-    fit = np.polynomial.Chebyshev.interpolate(np.exp2, degree, domain=[-0.5 / parts, 0.5 / parts])
+    """Coefficients on the interval from 0 to 1 / ``parts``."""
+    fit = np.polynomial.Chebyshev.interpolate(np.exp2, degree, domain=[0, 1 / parts])
     found = fit.convert(kind=np.polynomial.Polynomial).coef.tolist()
     return found + [0.0] * (degree + 1 - len(found))  # NumPy drops a last one that is rounded to 0
