@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm as BatchNorm
 
-__all__ = ["BatchNorm", "copy_affine", "learned_moments", "options_of", "reset_affine", "type_of"]
+__all__ = ["AffineNorm", "BatchNorm", "copy_affine", "learned_moments", "options_of", "type_of"]
 
 
 def options_of(bn: BatchNorm) -> dict[str, Any]:
@@ -48,10 +48,23 @@ def copy_affine(norm: nn.Module, layer: nn.Module) -> None:
         setattr(layer, name, parameter)
 
 
-@torch.no_grad()
-def reset_affine(layer: nn.Module) -> None:
-    """γ = 1 and β = 0 in a layer that has them."""
-    for name, value in (("weight", 1.0), ("bias", 0.0)):
-        parameter = getattr(layer, name)
-        if parameter is not None:
-            parameter.fill_(value)
+class AffineNorm(nn.Module):
+    """A layer with γ and β ``(C,)``: copies of those of ``norm``, or None."""
+
+    weight: nn.Parameter | None
+    bias: nn.Parameter | None
+
+    def __init__(self, norm: nn.Module | None) -> None:
+        super().__init__()
+        self.register_parameter("weight", None)
+        self.register_parameter("bias", None)
+        if norm is not None:
+            copy_affine(norm, self)
+
+    @torch.no_grad()
+    def reset_parameters(self) -> None:
+        """γ = 1 and β = 0, where the layer has them."""
+        if self.weight is not None:
+            self.weight.fill_(1.0)
+        if self.bias is not None:
+            self.bias.fill_(0.0)

@@ -1,9 +1,9 @@
 """How the clusters of a model divide a batch: how much each is used, and whether they separate the labels."""
 
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -62,7 +62,14 @@ def diagnose(model: nn.Module, images: Tensor, labels: Tensor | None = None) -> 
         raise ValueError(f"Expected `labels` to be {len(images)} numbers from 0 on, but got {labels}")
     reports: list[ClusterReport] = []
     evaluating = [(module, "training", False) for module in model.modules()]
-    with torch.no_grad(), changed(evaluating), _reporting(model, labels, reports):
+
+    def look(path: str, layer: MixtureLayer, inputs: tuple[Tensor, ...]) -> None:
+        reports.append(_report(path, _by_cluster(layer.responsibilities(inputs[0])), labels))
+
+    with torch.no_grad(), changed(evaluating), ExitStack() as watches:
+        for path, layer in model.named_modules():
+            if isinstance(layer, MixtureLayer):
+                watches.callback(layer.register_forward_pre_hook(partial(look, path)).remove)
         model(images)
     for report in reports:
         _warn_of_dead(report)
@@ -103,22 +110,3 @@ def _warn_of_dead(report: ClusterReport) -> None:
             DeadClusterWarning,
             stacklevel=3,
         )
-
-
-@contextmanager
-def _reporting(model: nn.Module, labels: Tensor | None, reports: list[ClusterReport]) -> Iterator[None]:
-    """Forwards inside the block add to ``reports``: layers that assign together do so in their order."""
-
-    def report(path: str, layer: MixtureLayer, x: Tensor) -> None:
-        reports.append(_report(path, _by_cluster(layer.responsibilities(x)), labels))
-
-    handles = [
-        layer.register_forward_pre_hook(lambda layer, inputs, path=path: report(path, layer, inputs[0]))
-        for path, layer in model.named_modules()
-        if isinstance(layer, MixtureLayer)
-    ]
-    try:
-        yield
-    finally:
-        for handle in handles:
-            handle.remove()

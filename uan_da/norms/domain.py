@@ -14,7 +14,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from uan_da.norms.batch_norm import copy_affine, reset_affine
+from uan_da.norms.batch_norm import AffineNorm
 
 DomainIndex = int | Tensor
 """The domain of all samples, or of each: an integer tensor ``(N,)``."""
@@ -49,7 +49,7 @@ class Route:
         return joined if self.restore is None else joined[self.restore]
 
 
-class DomainNorm(nn.Module):
+class DomainNorm(AffineNorm):
     """A norm that depends on the domain of each sample, and so needs a :func:`domain_context`.
 
     Args:
@@ -62,24 +62,13 @@ class DomainNorm(nn.Module):
     evaluates_by_target: ClassVar[bool] = False
     """Whether evaluation uses the target's branch for every image, whatever its domain."""
 
-    weight: nn.Parameter | None
-    bias: nn.Parameter | None
-
     def __init__(self, branches: list[nn.Module], num_domains: int, shared: nn.Module | None = None) -> None:
-        super().__init__()
+        super().__init__(shared)
         if num_domains < 2:
             raise ValueError(f"Expected `num_domains` to be an integer of at least 2, but got {num_domains}")
         self.branches = nn.ModuleList(branches)
         self.num_domains = num_domains
         self.route: Route | None = None
-        self.register_parameter("weight", None)
-        self.register_parameter("bias", None)
-        if shared is not None:
-            copy_affine(shared, self)
-
-    def reset_parameters(self) -> None:
-        """γ = 1 and β = 0, where the domains share them; a branch has its own ``reset_parameters``."""
-        reset_affine(self)
 
     def branch_of(self, domain: int) -> int:
         """The position in ``branches`` of the branch of ``domain``."""

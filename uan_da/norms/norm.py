@@ -2,14 +2,14 @@
 
 from abc import ABC, abstractmethod
 
-from torch import Tensor, nn
+from torch import Tensor
 
-from uan_da.norms.batch_norm import BatchNorm, copy_affine, reset_affine
+from uan_da.norms.batch_norm import AffineNorm, BatchNorm
 from uan_da.norms.forward import fx_leaf, widened
 from uan_da.norms.uan.mixture import affine
 
 
-class Norm(nn.Module, ABC):
+class Norm(AffineNorm, ABC):
     """A layer that replaces a BatchNorm: it normalises, then multiplies each channel by its γ and adds its β.
 
     A subclass defines :meth:`normalise`. The keyword-only parameters of its constructor are the options of a recipe.
@@ -18,23 +18,13 @@ class Norm(nn.Module, ABC):
         bn: the BatchNorm; the layer copies its γ and β, or has none if ``bn`` has none.
     """
 
-    weight: nn.Parameter | None
-    """γ ``(C,)``."""
-    bias: nn.Parameter | None
-    """β ``(C,)``."""
-
     def __init__(self, bn: BatchNorm) -> None:
-        super().__init__()
+        super().__init__(bn)
         self.num_features = bn.num_features
-        copy_affine(bn, self)
 
     @abstractmethod
     def normalise(self, x: Tensor) -> Tensor:
         """``x`` ``(N, C, …)``, normalised, in the same shape. Half-precision input arrives as float32."""
-
-    def reset_parameters(self) -> None:
-        """γ = 1 and β = 0."""
-        reset_affine(self)
 
     @fx_leaf
     def forward(self, x: Tensor) -> Tensor:

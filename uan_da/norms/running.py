@@ -3,8 +3,9 @@
 from typing import NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from uan_da.norms.batch_norm import AffineNorm
 from uan_da.norms.uan.mixture import MIN_MASS, Moments
 
 
@@ -38,7 +39,7 @@ class Running(NamedTuple):
             self.batches.copy_(batches)
 
 
-class MixtureLayer(nn.Module):
+class MixtureLayer(AffineNorm):
     """A norm with clusters, and with running moments of each, that follow the data in training.
 
     ``running_mean``, ``running_var``, ``running_mass`` and ``num_batches_tracked`` are None where nothing is tracked.
@@ -51,7 +52,7 @@ class MixtureLayer(nn.Module):
     num_batches_tracked: Tensor | None
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__(None)
         self.updates_statistics = True
         """False: a training forward changes no state at all."""
         self.updates_mixture = True

@@ -10,8 +10,7 @@ from uan_da.errors import UserError
 from uan_da.models.classifier import Classifier
 from uan_da.norms import convert_norm
 from uan_da.norms.batch_norm import BatchNorm
-from uan_da.norms.uan.kernels.layout import dense_format
-from uan_da.norms.uan.kernels.serving import kernels_on, serves
+from uan_da.norms.uan.kernels.serving import dense_format, kernels_on, serves
 
 WITHOUT = "Train with norm=bn, or use a method for any norm: lame, t3a, tent, eta, cotta"
 """What a user does whose network has other norms. Clusters of UAN could not be gone on with: each layer's are its own,

@@ -63,17 +63,18 @@ def test_frozen_parameters_dtype_and_zero_gamma_are_carried_over() -> None:
 
 @pytest.mark.parametrize("moments", ["batch", "learned"])
 @pytest.mark.parametrize("affine", [True, False])
-def test_back_to_a_batch_norm(moments: str, affine: bool) -> None:
-    layer = UAN2d(3, num_clusters=1, moments=moments, affine=affine)
+@pytest.mark.parametrize("tracks", [True, False])
+def test_back_to_a_batch_norm(moments: str, affine: bool, tracks: bool) -> None:
+    layer = UAN2d(3, num_clusters=1, moments=moments, affine=affine, track_running_stats=tracks)
     x = torch.randn(8, 3, 4, 4) * 3 + 1
     for _ in range(3):
         layer(x)
-    bn = to_batch_norm(layer.eval())
+    bn, others = to_batch_norm(layer.eval()), x.square()
     assert type(bn) is nn.BatchNorm2d
     assert not bn.training
-    torch.testing.assert_close(bn(x), layer(x))
+    torch.testing.assert_close(bn(others), layer(others))
     if moments == "batch":
-        torch.testing.assert_close(uan(bn, num_clusters=1).eval()(x), layer(x))
+        torch.testing.assert_close(uan(bn, num_clusters=1).eval()(others), layer(others))
 
 
 @pytest.mark.parametrize("options", [{"num_clusters": 2}, {"num_clusters": 1, "shrink": 0.5}])

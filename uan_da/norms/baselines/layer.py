@@ -4,7 +4,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from uan_da.norms.baselines.group import group_norm
-from uan_da.norms.batch_norm import BatchNorm, copy_affine, reset_affine
+from uan_da.norms.batch_norm import AffineNorm, BatchNorm
 
 
 def layer_norm(bn: BatchNorm) -> nn.GroupNorm:
@@ -17,20 +17,12 @@ def channel_layer_norm(bn: BatchNorm) -> "ChannelLayerNorm":
     return ChannelLayerNorm(bn)
 
 
-class ChannelLayerNorm(nn.Module):
+class ChannelLayerNorm(AffineNorm):
     """Layer normalisation of ``(N, C, …)`` over the channels of each position, as ConvNeXt has it."""
 
-    weight: nn.Parameter | None
-    bias: nn.Parameter | None
-
     def __init__(self, bn: BatchNorm) -> None:
-        super().__init__()
+        super().__init__(bn)
         self.num_features, self.eps = bn.num_features, bn.eps
-        copy_affine(bn, self)
-
-    def reset_parameters(self) -> None:
-        """γ = 1, β = 0."""
-        reset_affine(self)
 
     def forward(self, x: Tensor) -> Tensor:
         """``x`` ``(N, C, …)``, normalised along C."""

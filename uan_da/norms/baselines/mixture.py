@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from uan_da.norms.batch_norm import BatchNorm, copy_affine, learned_moments, options_of, reset_affine
+from uan_da.norms.batch_norm import BatchNorm, copy_affine, learned_moments, options_of
 from uan_da.norms.forward import fx_leaf, in_backward, widened, without_autocast
 from uan_da.norms.running import MixtureLayer, update_running
 from uan_da.norms.uan.assignment import Affine, Elements
@@ -87,7 +87,7 @@ class MixtureNorm(MixtureLayer):
 
     def reset_parameters(self) -> None:
         """As made: γ = 1, β = 0, no running statistics, and a mixture that the next training forward fits."""
-        reset_affine(self)
+        super().reset_parameters()
         self.reset_running_stats()
         self.mean.zero_()
         self.var.fill_(1.0)

@@ -127,14 +127,14 @@ def started_around(moments: Moments, clusters: Clusters, initialized: Tensor, ep
 
 
 def is_known_to_be(initialized: Tensor) -> bool:
-    """Whether Python can read ``initialized``, and it is set. A GPU, for which it has to wait, it asks until it is, and
-    not again before the tensor changes."""
+    """Whether Python can read ``initialized``, and it is set. Another device than a CPU, for which it has to wait, it
+    asks until it is, and not again before the tensor changes."""
     if torch.compiler.is_compiling():
         return False
     if type(initialized) is not Tensor or torch._C._functorch.is_functorch_wrapped_tensor(initialized):
         return False
     if not initialized.is_cpu:
-        return initialized.is_cuda and _was_set(initialized)
+        return not initialized.is_meta and _was_set(initialized)
     if initialized.dtype is not torch.int64:
         return bool(initialized)
     return ctypes.c_int64.from_address(initialized.data_ptr()).value != 0  # in half of the time that bool() takes

@@ -86,22 +86,17 @@ def to_batch_norm(layer: UAN) -> BatchNorm:
             f"num_clusters={layer.num_clusters}, shrink={layer.options.shrink}"
         )
     ranks = {uan: batch for batch, uan in _BY_RANK}
-    make = ranks.get(type(layer), nn.SyncBatchNorm)
-    bn = make(
-        layer.num_features,
-        layer.eps,
-        layer.momentum,
-        layer.affine,
-        layer.track_running_stats,
-        device=layer.mean.device,
-        dtype=layer.mean.dtype,
-    )
+    make, running = ranks.get(type(layer), nn.SyncBatchNorm), layer.running
+    moments = None if running is None else (running.mean, running.var)
+    if layer.options.moments == "learned":
+        moments = layer.mean, layer.log_var.exp()
+    bn = make(layer.num_features, layer.eps, layer.momentum, layer.affine, moments is not None).to(layer.mean)
     if layer.affine:
         copy_affine(layer, bn)
-    running = layer.running
+    buffers: dict[str, Any] = dict(bn.named_buffers())
+    if moments is not None:
+        buffers["running_mean"].copy_(moments[0][0])
+        buffers["running_var"].copy_(moments[1][0])
     if running is not None:
-        learned = layer.options.moments == "learned"
-        bn.running_mean.copy_(layer.mean[0] if learned else running.mean[0])  # type: ignore[union-attr]
-        bn.running_var.copy_(layer.log_var[0].exp() if learned else running.var[0])  # type: ignore[union-attr]
-        bn.num_batches_tracked.copy_(running.batches)  # type: ignore[union-attr]
+        buffers["num_batches_tracked"].copy_(running.batches)
     return bn.train(layer.training)

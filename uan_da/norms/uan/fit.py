@@ -6,7 +6,6 @@ their moments in every layer.
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, suppress
-from typing import NamedTuple, Self
 
 import numpy as np
 import torch
@@ -18,7 +17,7 @@ from torch.nn import functional as F
 from uan_da.errors import UserError
 from uan_da.norms.uan.clusters import MIN_VAR, PRIOR_FLOOR
 from uan_da.norms.uan.layer import UAN
-from uan_da.norms.uan.mixture import Mixture, sample_statistics
+from uan_da.norms.uan.mixture import sample_statistics
 
 Batches = Callable[[], Iterable[Tensor]]
 """The images, ``(N, C, H, W)`` a batch; each call gives them in the same order, which says nothing about them."""
@@ -31,24 +30,19 @@ class _SeenEnough(Exception):
     """The last layer that is watched has seen the batch: the rest of the forward is not needed."""
 
 
-class _Sums(NamedTuple):
+class _Sums:
     """What moments are made of: Στ ``(K, 1)``, Στ x and Στ x² ``(K, C)``, where x is less a centre ``(C,)``."""
 
-    centre: Tensor
-    mass: Tensor
-    first: Tensor
-    second: Tensor
+    def __init__(self, centre: Tensor) -> None:
+        self.centre = centre
+        self.mass, self.first, self.second = torch.zeros(3, 1, 1, dtype=centre.dtype)
 
-    @classmethod
-    def of(cls, tau: Tensor, mean_nc: Tensor, var_nc: Tensor, centre: Tensor) -> Self:
+    def add(self, tau: Tensor, mean_nc: Tensor, var_nc: Tensor) -> None:
         """Those of images with the means and variances ``(N, C)``."""
-        mean_nc = mean_nc - centre
-        return cls(centre, tau.sum(0)[:, None], tau.T @ mean_nc, tau.T @ (var_nc + mean_nc.square()))
-
-    def plus(self, other: Self) -> Self:
-        """Those of both; they have one centre."""
-        sums = (mine + its for mine, its in zip(self[1:], other[1:], strict=True))
-        return type(self)(self.centre, *sums)
+        mean_nc = mean_nc - self.centre
+        self.mass = self.mass + tau.sum(0)[:, None]
+        self.first = self.first + tau.T @ mean_nc
+        self.second = self.second + tau.T @ (var_nc + mean_nc.square())
 
     def moments(self, pseudo_count: float) -> tuple[Tensor, Tensor]:
         """Mean and biased variance ``(K, C)`` of each cluster, and of ``pseudo_count`` images that are like all."""
@@ -57,16 +51,6 @@ class _Sums(NamedTuple):
         mean_kc = (self.first + count * self.first.sum(0) / images) / (self.mass + count)
         second_kc = (self.second + count * self.second.sum(0) / images) / (self.mass + count)
         return mean_kc + self.centre, (second_kc - mean_kc.square()).clamp_min(0.0)
-
-    def mixture(self) -> Mixture:
-        """The clusters without pseudo-images; λ has the floor that the layer gives it."""
-        mean_kc, var_kc = self.moments(0.0)
-        prior_k = PRIOR_FLOOR / len(self.mass) + (1 - PRIOR_FLOOR) * self.shares()
-        return Mixture(mean_kc, var_kc.clamp_min(MIN_VAR), prior_k.log())
-
-    def shares(self) -> Tensor:
-        """Of the images, each cluster's ``(K,)``."""
-        return self.mass[:, 0] / self.mass.sum()
 
 
 @torch.no_grad()
@@ -150,14 +134,11 @@ def _fit_layers(model: nn.Module, layers: list[UAN], batches: Batches, tau: Tens
 
     def fit(layer: UAN, inputs: tuple[Tensor, ...]) -> None:
         mean_nc, var_nc = _of_images(inputs[0])
-        centre = seen[layer][0].centre if layer in seen else mean_nc.mean(0)
-        clusters = _Sums.of(own, mean_nc, var_nc, centre)
-        clusters = clusters.plus(seen[layer][0]) if layer in seen else clusters
+        clusters, assigned = seen.setdefault(layer, (_Sums(mean_nc.mean(0)), _Sums(mean_nc.mean(0))))
+        clusters.add(own, mean_nc, var_nc)
         _set_clusters(layer, clusters)
-        assigned = _Sums.of(layer.responsibilities(inputs[0]).double().cpu(), mean_nc, var_nc, centre)
-        assigned = assigned.plus(seen[layer][1]) if layer in seen else assigned
+        assigned.add(layer.responsibilities(inputs[0]).double().cpu(), mean_nc, var_nc)
         _set_moments(layer, assigned, pseudo_count)
-        seen[layer] = clusters, assigned
 
     with ExitStack() as watches:
         for layer in layers:
@@ -183,10 +164,11 @@ def _parts(batches: Iterable[Tensor]) -> Iterator[Tensor]:
 
 def _set_clusters(layer: UAN, sums: _Sums) -> None:
     """The clusters by which ``layer`` assigns an image."""
-    mixture = sums.mixture()
-    layer.mean.copy_(mixture.mean)
-    layer.log_var.copy_(mixture.var.log())
-    layer.prior_logits.copy_(sums.shares().clamp_min(PRIOR_FLOOR / layer.num_clusters).log())
+    mean_kc, var_kc = sums.moments(0.0)
+    share_k = sums.mass[:, 0] / sums.mass.sum()
+    layer.mean.copy_(mean_kc)
+    layer.log_var.copy_(var_kc.clamp_min(MIN_VAR).log())
+    layer.prior_logits.copy_(share_k.clamp_min(PRIOR_FLOOR / layer.num_clusters).log())
     layer.initialized.fill_(True)
 
 

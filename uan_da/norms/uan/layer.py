@@ -55,7 +55,7 @@ class UAN(UANState):
             return self._fused(x, state, updates, moves)
         with without_autocast(x):
             if moves:
-                self._take_step(state)
+                self._set_clusters(ops.move(state.clusters, state.step))
             batch = self._batch(x)
             tau = self._assign(batch)
             moments = self._moments(batch, tau) if updates or self._normalizes_by_batch() else None
@@ -76,7 +76,7 @@ class UAN(UANState):
         return y
 
     def _is_fused(self, x: Tensor, state: State) -> bool:
-        """Whether one operator serves: a training step by the moments of this process's batch."""
+        """Whether one operator serves: a forward that normalises by the moments of this process's batch."""
         options = self.options
         backends = ("auto", "fused") if x.is_cpu else ("fused",)  # no GPU has run its kernels yet
         if options.backend not in backends or options.shrink is not None or is_distributed():
@@ -101,14 +101,9 @@ class UAN(UANState):
         self._set_clusters(clusters)
         state.initialized.copy_(initialized)
 
-    @torch.no_grad()
-    def _take_step(self, state: State) -> None:
-        """The clusters take the EM step that the last batch left."""
-        self._set_clusters(ops.move(state.clusters, state.step))
-
     def _batch(self, x: Tensor) -> Batch:
         wide = widened(x)
-        mixture = mixture_of(self._clusters(), wide.dtype)
+        mixture = mixture_of(self._state().clusters, wide.dtype)
         return BATCHES[self.assignment](wide, mixture, self.eps, self.options.shrink_groups)
 
     def _given(self, x: Tensor) -> tuple[Tensor | None, float]:
@@ -149,7 +144,7 @@ class UAN(UANState):
 
         The paper's f = 1/√λ multiplies the output's variance by about K, ``"unit"`` keeps it at 1."""
         dtype = mixture.mean.dtype
-        weight_c, bias_c = (None if p is None else p.to(dtype) for p in self._affine())
+        weight_c, bias_c = (None if p is None else p.to(dtype) for p in self._state().affine)
         gain = maths.gain_of(mixture.log_prior, weight_c, self.options.balance)
         if self.options.shrink is None:
             return Affine(gain, bias_c, None)
@@ -160,7 +155,6 @@ class UAN(UANState):
     @torch.no_grad()
     def _update(self, batch: Batch, moments: Moments, state: State) -> None:
         """The running moments move toward the batch's; EM's step is left for the next training forward."""
-        moments = Moments(*(tensor.detach() for tensor in moments))
         running = state.running
         if running is not None:
             own = moments._replace(mean=moments.mean + batch.shift_c)

@@ -89,28 +89,25 @@ class Options:
     def __post_init__(self) -> None:
         choices = {"assignment": Assignment, "moments": MomentSource, "scale": Scale, "backend": Backend}
         for option, allowed in choices.items():
-            if getattr(self, option) not in get_args(allowed):
-                raise ValueError(
-                    f"Expected `{option}` to be one of {get_args(allowed)}, but got {getattr(self, option)!r}"
-                )
+            self._check(option, getattr(self, option) in get_args(allowed), f"one of {get_args(allowed)}")
         for option, default in DEFAULTS[self.assignment].items():
             if getattr(self, option) is None:
                 object.__setattr__(self, option, default)
-        for option in ("num_clusters", "shrink_groups"):
-            if getattr(self, option) < 1:
-                raise ValueError(f"Expected `{option}` to be an integer of at least 1, but got {getattr(self, option)}")
-        if not 0.0 <= self.em_rate <= 1.0:
-            raise ValueError(f"Expected `em_rate` to be between 0 and 1, but got {self.em_rate}")
-        if self.sharpness <= 0.0:
-            raise ValueError(f"Expected `sharpness` to be larger than 0, but got {self.sharpness}")
-        if self.shrink is not None and not 0.0 < self.shrink < 1.0:
-            raise ValueError(f"Expected `shrink` to be between 0 and 1, both excluded, but got {self.shrink}")
-        if self.depth < 0:
-            raise ValueError(f"Expected `depth` to be an integer of at least 0, but got {self.depth}")
-        if self.depth and self.assignment == "element":
-            raise ValueError("Expected `depth` to be 0 under element assignment: only whole samples have a depth")
-        if self.shrink is not None and self.assignment == "element":
-            raise ValueError("Expected `shrink` to be None under element assignment: only a sample has moments to mix")
+        shrink, elements = self.shrink, self.assignment == "element"
+        self._check("num_clusters", self.num_clusters >= 1, "an integer of at least 1")
+        self._check("shrink_groups", self.shrink_groups >= 1, "an integer of at least 1")
+        self._check("em_rate", 0.0 <= self.em_rate <= 1.0, "between 0 and 1")
+        self._check("sharpness", self.sharpness > 0.0, "larger than 0")
+        self._check("shrink", shrink is None or 0.0 < shrink < 1.0, "between 0 and 1, both excluded")
+        self._check("depth", self.depth >= 0, "an integer of at least 0")
+        self._check("depth", not (elements and self.depth), "0 under element assignment, where no whole sample has one")
+        self._check(
+            "shrink", not elements or shrink is None, "None under element assignment: only a sample has moments"
+        )
+
+    def _check(self, option: str, good: bool, wanted: str) -> None:
+        if not good:
+            raise ValueError(f"Expected `{option}` to be {wanted}, but got {getattr(self, option)!r}")
 
 
 Function = TypeVar("Function", bound=Callable[..., Any])

@@ -61,7 +61,9 @@ class UANState(MixtureLayer):
         mass_shape = (k, 1 if self.assignment == "sample" else c)
         self._register_running(self.mean.detach(), mass_shape if track_running_stats else None)
         self.register_buffer("initialized", torch.tensor(0, device=device))
-        for name, like in zip(("step_mean", "step_var", "step_prior"), self._clusters(), strict=True):
+        for name, like in zip(
+            ("step_mean", "step_var", "step_prior"), (self.mean, self.log_var, self.prior_logits), strict=True
+        ):
             self.register_buffer(name, torch.zeros_like(like, requires_grad=False))
         self.reset_parameters()
 
@@ -91,29 +93,24 @@ class UANState(MixtureLayer):
         """Spread the clusters around the moments ``(C,)`` of some data, ``spread`` standard deviations apart; the
         first batch will leave them there."""
         start = around(mean_c, var_c, self.num_clusters, self.eps, spread)
-        for parameter, value in zip(self._clusters(), start, strict=True):
+        for parameter, value in zip(self._state().clusters, start, strict=True):
             parameter.copy_(value)
         self.initialized.fill_(1)
 
     def _state(self) -> State:
-        buffers: Any = self._buffers  # a module's attributes take longer
+        own: Any = self._parameters  # a module's attributes take longer
+        buffers: Any = self._buffers
+        names = "mean", "log_var", "prior_logits", "weight", "bias"
+        try:
+            mean, log_var, logits, weight, bias = map(own.__getitem__, names)
+        except KeyError:  # of a replica, or parametrized
+            mean, log_var, logits, weight, bias = (getattr(self, name) for name in names)
         step = Step(buffers["step_mean"], buffers["step_var"], buffers["step_prior"])
-        return State(self._clusters(), buffers["initialized"], self._affine(), step, self.running)
-
-    def _clusters(self) -> Clusters:
-        own: Any = self._parameters
-        if "mean" in own and "log_var" in own and "prior_logits" in own:
-            return Clusters(own["mean"], own["log_var"], own["prior_logits"])
-        return Clusters(self.mean, self.log_var, self.prior_logits)  # of a replica, or parametrized
-
-    def _affine(self) -> tuple[Tensor | None, Tensor | None]:
-        """γ and β."""
-        own = self._parameters
-        return (own["weight"], own["bias"]) if "weight" in own and "bias" in own else (self.weight, self.bias)
+        return State(Clusters(mean, log_var, logits), buffers["initialized"], (weight, bias), step, self.running)
 
     def _set_clusters(self, to: Clusters) -> None:
         """Move what is not frozen."""
-        pairs = zip(self._clusters(), to, strict=True)
+        pairs = zip(self._state().clusters, to, strict=True)
         ops.write([pair for pair in pairs if not is_frozen(pair[0])], self.initialized)
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, metadata: Any, *rest: Any) -> None:

@@ -19,7 +19,7 @@ from uan_da.norms import UAN, UAN1d, UAN2d
 from uan_da.norms.uan.clusters import Clusters, _was_set, started, started_around
 from uan_da.norms.uan.depth import assign_together
 from uan_da.norms.uan.kernels import ops, serving
-from uan_da.norms.uan.kernels.layout import dense_format
+from uan_da.norms.uan.kernels.serving import dense_format
 
 pytest.importorskip("triton", reason="Triton comes with PyTorch on Linux alone")
 
@@ -46,7 +46,7 @@ def kernels(monkeypatch: pytest.MonkeyPatch) -> Any:
     for name, value in {"VALUES": 256, "WIDTH": 4, "FEWEST_TILES": 2}.items():
         monkeypatch.setattr(cuda, name, value)
     if not GPU:
-        monkeypatch.setattr(ops, "kernels_of", lambda x: cuda)
+        monkeypatch.setattr(ops, "kernels_on", lambda device: cuda)
         monkeypatch.setattr(serving, "_work", lambda *_: True)
         monkeypatch.setattr(ops, "_dense", lambda x, like: x.contiguous(memory_format=dense_format(like)))
     return cuda
@@ -234,7 +234,7 @@ class Waits(TorchDispatchMode):
 @BOTH
 def test_no_step_waits_for_the_gpu(assignment: Any, kernels: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """Forward and backward of tensors without values, which no code can read."""
-    monkeypatch.setattr(ops, "kernels_of", lambda x: kernels)
+    monkeypatch.setattr(ops, "kernels_on", lambda device: kernels)
     monkeypatch.setattr(ops, "_is_watched", lambda x: False)
     monkeypatch.setattr(kernels.Passes, "_run", lambda *_: None)
     layer = UAN2d(3, assignment=assignment, backend="fused", device="meta")

@@ -1,5 +1,6 @@
 """The kernels where a machine is unkind: after a fork, and where nothing can be kept on disk."""
 
+import ctypes
 import os
 import subprocess
 import sys
@@ -9,7 +10,7 @@ import torch
 from numba.core import registry
 
 from uan_da.norms import UAN2d
-from uan_da.norms.uan.kernels import compiler, serving, training_cpu
+from uan_da.norms.uan.kernels import compiler, parallel, serving, training_cpu
 
 
 def step(assignment: str, backend: str = "auto", compiles: bool = False) -> torch.Tensor:
@@ -22,6 +23,19 @@ def step(assignment: str, backend: str = "auto", compiles: bool = False) -> torc
     layer(x).square().sum().backward()
     assert x.grad is not None
     return x.grad
+
+
+def test_one_thread_where_no_library_of_openmp_can_be_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Windows does not take None for what the process has loaded."""
+
+    def refuse(path: str | None) -> None:
+        raise TypeError(f"bad argument type {path}") if path is None else OSError(path)
+
+    monkeypatch.setattr(ctypes, "CDLL", refuse)
+    start, number = parallel._openmp()
+    seen: list[int] = []
+    start(parallel._WORKER(lambda data: seen.append(number())), None, 4, 0)
+    assert seen == [0]
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")

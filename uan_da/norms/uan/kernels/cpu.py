@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 
 from uan_da.norms.uan.kernels import training_cpu
-from uan_da.norms.uan.kernels.layout import channels_last
 from uan_da.norms.uan.kernels.parallel import threads
+from uan_da.norms.uan.kernels.serving import channels_last
 
 _NUMBERS: dict[torch.dtype, type] = {torch.float32: np.float32, torch.float64: np.float64}
 _NOTHING = torch.empty(0)

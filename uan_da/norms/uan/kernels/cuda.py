@@ -16,7 +16,7 @@ from uan_da.norms.running import Running, moved_running
 from uan_da.norms.uan import mixture as maths
 from uan_da.norms.uan.clusters import Clusters, Step, em_step, mixture_of, moved
 from uan_da.norms.uan.kernels import passes_cuda
-from uan_da.norms.uan.kernels.layout import channels_last
+from uan_da.norms.uan.kernels.serving import channels_last
 from uan_da.norms.uan.mixture import MIN_MASS, Mixture, Moments
 
 VALUES, WIDTH = 2048, 32
@@ -46,8 +46,8 @@ def train(
             moments = _samples(x, mixture, affine, shift, given, numbers, y, kept, evidence)
         step = em_step(moments, mixture, em_rate)
         running = moved_running(Running(*old[6:]), moments._replace(mean=moments.mean + shift), momentum)
-        rows = [row.expand_as(new.mean).flatten() for row in (*new[:2], *step[:2], *running[:3])]
-        state.copy_(torch.cat([*rows, new.prior_logits, step.prior]))
+        rows = (*new, *step, *running[:3])
+        state.copy_(torch.stack([row.view(clusters, -1).expand_as(new.mean) for row in rows]))
         stays = [*frozen, *[False] * 7] if sets else [True] * 10
         for tensor, value, still in zip(held, (*new, *step, *running), stays, strict=True):
             if tensor is not None and not still:
@@ -58,8 +58,7 @@ def train_gradient(tensors: Sequence[Any], x: Tensor, clusters: int, scalars: Se
     """As :func:`uan_da.norms.uan.kernels.cpu.train_gradient`; ``x`` may have half precision."""
     g, of_evidence, _, weight, state, kept, d_x, *gradients = tensors
     with torch.cuda.device(x.get_device()), without_autocast(x), torch.enable_grad():
-        rows, priors = state[: -2 * clusters].view(7, clusters, -1), state[-2 * clusters :].view(2, clusters)
-        parameters, shift = _leaves(rows[0], rows[1], priors[0], *_affine(x, weight, None)), rows[0].mean(0)
+        parameters, shift = _leaves(*state[:2], state[2, :, 0], *_affine(x, weight, None)), state[0].mean(0)
         if scalars[2] is None:
             found = _element_gradients(g, x, parameters, shift, scalars, kept, d_x)
         else:

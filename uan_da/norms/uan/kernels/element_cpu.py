@@ -189,7 +189,7 @@ def _over_samples(kernel, backwards, ahead=0):
 
 @part
 def _rows(shift, mixture, prior, bias, eps, sums, values, rows, trace):
-    """Fill the rows of :data:`MEAN` to :data:`OFFSET`; and i, z_1, z_2, r and √q, in double precision."""
+    """Fill the rows of :data:`START` to :data:`OFFSET`; and i, z_1, z_2, r and √q, in double precision."""
     _, clusters, channels = mixture.shape
     for c in range(channels):
         rows[0, c] = shift[c]

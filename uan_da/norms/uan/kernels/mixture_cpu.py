@@ -2,8 +2,8 @@
 # Numba's decorators have no types.
 """The algebra of a layer's parameters and state on a CPU, for both assignments.
 
-A layer's ``state`` is ``(7, K, C)``, in the order of :data:`MEAN` to :data:`RUNNING_MASS`; its ``priors`` are
-``(2, K)``, in the order of :data:`LOGITS` and :data:`STEP_PRIOR`; in memory, one follows the other. The formulas are
+A layer's ``state`` is ``(9, K, C)``, in the order of :data:`MEAN` to :data:`RUNNING_MASS`, which is that of a layer's
+tensors; what has no channels has the same value in all of them, or in the first. The formulas are
 those of :mod:`uan_da.norms.uan.clusters` and :mod:`uan_da.norms.running`.
 """
 
@@ -16,20 +16,10 @@ from uan_da.norms.uan.kernels.compiler import part
 from uan_da.norms.uan.kernels.memory import array, zeros
 from uan_da.norms.uan.mixture import MIN_MASS
 
-MEAN, LOG_VAR, STEP_MEAN, STEP_VAR, RUNNING_MEAN, RUNNING_VAR, RUNNING_MASS = range(7)
-LOGITS, STEP_PRIOR = range(2)
-ROWS, PRIORS, COUNT = (0, 1, 3, 4, 6, 7, 8), (2, 5), 9
-"""Where :func:`exchange` finds the addresses of the rows of state and priors, and of the count of batches."""
+MEAN, LOG_VAR, LOGITS, STEP_MEAN, STEP_VAR, STEP_PRIOR, RUNNING_MEAN, RUNNING_VAR, RUNNING_MASS, COUNT = range(10)
 VAR, GAIN = 1, 2
 """After :data:`MEAN`, the rows of :func:`mixture_of`."""
 SHARE, LOG_PRIOR, FACTOR = range(3)
-
-
-@part
-def state_at(address, clusters, channels, dtype):
-    """State and priors, in one piece of memory."""
-    state = array(address, (7, clusters, channels), dtype)
-    return state, array(address + state.nbytes, (2, clusters), dtype)
 
 
 @part
@@ -42,40 +32,31 @@ def numbers_at(address, count, value, dtype):
 
 
 @part
-def exchange(addresses, frozen, mass_columns, state, priors, reads):
+def exchange(addresses, frozen, mass_columns, state, reads):
     """Gather a layer's state from its tensors, or set them; those at the address 0 are left out, and of clusters that
     are ``frozen``, a bit each, the step that is read, and the parameter that is set.
 
     ``addresses`` are of clusters, EM's step, running moments and their mass, which has one column where all channels
     share it, and the count of batches."""
-    _, clusters, channels = state.shape
+    rows, clusters, channels = state.shape
     left_out = frozen << 3 if reads else frozen
-    for row in range(len(ROWS)):
-        columns = mass_columns if row == RUNNING_MASS else channels
-        if not left_out >> ROWS[row] & 1:
-            _exchange(addresses[ROWS[row]], state[row].ctypes.data, (clusters, channels), columns, state.dtype, reads)
-    for row in range(len(PRIORS)):
-        if not left_out >> PRIORS[row] & 1:
-            _exchange(addresses[PRIORS[row]], priors[row].ctypes.data, (1, clusters), clusters, state.dtype, reads)
+    for row in range(rows):
+        columns = mass_columns if row == RUNNING_MASS else 1 if row in (LOGITS, STEP_PRIOR) else channels
+        if addresses[row] == 0 or left_out >> row & 1:
+            continue
+        other = array(addresses[row], (clusters, columns), state.dtype)
+        for k in range(clusters):
+            for c in range(channels):
+                if reads:
+                    state[row, k, c] = other[k, min(c, columns - 1)]
+                elif c < columns:
+                    other[k, c] = state[row, k, c]
     if not reads and addresses[COUNT] != 0:
         array(addresses[COUNT], 1, np.int64)[0] += 1
 
 
 @part
-def _exchange(address, own_address, shape, columns, dtype, reads):
-    """One row, whose tensor may have one of the ``columns`` for all."""
-    other, own = array(address, (shape[0], columns), dtype), array(own_address, shape, dtype)
-    if address != 0:
-        for k in range(shape[0]):
-            for c in range(shape[1]):
-                if reads:
-                    own[k, c] = other[k, min(c, columns - 1)]
-                else:
-                    other[k, min(c, columns - 1)] = own[k, c]
-
-
-@part
-def moved(state, priors, new, new_priors):
+def moved(state, new):
     """Fill the clusters of ``new``: after the last batch's step of EM."""
     _, clusters, channels = state.shape
     for k in range(clusters):
@@ -87,25 +68,25 @@ def moved(state, priors, new, new_priors):
                 new[LOG_VAR, k, c] = math.log(max(var, MIN_VAR))
     some, floor = False, PRIOR_FLOOR / clusters
     for k in range(clusters):
-        new_priors[LOGITS, k] = priors[LOGITS, k]
-        some = some or priors[STEP_PRIOR, k] != 0
+        new[LOGITS, k] = state[LOGITS, k, 0]
+        some = some or state[STEP_PRIOR, k, 0] != 0
     if some:
-        prior = priors_of(priors, 0.0)
+        prior = priors_of(state, 0.0)
         for k in range(clusters):
-            share = math.exp(prior[LOG_PRIOR, k]) + priors[STEP_PRIOR, k] - floor
-            new_priors[LOGITS, k] = math.log(max(share, floor * PRIOR_FLOOR))
+            share = math.exp(prior[LOG_PRIOR, k]) + state[STEP_PRIOR, k, 0] - floor
+            new[LOGITS, k] = math.log(max(share, floor * PRIOR_FLOOR))
 
 
 @part
-def priors_of(priors, balance):
+def priors_of(state, balance):
     """The softmax of λ's logits, log λ and f, ``(3, K)``, in double precision."""
-    clusters = priors.shape[1]
+    clusters = state.shape[1]
     prior = zeros((3, clusters), np.float64)
     best, total = -np.inf, 0.0
     for k in range(clusters):
-        best = max(best, np.float64(priors[LOGITS, k]))
+        best = max(best, np.float64(state[LOGITS, k, 0]))
     for k in range(clusters):
-        prior[SHARE, k] = math.exp(np.float64(priors[LOGITS, k]) - best)
+        prior[SHARE, k] = math.exp(np.float64(state[LOGITS, k, 0]) - best)
         total += prior[SHARE, k]
     for k in range(clusters):
         prior[SHARE, k] /= total
@@ -135,7 +116,7 @@ def mixture_of(state, prior, weight):
 
 
 @part
-def update(state, prior, shift, mixture, moments, mass, values, momentum, em_rate, new, new_priors):
+def update(state, prior, shift, mixture, moments, mass, values, momentum, em_rate, new):
     """Fill the running moments and the next step of EM in ``new``.
 
     ``moments``, less the shift, are those of a batch of ``values`` a channel; ``mass`` ``(K, C)`` is the mean of τ. A
@@ -159,12 +140,12 @@ def update(state, prior, shift, mixture, moments, mass, values, momentum, em_rat
             new[RUNNING_VAR, k, c] = _toward(state[RUNNING_VAR, k, c], unbiased, rate)
             new[STEP_MEAN, k, c] = em_rate * (mean - mixture[MEAN, k, c]) if finite else 0.0
             new[STEP_VAR, k, c] = em_rate * (var - mixture[VAR, k, c]) if finite else 0.0
-        new_priors[STEP_PRIOR, k] = em_rate * (average - math.exp(prior[LOG_PRIOR, k]))
+        new[STEP_PRIOR, k] = em_rate * (average - math.exp(prior[LOG_PRIOR, k]))
         whole += average
         certain = certain and abs(average) < np.inf
     if not (certain and whole > 0):
         for k in range(clusters):
-            new_priors[STEP_PRIOR, k] = 0.0
+            new[STEP_PRIOR, k] = 0.0
 
 
 @part

@@ -13,11 +13,11 @@ import torch
 from torch import Tensor
 from torch.autograd.graph import increment_version
 
-from uan_da.norms.forward import in_backward, widened
-from uan_da.norms.uan.clusters import Clusters, State, Step, is_frozen, moved, started, started_around
-from uan_da.norms.uan.kernels.layout import dense_format
-from uan_da.norms.uan.kernels.second_order import recorded
-from uan_da.norms.uan.kernels.serving import kernels_of
+from uan_da.norms.forward import in_backward, widened, without_autocast
+from uan_da.norms.uan.assignment import BATCHES, Affine
+from uan_da.norms.uan.clusters import Clusters, State, Step, is_frozen, mixture_of, moved, started, started_around
+from uan_da.norms.uan.kernels.serving import dense_format, kernels_on
+from uan_da.norms.uan.mixture import gain_of
 
 _library: Any = torch.library.Library("uan_da", "DEF")  # type: ignore[no-untyped-call]
 _CLUSTERS = "Tensor mean, Tensor log_var, Tensor prior_logits"
@@ -56,6 +56,7 @@ def start(x: Tensor, clusters: Clusters, initialized: Tensor, eps: float, fused:
     return Clusters(*after), good
 
 
+@torch.no_grad()
 def move(clusters: Clusters, step: Step) -> Clusters:
     """:func:`uan_da.norms.uan.clusters.moved`, likewise."""
     if not torch.compiler.is_compiling():
@@ -99,20 +100,11 @@ def train(
         increment_version([tensor for tensor in after if tensor is not None])
         return y, evidence
     zeroed = [torch.zeros_like(part) if still else part for part, still in zip(step, frozen, strict=True)]
-    y, packed, _, evidence = torch.ops.uan_da.train.default(*inputs, zeroed, list(running or ())[:3], moves, *scalars)
-    rows, (logits, step_prior) = _unpacked(packed.detach(), clusters.mean)
-    new = [*rows[:2], logits, *rows[2:4], step_prior]
-    if running is not None:
-        new += [*rows[4:6], rows[6][:, : running.mass.shape[1]], running.batches + 1]
-    changes = ((old, value) for old, value in zip(after, new, strict=False) if old is not None)
-    write(changes, initialized)
+    y, new, _, evidence = torch.ops.uan_da.train.default(*inputs, zeroed, list(running or ())[:3], moves, *scalars)
+    rows = [(old, row) for old, row in zip(after, new.detach(), strict=False) if old is not None]
+    changes = [(old, row[:, 0] if old.dim() == 1 else row[:, : old.shape[1]]) for old, row in rows]
+    write(changes + ([] if running is None else [(running.batches, running.batches + 1)]), initialized)
     return y, evidence if shares else None
-
-
-def _unpacked(state: Tensor, mean: Tensor) -> tuple[Tensor, Tensor]:
-    """State ``(7, K, C)`` and priors ``(2, K)``."""
-    rows = 7 * mean.numel()
-    return state[:rows].view(7, *mean.shape), state[rows:].view(2, len(mean))
 
 
 def _is_watched(x: Tensor) -> bool:
@@ -127,7 +119,7 @@ def _moves(initialized: Tensor) -> Tensor:
 
 def _start(x: Tensor, *rest: Any) -> tuple[Tensor, ...]:
     clusters, initialized, eps, fused = Clusters(*rest[:3]), *rest[3:]
-    kernels = kernels_of(x) if fused and x.is_cuda else None
+    kernels = kernels_on("cuda") if fused and x.is_cuda else None
     if in_backward() or (kernels is None and initialized):
         return tuple(tensor.clone() for tensor in (*clusters, initialized))
     if kernels is None:
@@ -154,7 +146,7 @@ def _run(
     assert mean is not None
     wide = _dense(x, x)
     outputs = _outputs(torch.empty_like(wide), mean, scalars.sharpness)
-    kernels_of(x).train((*held, *inputs[4:], wide, *outputs), wide, mean.shape[0], frozen, sets, scalars)
+    kernels_on(x.device.type).train((*held, *inputs[4:], wide, *outputs), wide, mean.shape[0], frozen, sets, scalars)
     return outputs if wide is x else (outputs[0].to(x.dtype), *outputs[1:])
 
 
@@ -176,7 +168,7 @@ def _train_gradient(
     d_x, *rest = gradients = _gradients(torch.empty_like(wide), state, sharpness)
     weight, of_evidence = (None if tensor is None else tensor.contiguous() for tensor in (weight, of_evidence))
     tensors = _dense(g, x), of_evidence, wide, weight, state, kept, *gradients
-    kernels_of(x).train_gradient(tensors, wide, gradients[1].shape[0], (eps, balance, sharpness))
+    kernels_on(x.device.type).train_gradient(tensors, wide, gradients[1].shape[0], (eps, balance, sharpness))
     return d_x if wide is x else d_x.to(x.dtype), *rest
 
 
@@ -192,13 +184,12 @@ def _outputs(y: Tensor, mean: Tensor, sharpness: float | None) -> tuple[Tensor, 
         kept = mean.new_empty(3 * k * c, dtype=torch.float64)
     else:
         kept = mean.new_empty(2 * n * c + n * k + 2 * k * c + k)
-    return y, mean.new_empty(7 * k * c + 2 * k), kept, mean.new_empty(0 if sharpness is None else n, k)
+    return y, mean.new_empty(9, k, c), kept, mean.new_empty(0 if sharpness is None else n, k)
 
 
 def _gradients(d_x: Tensor, state: Tensor, sharpness: float | None) -> tuple[Tensor, ...]:
     """That of x, and memory for those of μ, log σ², λ's logits, γ, β and the evidence."""
-    (n, c), new = d_x.shape[:2], state.new_empty
-    k = state.shape[0] // (7 * c + 2)
+    (n, c), k, new = d_x.shape[:2], state.shape[1], state.new_empty
     return d_x, new(k, c), new(k, c), new(k), new(c), new(c), new(0 if sharpness is None else n, k)
 
 
@@ -224,14 +215,15 @@ class _Train(torch.autograd.Function):
         x, weight, state, kept, given = ctx.saved_tensors
         g = torch.zeros_like(x) if g is None else g
         if torch.is_grad_enabled():
-            clusters = Clusters(*_clusters(state, x.shape[1]))
+            clusters = _clusters(state)
             bias = torch.zeros_like(clusters.mean[0], requires_grad=ctx.needs_input_grad[8])
-            gradients = recorded((g, of_evidence), x, clusters, (weight, bias), given, ctx.maths)
+            gradients = _recorded((g, of_evidence), (x, *clusters, weight, bias, given), *ctx.maths)
         else:
             run = torch.ops.uan_da.train_gradient.default if _is_watched(x) else _train_gradient
-            gradients = run(g, of_evidence, x, weight, state, kept, *ctx.maths)
-        if of_state is not None:
-            gradients = _with(gradients, *_clusters(of_state, x.shape[1]))
+            gradients = list(run(g, of_evidence, x, weight, state, kept, *ctx.maths))
+        for i, own in enumerate(() if of_state is None else _clusters(of_state), 1):
+            before = gradients[i]
+            gradients[i] = own if before is None else before + own
         needed = ctx.needs_input_grad[3:]
         return None, None, None, *[gradient if need else None for gradient, need in zip(gradients, needed, strict=True)]
 
@@ -240,18 +232,30 @@ _apply: Any = super(torch.autograd.Function, _Train).apply
 """Without a look for functional transforms, which the layer has taken already."""
 
 
-def _clusters(state: Tensor, channels: int) -> tuple[Tensor, ...]:
-    """μ, log σ² and λ's logits."""
-    k = len(state) // (7 * channels + 2)
-    (mean, log_var, *_), priors = _unpacked(state, state[: k * channels].view(k, channels))
-    return mean, log_var, priors[0]
+def _clusters(state: Tensor) -> Clusters:
+    return Clusters(state[0], state[1], state[2, :, 0])
 
 
-def _with(gradients: tuple[Maybe, ...], *own: Tensor) -> tuple[Maybe, ...]:
-    """``gradients``, and those of the clusters after the step."""
-    d_x, *of_clusters = gradients[:4]
-    sums = (b if a is None else a + b for a, b in zip(of_clusters, own, strict=True))
-    return d_x, *sums, *gradients[4:]
+def _recorded(
+    of_outputs: tuple[Tensor, Maybe], inputs: Sequence[Maybe], eps: float, balance: float, sharpness: float | None
+) -> list[Maybe]:
+    """From the gradients of y and of the evidence, those of ``inputs``, x, μ, log σ², λ's logits, γ, β and the evidence
+    given, by the plain formulas. They count as independent, and autograd records how they came about."""
+    inputs = [None if tensor is None else tensor.view_as(tensor) for tensor in inputs]
+    x, *clusters, weight, bias, given = inputs
+    assert x is not None
+    with without_autocast(x):
+        mixture = mixture_of(Clusters(*clusters), widened(x).dtype)  # type: ignore[arg-type]
+        batch = BATCHES["element" if sharpness is None else "sample"](widened(x), mixture, eps)
+        tau, evidence = batch.assign(given, sharpness or 0.0)
+        affine = Affine(gain_of(batch.mixture.log_prior, weight, balance), bias, None)
+        y = batch.normalize(tau, batch.moments(tau)[:2], affine).to(x.dtype)
+    pairs = zip((y, evidence), of_outputs, strict=True)
+    reached = [(out, g) for out, g in pairs if out is not None and out.requires_grad and g is not None]
+    wanted = [tensor for tensor in inputs if tensor is not None and tensor.requires_grad]
+    ends, gradients = zip(*reached, strict=True)
+    found = iter(torch.autograd.grad(ends, wanted, gradients, create_graph=True, allow_unused=True))
+    return [next(found) if tensor is not None and tensor.requires_grad else None for tensor in inputs]
 
 
 def _differentiable(*inputs: Any) -> tuple[Tensor, ...]:
@@ -271,10 +275,6 @@ def _like(x: Tensor) -> Tensor:
     return torch.empty_like(x, memory_format=dense_format(x))
 
 
-def _fake_like(*like: Any) -> tuple[Tensor, ...]:
-    return tuple(torch.empty_like(tensor) for tensor in like)
-
-
 _library.impl("moves", _moves, "CompositeExplicitAutograd")
 _library.impl("start", _start, "CompositeExplicitAutograd")
 _library.impl("move", _move, "CompositeExplicitAutograd")
@@ -284,8 +284,8 @@ for _device in ("CPU", "CUDA"):
 _library.impl("train", _differentiable, "Autograd")
 for _name, _shapes in (
     ("moves", lambda initialized: torch.empty_like(initialized, dtype=torch.bool)),
-    ("start", lambda x, *rest: _fake_like(*rest[:4])),
-    ("move", lambda *rest: _fake_like(*rest[:3])),
+    ("start", lambda x, *rest: tuple(map(torch.empty_like, rest[:4]))),
+    ("move", lambda *rest: tuple(map(torch.empty_like, rest[:3]))),
     ("train", lambda x, mean, *rest: _outputs(_like(x), mean, rest[10])),
     ("train_gradient", lambda g, _, x, weight, state, *rest: _gradients(_like(x), state, rest[3])),
 ):

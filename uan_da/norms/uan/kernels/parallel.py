@@ -30,11 +30,12 @@ _alone = _START(lambda worker, data, threads, flags: worker(data)), ctypes.CFUNC
 def _openmp() -> tuple[Any, Any]:
     """OpenMP's ``GOMP_parallel(worker, data, threads, flags)`` and ``omp_get_thread_num()``, else those of one
     thread."""
-    for path in [*sorted(Path(torch.__file__).parent.rglob("lib*omp*.so*")), None]:
+    folder = Path(torch.__file__).parent
+    for path in [*sorted([*folder.rglob("lib*omp*.so*"), *folder.rglob("lib*omp*.dylib")]), None]:
         try:
             library = ctypes.CDLL(path and str(path))
             return library.GOMP_parallel, library.omp_get_thread_num
-        except (AttributeError, OSError):
+        except (AttributeError, OSError, TypeError):  # Windows does not take None for what the process has loaded
             continue
     return _alone
 
@@ -80,16 +81,7 @@ def on_threads(kernel):
     return start
 
 
-@intrinsic
-def _thread_number(typing):
-    """That of the thread that asks, from 0 on."""
-
-    def build(context, builder, signature, values):
-        integer = ir.IntType(32)
-        number = cgutils.get_or_insert_function(builder.module, ir.FunctionType(integer, []), _THREAD_NUMBER)
-        return builder.sext(builder.call(number, []), ir.IntType(64))
-
-    return types.int64(), build
+_thread_number = types.ExternalFunction(_THREAD_NUMBER, types.int32())
 
 
 @intrinsic

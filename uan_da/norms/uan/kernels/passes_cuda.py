@@ -9,9 +9,9 @@ The formulas are those of :mod:`~uan_da.norms.uan.kernels.sample_cpu` and
 A program has ``width`` channels, and ``length`` positions at a time, ``steps`` times. Of samples, they are of one
 sample, which has ``parts`` programs; of elements, they are of all samples in a row, ``total`` positions, and all K
 clusters, up to a power of two, are one more axis. The Q sums of a program go to memory, ``(N, P, Q, C)`` or
-``(P, Q, K, C)``, and are added up later: their order does not depend on the GPU. Activations of half precision are read
-and written as they are; the maths has the type of the other operands. ``shape`` is C, S, the distance
-in memory of two channels, that of two positions, ``parts`` or ``total``, ``steps``, and of elements K.
+``(1, P, Q, K, C)``, and are added up later: their order does not depend on the GPU. Activations of half precision are
+read and written as they are; the maths has the type of the other operands. ``shape`` is C, S, the distance in memory of
+two channels, that of two positions, ``parts`` or ``total``, ``steps``, and of elements K.
 """
 
 import triton

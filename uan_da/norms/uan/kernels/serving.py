@@ -1,9 +1,8 @@
-"""Whether there are kernels for a tensor, and whether this machine can compile them."""
+"""Whether there are kernels for a tensor, how it lies in memory, and whether this machine can compile them."""
 
 import functools
 import warnings
 from importlib import import_module
-from types import ModuleType
 from typing import Any
 
 import torch
@@ -11,11 +10,24 @@ from torch import Tensor
 from torch.autograd import forward_ad
 
 from uan_da.norms.uan.clusters import State
-from uan_da.norms.uan.kernels.layout import channels_last
 
 _WIDENED = {torch.float16: torch.float32, torch.bfloat16: torch.float32}
 _WIDENED |= {dtype: dtype for dtype in (torch.float32, torch.float64)}
 """The type in which a kernel computes."""
+_CHANNELS_LAST = {4: torch.channels_last, 5: torch.channels_last_3d}
+
+
+def dense_format(x: Tensor) -> torch.memory_format:
+    """The layout of ``x`` ``(N, C, …)`` among the two that kernels read; other strides are copied into the first."""
+    last = None if x.is_contiguous() else _CHANNELS_LAST.get(x.dim())
+    return last if last is not None and x.is_contiguous(memory_format=last) else torch.contiguous_format
+
+
+def channels_last(x: Tensor) -> bool | None:
+    """Whether channels come last in the memory of ``x``, as the kernels read it, else None; a single position is read
+    as such."""
+    # sizes one by one: a compiler that traces dynamic sizes gets a constant, too
+    return dense_format(x) != torch.contiguous_format or all(size == 1 for size in x.shape[2:]) or None
 
 
 def serves(x: Tensor, dtype: torch.dtype, assignment: str | None = None, clusters: int = 1) -> bool:
@@ -43,7 +55,7 @@ def reads(state: State, x: Tensor, assignment: str, clusters: int) -> bool:
     shapes: tuple[tuple[int, ...], ...] = (*of_clusters, (c,), (c,), *of_clusters)
     if state.running is not None:
         *moments, count = state.running
-        if count.dtype is not torch.int64 or count.is_cpu is not on_cpu:
+        if count.dtype is not torch.int64 or count.is_cpu is not on_cpu or count.numel() != 1:
             return False
         tensors, shapes = (*tensors, *moments), (*shapes, (k, c), (k, c), (k, 1 if assignment == "sample" else c))
     for tensor, shape in zip(tensors, shapes, strict=True):
@@ -78,20 +90,13 @@ def _compiled(
 
 
 @functools.cache
-def kernels_on(device: str) -> ModuleType | None:
+def kernels_on(device: str) -> Any:
     """Numba's kernels of a ``cpu`` or Triton's of ``cuda``, None where they cannot be had."""
     try:
         return import_module(f"uan_da.norms.uan.kernels.{device}")
     except Exception as error:  # no Numba or Triton for this machine, or no folder that can be written
         _warn(str(error).partition("\n")[0])
         return None
-
-
-def kernels_of(x: Tensor) -> ModuleType:
-    """Those that serve ``x``."""
-    kernels = kernels_on(x.device.type)
-    assert kernels is not None
-    return kernels
 
 
 @functools.cache

@@ -25,6 +25,7 @@ from uan_da.norms.uan.kernels.vectors import vectors_of
 
 BYTES = 64
 CHUNK = 256
+INTEGER = ir.IntType(32)
 
 
 class _Strip:
@@ -48,11 +49,8 @@ class _Strip:
                 self._loop(function, clusters, None, at_once)
         self.type = ir.VectorType(self.scalar, lanes)
         with builder.if_then(builder.icmp_signed("<", self.width, self._index(lanes))):
-            inside = [builder.icmp_signed("<", self._index(i), self.width) for i in range(lanes)]
-            mask = ir.Constant(ir.VectorType(ir.IntType(1), lanes), ir.Undefined)
-            for i, bit in enumerate(inside):
-                mask = builder.insert_element(mask, bit, ir.Constant(ir.IntType(32), i))
-            self._loop(function, clusters, mask, 1)
+            lane = ir.Constant(ir.VectorType(self.width.type, lanes), list(range(lanes)))
+            self._loop(function, clusters, builder.icmp_signed("<", lane, self._splat(self.width)), 1)
 
     def _index(self, number):
         return ir.Constant(self.width.type, number)
@@ -97,30 +95,26 @@ class _Strip:
 
     def _fetch(self, pointer):
         """Ask for memory that a later step reads, wherever it lies: no more than a hint."""
-        byte, integer = ir.IntType(8).as_pointer(), ir.IntType(32)
-        kinds, name = [byte, integer, integer, integer], "llvm.prefetch.p0"
-        reads, keep, data = integer(0), integer(3), integer(1)
-        fetch = self._intrinsic(name, ir.VoidType(), kinds)
-        self.builder.call(fetch, [self.builder.bitcast(pointer, byte), reads, keep, data])
+        byte, reads, keep, data = ir.IntType(8).as_pointer(), INTEGER(0), INTEGER(3), INTEGER(1)
+        self._call("llvm.prefetch.p0", ir.VoidType(), self.builder.bitcast(pointer, byte), reads, keep, data)
 
     def _row(self, r):
         """Row r of the coefficients, which is loaded before the loop."""
         if r not in self.coefficients:
             with self.builder.goto_block(self.before):
                 pointer = self.builder.gep(self.rows, [self.builder.mul(self.row_length, self._index(r))])
-                self.coefficients[r] = self._coefficients(pointer)
+                if self.last:
+                    value = self.builder.load(self._cast(pointer), align=self.size)
+                else:
+                    value = self._splat(self.builder.load(pointer))
+                self.coefficients[r] = self.vector(self.builder, value)
         return self.coefficients[r]
 
-    def _coefficients(self, pointer):
-        if self.last:
-            value = self.builder.load(self._cast(pointer), align=self.size)
-        else:
-            integer = ir.IntType(32)
-            one = ir.Constant(self.type, ir.Undefined)
-            one = self.builder.insert_element(one, self.builder.load(pointer), ir.Constant(integer, 0))
-            none = ir.Constant(ir.VectorType(integer, self.type.count), [0] * self.type.count)
-            value = self.builder.shuffle_vector(one, one, none)
-        return self.vector(self.builder, value)
+    def _splat(self, value):
+        """A vector whose lanes are all ``value``."""
+        kind = ir.VectorType(value.type, self.type.count)
+        one = self.builder.insert_element(ir.Constant(kind, ir.Undefined), value, INTEGER(0))
+        return self.builder.shuffle_vector(one, one, ir.Constant(ir.VectorType(INTEGER, kind.count), [0] * kind.count))
 
     def _add_up(self, total, at):
         """Sums over positions, to those of the channels of the lanes, or of the one channel."""
@@ -130,8 +124,7 @@ class _Strip:
             pointer = self.builder.bitcast(pointer, wide.as_pointer())
         else:
             name = f"llvm.vector.reduce.fadd.v{self.type.count}f{8 * self.size}"
-            reduce = self._intrinsic(name, self.scalar, [self.scalar, self.type])
-            total = self.builder.call(reduce, [ir.Constant(self.scalar, -0.0), total], fastmath=("reassoc",))
+            total = self._call(name, self.scalar, self.scalar(-0.0), total, fastmath=("reassoc",))
         if self.size == 4:
             total = self.builder.fpext(total, wide)
         before = self.builder.load(pointer, align=8)
@@ -141,17 +134,13 @@ class _Strip:
         if mask is None:
             return self.builder.load(self._cast(pointer), align=self.size)
         zero = ir.Constant(self.type, [0.0] * self.type.count)
-        kinds = [self.type.as_pointer(), ir.IntType(32), mask.type, self.type]
-        load = self._intrinsic(self._masked("load"), self.type, kinds)
-        return self.builder.call(load, [self._cast(pointer), ir.Constant(ir.IntType(32), self.size), mask, zero])
+        return self._call(self._masked("load"), self.type, self._cast(pointer), INTEGER(self.size), mask, zero)
 
     def _store(self, value, pointer, mask):
         if mask is None:
             self.builder.store(value, self._cast(pointer), align=self.size)
-            return
-        kinds = [self.type, self.type.as_pointer(), ir.IntType(32), mask.type]
-        store = self._intrinsic(self._masked("store"), ir.VoidType(), kinds)
-        self.builder.call(store, [value, self._cast(pointer), ir.Constant(ir.IntType(32), self.size), mask])
+        else:
+            self._call(self._masked("store"), ir.VoidType(), value, self._cast(pointer), INTEGER(self.size), mask)
 
     def _masked(self, what):
         return f"llvm.masked.{what}.v{self.type.count}f{8 * self.size}.p0"
@@ -159,8 +148,10 @@ class _Strip:
     def _cast(self, pointer):
         return self.builder.bitcast(pointer, self.type.as_pointer())
 
-    def _intrinsic(self, name, result, kinds):
-        return cgutils.get_or_insert_function(self.builder.module, ir.FunctionType(result, kinds), name)
+    def _call(self, name, result, *operands, fastmath=()):
+        kind = ir.FunctionType(result, [operand.type for operand in operands])
+        function = cgutils.get_or_insert_function(self.builder.module, kind, name)
+        return self.builder.call(function, operands, fastmath=fastmath)
 
 
 @part

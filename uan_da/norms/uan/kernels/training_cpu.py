@@ -19,7 +19,6 @@ from uan_da.norms.uan.kernels.mixture_cpu import (
     moved,
     numbers_at,
     priors_of,
-    state_at,
     update,
 )
 
@@ -51,24 +50,23 @@ def kernels(number, last, assignment, clusters):
     ):  # fmt: skip
         """Fill y, the new state, which the layer is also ``sets`` to, what is kept, and the evidence; ``addresses`` are
         in the order of :func:`uan_da.norms.uan.kernels.cpu.train`."""
-        at, shape = array(addresses, 18, np.int64), (samples, channels * positions)
+        at, shape, of_state = array(addresses, 18, np.int64), (samples, channels * positions), (9, clusters, channels)
         weight, bias, given, x, y, new, kept, evidence = at[10], at[11], at[12], at[13], at[14], at[15], at[16], at[17]
         gamma, beta = numbers_at(weight, channels, 1.0, number), numbers_at(bias, channels, 0.0, number)
-        state, priors = zeros((7, clusters, channels), number), zeros((2, clusters), number)
-        new_state, new_priors = state_at(new, clusters, channels, number)
+        state, new_state = zeros(of_state, number), array(new, of_state, number)
         mass_columns = 1 if assignment == "sample" else channels
-        exchange(at, frozen, mass_columns, state, priors, True)
-        moved(state, priors, new_state, new_priors)
-        prior = priors_of(new_priors, balance)
+        exchange(at, frozen, mass_columns, state, True)
+        moved(state, new_state)
+        prior = priors_of(new_state, balance)
         shift, mixture = mixture_of(new_state, prior, gamma)
         images, output = array(x, shape, number), array(y, shape, number)
         moments, shares = run_forward(
             each, images, last, shift, mixture, prior, beta, given, eps, sharpness, threads, kept, evidence, output
         )
         values = samples * positions
-        update(state, prior, shift, mixture, moments, shares, values, momentum, em_rate, new_state, new_priors)
+        update(state, prior, shift, mixture, moments, shares, values, momentum, em_rate, new_state)
         if sets:
-            exchange(at, frozen, mass_columns, new_state, new_priors, False)
+            exchange(at, frozen, mass_columns, new_state, False)
 
     @compiled(*key)
     def backward(
@@ -78,8 +76,8 @@ def kernels(number, last, assignment, clusters):
         order of :func:`uan_da.norms.uan.kernels.cpu.train_gradient`."""
         at, shape, of_cluster = array(addresses, 13, np.int64), (samples, channels * positions), (clusters, channels)
         g, of_evidence, x, weight, new, kept, d_x, d_given = at[0], at[1], at[2], at[3], at[4], at[5], at[6], at[12]
-        state, priors = state_at(new, clusters, channels, number)
-        prior = priors_of(priors, balance)
+        state = array(new, (9, clusters, channels), number)
+        prior = priors_of(state, balance)
         shift, mixture = mixture_of(state, prior, numbers_at(weight, channels, 1.0, number))
         d_mixture, d_log_prior = zeros((3, clusters, channels), number), zeros(clusters, np.float64)
         gradient, images, d_images = array(g, shape, number), array(x, shape, number), array(d_x, shape, number)
