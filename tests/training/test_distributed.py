@@ -13,16 +13,19 @@ from typing import Any
 import pytest
 import torch
 
+from uan_da import names
 from uan_da.cli.app import main
+from uan_da.methods.method import Method
 from uan_da.sweeps.server import start_server
 from uan_da.training import launch
 from uan_da.training.distributed import LAUNCHER, agreed
 from uan_da.training.run import Run
-from uan_da.training.training import Training
+from uan_da.training.training import SHARE, Training
 
 sys.path.insert(0, str(Path(__file__).parent))
 from processes import STEPS, build, losses, predicted, train_together
 
+DOCS = Path(__file__).parents[2] / "docs"
 METHODS = ("source_only", "dann", "mcd", "adamatch")
 UAN = "uan norm.backend=reference"
 """The formulas: processes that pool their moments run no kernel, and one of float64 takes seconds to compile."""
@@ -189,6 +192,14 @@ def test_devices_starts_processes_of_which_one_writes(on_two_devices: Launch, tm
     run = Run.open(tmp_path / "run")
     assert run.done
     assert [row["step"] for row in run.metrics()] == [2, 4]
+
+
+def test_an_error_names_every_method_that_shares_its_batches() -> None:
+    methods = {name: names.METHODS.load(name) for name in names.METHODS.targets}
+    sharing = {name for name, method in methods.items() if issubclass(method, Method) and method.parallel}
+    assert set(SHARE) == sharing
+    row = next(line for line in DOCS.joinpath("training.md").read_text().splitlines() if "as in one process |" in line)
+    assert set(row.split("|")[1].strip().split(", ")) == sharing
 
 
 def test_a_method_that_needs_the_whole_batch_is_refused_once(on_two_devices: Launch, tmp_path: Path) -> None:

@@ -31,6 +31,8 @@ from uan_da.training.precision import HALF, tensor_float32
 from uan_da.training.prefetch import FEW, Prefetch
 from uan_da.training.run import Run
 
+SHARE = ("source_only", "joint", "source_and_target", "dann", "mcd", "adamatch", "mme", "ovanet")
+"""The methods that several processes can train."""
 LARGER_BATCH = "Raise train.batch.source and train.batch.target, or take another norm"
 
 
@@ -322,8 +324,7 @@ def _share(recipe: Recipe, model: Classifier, method: Method) -> None:
         names = ", ".join([recipe.method.name, *(added.name for added in recipe.method.then)])
         raise UserError(
             f"method {names}: several processes would not learn what one learns, because the loss is not a mean "
-            "over the images of a batch. Train it in one process; source_only, joint, dann, mcd and adamatch "
-            "share their batches"
+            f"over the images of a batch. Train it in one process; {', '.join(SHARE)} share their batches"
         )
     for part in (model.bottleneck, model.head, method):
         synchronize(part)
