@@ -4,14 +4,14 @@ from typing import Any
 
 import numpy as np
 import pytest
-from llvmlite import binding
+from numba.core.registry import cpu_target
 
 from uan_da.norms.uan.kernels import sweep, vectors
 from uan_da.norms.uan.kernels.compiler import compiled
 from uan_da.norms.uan.kernels.memory import array, zeros
 from uan_da.norms.uan.kernels.vectors import Avx512Vector, Vector
 
-HAS_AVX512 = binding.get_host_cpu_features().get("avx512dq", False)
+HAS_AVX512 = vectors.vectors_of(cpu_target.target_context) is Avx512Vector
 CLASSES = [Vector, pytest.param(Avx512Vector, marks=pytest.mark.skipif(not HAS_AVX512, reason="no AVX-512 here"))]
 
 
