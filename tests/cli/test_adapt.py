@@ -339,3 +339,12 @@ def test_an_unknown_domain_is_named(uan_da: Any, run: Path, tmp_path: Path) -> N
     assert done.returncode == 2
     assert "optdigits_m" in done.stderr
     assert not (tmp_path / "new").exists()
+
+
+def test_an_adapted_run_has_no_training_to_continue(uan_da: Callable[..., Any], run: Path, photos: Path) -> None:
+    adapted = photos.parent / "adapted"
+    assert uan_da("adapt", run, photos / "flat", "--method", "adabn", "--out", adapted).returncode == 0
+    done = uan_da("train", "--resume", "--out", adapted)
+    assert done.returncode == 2
+    assert f"{adapted}: adapt wrote this run; it has no training to continue" in done.stderr
+    assert "Traceback" not in done.stderr

@@ -58,6 +58,9 @@ def test_a_run_that_fails_ends_in_exit_code_1(uan_da: Callable[..., tuple[int, s
     [
         (["--norm", "bn,batchnorm"], "unknown norm 'batchnorm'"),
         (["--seed", "4..0"], "a range goes up"),
+        (["--seed", "0..1000000000"], "a range has at most 10,000 values"),
+        (["--out", "photos"], "--out photos: is not empty, and holds no comparison"),
+        (["--out", "streamed"], "--out streamed: holds streams, whose tables would be replaced"),
         (["--reference", "dan uan"], "--reference: unknown row 'dan uan' (did you mean 'dann uan'?)"),
         (["--device", "cpuu"], "device 'cpuu' cannot be used"),
         (["--device", "cuda:77"], "device 'cuda:77' cannot be used"),
@@ -68,6 +71,9 @@ def test_a_run_that_fails_ends_in_exit_code_1(uan_da: Callable[..., tuple[int, s
 def test_a_mistake_is_one_message(
     uan_da: Callable[..., tuple[int, str, str]], tmp_path: Path, arguments: list[str], message: str
 ) -> None:
+    for place in ("photos/ant.jpg", "streamed/cells/1.json", "streamed/locks/1"):
+        (tmp_path / place).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / place).touch()
     grid = [argument for argument in GRID if argument != "norm=bn"]
     code, _, error = uan_da(*grid, *arguments, cwd=tmp_path)
     assert code == 2

@@ -26,6 +26,8 @@ from uan_da.training.adapt import source_free_method
         (["recipe", "check", "digits", "norm={name:uan}"], "a space is missing, {name: uan}"),
         (["train", "digits", "--epochs", "3"], "keys of a recipe are given without dashes: train.epochs=VALUE"),
         (["train", "digits", "--lr=0.1"], "keys of a recipe are given without dashes: train.optimizer.lr=VALUE"),
+        (["train", "digits", "--norm", "uan"], "keys of a recipe are given without dashes: norm=VALUE"),
+        (["train", "digits", "--train.epochs=3"], "keys of a recipe are given without dashes: train.epochs=VALUE"),
         (["compare", "digits", "--seed", "0-2", "--dry-run"], "'0-2': a range is written 0..2"),
         (["train"], "which recipe? uan-da list recipes"),
         (["list", "methods", "dan_n"], "did you mean 'dann'?"),
@@ -40,6 +42,17 @@ def test_a_hint(uan_da: Callable[..., Any], tmp_path: Path, arguments: list[str]
     done = uan_da(*arguments, cwd=tmp_path)
     assert done.returncode == 2
     assert hint in done.stderr
+
+
+@pytest.mark.parametrize(
+    "arguments", [["compare", "digits", "--norm", "bn", "--jobs", "0"], ["predict", "run", "images", "--batch", "8"]]
+)
+def test_no_hint_at_keys_where_an_option_is_right_or_there_are_no_keys(
+    uan_da: Callable[..., Any], tmp_path: Path, arguments: list[str]
+) -> None:
+    done = uan_da(*arguments, cwd=tmp_path)
+    assert done.returncode == 2
+    assert "keys of a recipe" not in done.stderr
 
 
 def test_whole_keys_of_the_recipe() -> None:

@@ -1,6 +1,11 @@
 import multiprocessing
 import os
+import signal
 import struct
+import subprocess
+import sys
+import time
+from pathlib import Path
 
 import pytest
 import torch
@@ -102,3 +107,18 @@ class Closed:
     """A connection that nobody writes to any more."""
 
     def close(self) -> None: ...
+
+
+def test_ctrl_c_while_the_server_imports_prints_no_traceback(tmp_path: Path) -> None:
+    """A terminal sends it to all processes of the command."""
+    code = "from uan_da.sweeps.server import start_server; start_server(); input()"
+    command = [sys.executable, "-c", code]
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stderr=subprocess.PIPE, cwd=tmp_path, start_new_session=True, text=True
+    ) as process:
+        time.sleep(0.7)
+        os.killpg(process.pid, signal.SIGINT)
+        assert process.stderr is not None
+        told = process.stderr.read()
+    assert "forkserver" not in told
+    assert told.count("KeyboardInterrupt") == 1  # this process's own

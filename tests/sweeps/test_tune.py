@@ -134,9 +134,9 @@ def test_a_trial_that_fails_is_listed_and_the_others_go_on(recipe, tmp_path):
 def test_a_point_that_is_no_recipe_is_told(recipe, tmp_path):
     wrong = Space({"train.learning_rate": (1, 2)})
     with pytest.raises(UserError, match="unknown key 'learning_rate'"):
-        tune(recipe, [], wrong, out=tmp_path, trials=2, validator="snd", executor=MadeUp())
+        tune(recipe, [], wrong, out=tmp_path / "out", trials=2, validator="snd", executor=MadeUp())
     with pytest.raises(UserError, match="unknown validator 'sdn'"):
-        tune(recipe, [], SPACE, out=tmp_path, trials=2, validator="sdn", executor=MadeUp())
+        tune(recipe, [], SPACE, out=tmp_path / "out", trials=2, validator="sdn", executor=MadeUp())
 
 
 def test_without_optuna_the_way_to_it_is_told(recipe, tmp_path, monkeypatch):

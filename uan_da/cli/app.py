@@ -139,13 +139,20 @@ def _run() -> int:
 
 def _hint(arguments: Sequence[str]) -> None:
     """After wrong usage: a key of the recipe is no option."""
-    options = [word.removeprefix("--").partition("=")[0].replace("-", "_") for word in arguments if word[:2] == "--"]
-    if not any(options):
+    command: Any = typer.main.get_command(app)
+    for word in arguments:
+        command = getattr(command, "commands", {}).get(word, command)
+    if not any(parameter.name in ("overrides", "options") for parameter in command.params):
         return
-    from uan_da.recipe.keys import full_key
+    known = {option for parameter in command.params for option in parameter.opts}
+    options = [word.partition("=")[0] for word in arguments if word[:2] == "--"]
+    unknown = [option.removeprefix("--").replace("-", "_") for option in options if option not in known]
+    if not any(unknown):
+        return
+    from uan_da.recipe.keys import key_of_option
 
-    for option in options:
-        if meant := full_key(option):
+    for option in unknown:
+        if meant := key_of_option(option):
             print(f"keys of a recipe are given without dashes: {meant}=VALUE", file=sys.stderr)
 
 

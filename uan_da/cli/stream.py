@@ -68,8 +68,8 @@ def stream(
     from uan_da.streams.cells import stream_methods
     from uan_da.streams.grid import StreamGrid
     from uan_da.streams.values import batches_of, seeds_of, settings_of, split_of
+    from uan_da.sweeps.folder import check_grid_folder
     from uan_da.training.interrupt import Interrupted
-    from uan_da.training.run import check_folder
 
     folders, options = [text for text in runs if "=" not in text], [text for text in runs if "=" in text]
     first = Path(folders[0] if folders else "")
@@ -80,7 +80,7 @@ def stream(
     seeds = [] if seed is None else seeds_of(seed)
     does = choose_executor(executor, device, jobs, threads, ray_address)
     networks = _networks(folders, checkpoint, weights)
-    check_folder(folder)
+    check_grid_folder(folder, streams=True)
     grid = StreamGrid(networks, methods, settings, batches, domains, seeds, asked, length, gamma, dataset)
     grid.check()
     with SweepConsole() as console:

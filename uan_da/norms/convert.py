@@ -113,6 +113,8 @@ def _chosen(model: nn.Module, where: str) -> list[tuple[str, BatchNorm]]:
     ]
     if not norms:
         raise ValueError(f"no BatchNorm to convert: {_norms_of(model)}")
+    if not isinstance(where, str):
+        raise ValueError(f"Expected `where` to be a string, but got {where!r}")
     if where in ("first", "last"):
         one = norms[0 if where == "first" else -1][1]
         return [(path, bn) for path, bn in norms if bn is one]

@@ -27,6 +27,11 @@ def full_key(last: str) -> str | None:
     return found[0] if found else OF_BLOCKS.get(last)
 
 
+def key_of_option(option: str) -> str | None:
+    """The key that somebody means who writes ``--option``; None where there is none."""
+    return option if option.partition(".")[0] in Recipe.model_fields else full_key(option)
+
+
 def _keys(model: type[Strict], path: str = "") -> Iterator[str]:
     for name, field in model.model_fields.items():
         yield f"{path}{name}"

@@ -7,6 +7,7 @@ from uan_da.names import unknown
 from uan_da.streams.setting import SETTINGS, Setting
 
 MAX_BATCH = 200
+MOST_SEEDS = 10_000
 
 
 def settings_of(text: str) -> list[Setting]:
@@ -37,6 +38,8 @@ def seeds_of(text: str) -> list[int]:
     (start,), (stop,) = _integers("--seed", first), _integers("--seed", last)
     if stop < start:
         raise UserError(f"--seed: expected a range such as 0..2, but got {text!r}")
+    if stop - start >= MOST_SEEDS:
+        raise UserError(f"--seed: a range has at most {MOST_SEEDS:,} seeds, but got {text!r}")
     return list(range(start, stop + 1))
 
 

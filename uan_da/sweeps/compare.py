@@ -4,12 +4,12 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Protocol
 
+from uan_da.sweeps.folder import check_grid_folder
 from uan_da.sweeps.grid import build_grid
 from uan_da.sweeps.jobs import Event, Executor
 from uan_da.sweeps.local import Local
 from uan_da.sweeps.sweep import Sweep
 from uan_da.sweeps.table import Table
-from uan_da.training.run import check_folder
 from uan_da.trust import TELLING
 
 
@@ -57,7 +57,7 @@ def compare(
         >>> len(table.failed)
         0
     """
-    check_folder(Path(out))
+    check_grid_folder(Path(out))
     executor = executor or Local.on()
     sweep = Sweep(build_grid(recipe, overrides, TELLING, threads=executor.threads), Path(out), reference)
     sweep.table()  # a wrong reference is told before hours of training

@@ -17,6 +17,8 @@ from uan_da.trust import NOTHING, Trust
 BASELINE = "source_only"
 MAIN = ("task", "method", "norm", "seed")
 """Axes that every grid has, of one value at least."""
+MOST = 10_000
+"""Values of a range: a slip of the keyboard would fill the memory."""
 
 
 @dataclass(frozen=True)
@@ -136,6 +138,8 @@ def _range(text: str) -> Iterator[str]:
     first, last = map(int, found.groups())
     if last < first:
         raise UserError(f"command line: {text!r}: a range goes up, such as 0..4")
+    if last - first >= MOST:
+        raise UserError(f"command line: {text!r}: a range has at most {MOST:,} values")
     yield from map(str, range(first, last + 1))
 
 

@@ -13,7 +13,7 @@ import torch
 from uan_da.errors import UserError
 from uan_da.sweeps import memory
 from uan_da.sweeps.jobs import Event, Job, Tell, failure
-from uan_da.sweeps.server import start_server
+from uan_da.sweeps.server import hear_ctrl_c, start_server
 from uan_da.sweeps.slots import Slots
 from uan_da.training.device import choose_device, cores
 from uan_da.training.interrupt import Interrupted, StopRequest, noticing_signals
@@ -169,6 +169,7 @@ class Child:
 
 def _child(job: Job, device: str, threads: int, parent: Connection, environment: Mapping[str, str]) -> None:
     """The process of a run."""
+    hear_ctrl_c()
     threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
     os.environ.clear()
     os.environ.update(environment)  # the server that this was forked from may be older than a change of it

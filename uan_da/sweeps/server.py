@@ -5,6 +5,10 @@ It imports nothing here, so that a command can start it first, and do its own im
 
 import multiprocessing
 import os
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from multiprocessing import forkserver
 from multiprocessing.context import ForkServerContext
 
@@ -21,7 +25,8 @@ def start_server() -> ForkServerContext:
     before = {name: os.environ.get(name) for name in LIBRARIES}
     os.environ.update(dict.fromkeys(LIBRARIES, "1"))
     try:
-        forkserver.ensure_running()
+        with _deaf_to_ctrl_c():
+            forkserver.ensure_running()
     finally:
         for name, value in before.items():
             if value is None:
@@ -29,3 +34,21 @@ def start_server() -> ForkServerContext:
             else:
                 os.environ[name] = value
     return context
+
+
+@contextmanager
+def _deaf_to_ctrl_c() -> Iterator[None]:
+    """A process that starts inside the block ignores Ctrl-C: interrupted in its imports, it would print a traceback."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, signal.SIG_DFL if before is None else before)  # None: not set by Python
+
+
+def hear_ctrl_c() -> None:
+    """In a process that was forked from the server: Ctrl-C is KeyboardInterrupt again."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -8,13 +8,14 @@ from typing import Any
 
 from uan_da.errors import UserError
 from uan_da.recipe import Recipe, load_recipe
+from uan_da.sweeps.folder import check_grid_folder
 from uan_da.sweeps.jobs import Event, Executor, Job, run_folder
 from uan_da.sweeps.run_id import RunIds
 from uan_da.sweeps.sheet import Sheet
 from uan_da.sweeps.sheets import NONE
 from uan_da.sweeps.space import Space
 from uan_da.sweeps.work import TrainingJob, cut
-from uan_da.training.run import Run, check_folder
+from uan_da.training.run import Run
 from uan_da.trust import TELLING
 
 STARTUP = 5
@@ -103,7 +104,7 @@ def tune(
     """
     optuna = _optuna()
     study = optuna.create_study(direction="maximize", sampler=optuna.samplers.TPESampler(seed=SEED))
-    check_folder(Path(out))
+    check_grid_folder(Path(out))
     folder, run_ids, over = Path(out), RunIds(executor.threads), list[Trial]()
     while len(over) < trials:
         drawn = [study.ask() for _ in range(min(at_once, trials - len(over)))]

@@ -45,7 +45,11 @@ def told(run: Run) -> Iterator[None]:
 
 def kept(run: Run) -> str:
     """Where the run stands, and how to go on with it."""
-    manifest = run.checkpoints.newest()
-    if manifest is None:
+    return f"{last_good(run)}; go on from it with --resume" if run.checkpoints.newest() else last_good(run)
+
+
+def last_good(run: Run) -> str:
+    """Where the run stands."""
+    if run.checkpoints.newest() is None:
         return "there is no checkpoint yet"
-    return f"the last good checkpoint is {run.checkpoint('last')}; go on from it with --resume"
+    return f"the last good checkpoint is {run.checkpoint('last')}"

@@ -38,6 +38,11 @@ def stopped_at(run: Run, recipe: Recipe, record: Record) -> Manifest | None:
 
 def check_resumable(run: Run) -> None:
     """UserError where the folder holds no run, not even one that was killed before it began."""
+    if (run.folder / "adapt.json").is_file():
+        raise UserError(
+            f"{run.folder}: adapt wrote this run; it has no training to continue. To train from its weights, give a "
+            f"recipe with init={run.folder}"
+        )
     there = run.recipe_file.is_file() or run.record_file.is_file()
     if not there and not (run.folder.is_dir() and is_empty(run.folder)):
         raise UserError(f"{run.folder}: holds no run (no recipe.yaml in it)")

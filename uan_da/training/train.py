@@ -17,7 +17,7 @@ from uan_da.recipe import Recipe, load_recipe
 from uan_da.training.checkpoint import Manifest
 from uan_da.training.device import choose_device
 from uan_da.training.distributed import agreed, joined, own_device, share_evaluated, share_state
-from uan_da.training.failure import kept, told
+from uan_da.training.failure import last_good, told
 from uan_da.training.finite import NonFiniteLoss
 from uan_da.training.interrupt import Interrupted, noticing_signals
 from uan_da.training.lock import locked
@@ -156,7 +156,10 @@ def _fit(training: Training, run: Run, saver: Saver, measured: Measured, monitor
                 saver.wait()
                 after = "" if isinstance(error, NonFiniteLoss) else f"step {training.step}: after it "
                 run.log(f"{after}{error}")
-                raise NonFiniteLoss(f"{after}{error}; {kept(run)}") from None
+                raise NonFiniteLoss(
+                    f"{after}{error}; {last_good(run)}. Resumed, the training comes to the same; "
+                    "lower train.optimizer.lr, and start anew with --overwrite"
+                ) from None
             saver.check()
             _stop_where_asked(training, run, saver, number)
 

@@ -107,8 +107,11 @@ def test_a_network_with_uan_starts_from_the_moments_of_all_its_clusters_together
     ("norm", "options", "words"),
     [
         ("gn", {}, "has none"),
-        ("uan", {"shrink": 0.5}, "shrinkage"),
-        ("uan_paper", {}, "sample assignment"),
+        ("dsbn", {}, "parts of DomainSpecificNorm; adabn"),
+        ("transnorm", {}, "parts of TransNorm; adabn"),
+        ("alpha_bn", {}, "parts of AlphaBatchNorm; adabn"),
+        ("uan", {"shrink": 0.5}, r"has shrink=0\.5\. adabn"),
+        ("uan_paper", {}, r"has assignment=element, scale=prior\. adabn"),
     ],
 )
 def test_what_it_cannot_adapt_is_refused(norm: str, options: dict[str, object], words: str) -> None:

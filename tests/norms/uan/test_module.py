@@ -172,6 +172,7 @@ def test_a_compiled_training_is_the_eager_one(options: dict[str, Any]) -> None:
         ({"moments": "running"}, "`moments` to be one of"),
         ({"scale": "prio"}, "`scale` to be one of"),
         ({"sharpness": 0.0}, "`sharpness` to be larger than 0"),
+        ({"sharpness": float("inf")}, "`sharpness` to be larger than 0, and finite"),
         ({"em_rate": 1.5}, "`em_rate` to be between 0 and 1"),
         ({"eps": 0.0}, "`eps` to be larger than 0"),
         ({"shrink": 1.0}, "`shrink` to be between 0 and 1, both excluded"),

@@ -15,11 +15,15 @@ from uan_da.methods.method import SourceFreeMethod
 from uan_da.methods.target import Target
 from uan_da.models.classifier import Classifier
 from uan_da.norms import UAN, convert_norm, recalibrate, to_batch_norm
+from uan_da.norms.baselines.alpha_bn import AlphaBatchNorm
+from uan_da.norms.domain import DomainNorm
 from uan_da.norms.uan.fit import Batches, fit_mixture
 
 CLUSTERS = (1, 2, 4, 8, 16, 32)
 """The K that are tried."""
 AFFINE = ("weight", "bias")
+CONVERTED: dict[str, Any] = {"assignment": "sample", "moments": "batch", "scale": "none", "shrink": None}
+"""The options of a UAN that can be begun anew."""
 IMAGES = 8
 """Images that a cluster has on average at least, for its K to be tried."""
 TRIAL = 2048
@@ -107,22 +111,25 @@ class UANAdaptation(SourceFreeMethod):
 
 def _check(model: Classifier) -> None:
     """UserError where the backbone has no norm that can be converted, or one that BatchNorm cannot stand for."""
-    norms = [module for module in model.backbone.modules() if isinstance(module, BatchNorm | UAN)]
+    modules = list(model.backbone.modules())
+    owner = next((module for module in modules if isinstance(module, DomainNorm | AlphaBatchNorm)), None)
+    if owner is not None:
+        raise UserError(
+            "uan gives the BatchNorms of the backbone clusters, and those of this backbone are parts of "
+            f"{type(owner).__name__}; adabn, shot and lame do without"
+        )
+    norms = [module for module in modules if isinstance(module, BatchNorm | UAN)]
     if not norms:
         raise UserError(
             "uan gives the BatchNorms of the backbone clusters, and this backbone has none; shot and lame do without"
         )
     for layer in norms:
-        options = layer.options if isinstance(layer, UAN) else None
-        if options and (options.assignment, options.moments, options.scale, options.shrink) != (
-            "sample",
-            "batch",
-            "none",
-            None,
-        ):
+        own = {name: getattr(layer.options, name) for name in CONVERTED} if isinstance(layer, UAN) else CONVERTED
+        others = ", ".join(f"{name}={value}" for name, value in own.items() if value != CONVERTED[name])
+        if others:
             raise UserError(
                 "uan adapts networks with BatchNorm, or with UAN of sample assignment by batch moments, without scale "
-                f"and shrinkage; this one has {options}. adabn does without"
+                f"and shrinkage; this one has {others}. adabn does without"
             )
 
 

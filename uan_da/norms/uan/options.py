@@ -1,6 +1,7 @@
 """The options of a UAN layer, written once for the layer, the conversion and the recipes."""
 
 import inspect
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, TypeVar, get_args, get_type_hints
@@ -97,7 +98,7 @@ class Options:
         self._check("num_clusters", self.num_clusters >= 1, "an integer of at least 1")
         self._check("shrink_groups", self.shrink_groups >= 1, "an integer of at least 1")
         self._check("em_rate", 0.0 <= self.em_rate <= 1.0, "between 0 and 1")
-        self._check("sharpness", self.sharpness > 0.0, "larger than 0")
+        self._check("sharpness", 0.0 < self.sharpness < math.inf, "larger than 0, and finite")
         self._check("shrink", shrink is None or 0.0 < shrink < 1.0, "between 0 and 1, both excluded")
         self._check("depth", self.depth >= 0, "an integer of at least 0")
         self._check("depth", not (elements and self.depth), "0 under element assignment, where no whole sample has one")
