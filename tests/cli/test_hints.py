@@ -30,6 +30,15 @@ from uan_da.training.adapt import source_free_method
         (["train", "digits", "--train.epochs=3"], "keys of a recipe are given without dashes: train.epochs=VALUE"),
         (["compare", "digits", "--seed", "0-2", "--dry-run"], "'0-2': a range is written 0..2"),
         (["train"], "which recipe? uan-da list recipes"),
+        (
+            ["train", "photos.d"],
+            "recipe 'photos.d': is a folder. For one of images, `uan-da start photos.d` writes a recipe",
+        ),
+        (
+            ["train", "card.yaml"],
+            "card.yaml: is a card, which describes images; a recipe names it by its key 'dataset'",
+        ),
+        (["datasets", "check", "./recipe.yaml"], "recipe.yaml: is a recipe; the card that describes its images"),
         (["list", "methods", "dan_n"], "did you mean 'dann'?"),
         (["list", "recipes", "digits"], "uan-da recipe show digits"),
         (["list", "norm"], "Invalid value for 'kind': 'norm' is not one of"),
@@ -39,6 +48,9 @@ from uan_da.training.adapt import source_free_method
     ],
 )
 def test_a_hint(uan_da: Callable[..., Any], tmp_path: Path, arguments: list[str], hint: str) -> None:
+    (tmp_path / "photos.d").mkdir()
+    (tmp_path / "card.yaml").write_text("domains: {a: {}}\nclasses: [x, y]\n")
+    (tmp_path / "recipe.yaml").write_text("dataset: ./card.yaml\n")
     done = uan_da(*arguments, cwd=tmp_path)
     assert done.returncode == 2
     assert hint in done.stderr

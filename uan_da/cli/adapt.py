@@ -98,7 +98,7 @@ def conditions_sheet(report: dict[str, Any]) -> "Sheet":
         ends = [one["confidence"], *([one["accuracy"]] if report["labelled"] else [])]
         arrows = ["–" if pair[0] is None else " → ".join(map(percent, pair)) for pair in ends]
         rows.append([str(number), percent(one["share"]), *arrows])
-    return Sheet(f"{len(rows)} conditions found", heads, rows, 1)
+    return Sheet(f"{len(rows)} {'condition' if len(rows) == 1 else 'conditions'} found", heads, rows, 1)
 
 
 def changes(report: dict[str, Any]) -> list[str]:

@@ -124,6 +124,8 @@ def read_card(path: Path, trust: Trust = NOTHING) -> Card:
         UserError: it is no card (all its mistakes, ``FILE:LINE: KEY: PROBLEM``).
     """
     source = read_yaml(path)
+    if "dataset" in source.data and "domains" not in source.data:
+        raise UserError(f"{path}: is a recipe; the card that describes its images is what its key 'dataset' names")
     try:
         return Card.model_validate(source.data, context=trust)
     except ValidationError as error:

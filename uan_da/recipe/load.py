@@ -29,6 +29,8 @@ def find_recipe(name: str) -> Path:
     path = Path(name)
     if path.is_file():
         return path
+    if path.is_dir():
+        raise UserError(f"recipe {name!r}: is a folder. For one of images, `uan-da start {name}` writes a recipe")
     if path.suffix in {".yaml", ".yml"} or len(path.parts) > 1:
         raise UserError(f"recipe {name!r}: no such file")
     raise UserError(unknown("recipe", name, recipes))
@@ -56,6 +58,8 @@ def load_recipe(name: str | Path, overrides: Iterable[str] = (), trust: Trust = 
 
 def _load(name: str | Path, overrides: Iterable[str], trust: Trust) -> Recipe:
     source = read_yaml(find_recipe(str(name)))
+    if "domains" in source.data and "dataset" not in source.data:
+        raise UserError(f"{source.origin}: is a card, which describes images; a recipe names it by its key 'dataset'")
     apply_overrides(source, overrides)
     return check_recipe(source, trust)
 

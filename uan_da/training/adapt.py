@@ -9,6 +9,7 @@ import torch
 from pydantic import ValidationError
 
 from uan_da.data.adapter import Examples
+from uan_da.data.image_files import DamagedImage
 from uan_da.data.images import ImageSet
 from uan_da.data.label_space import dataset_of
 from uan_da.data.own_images import target_folder
@@ -117,7 +118,10 @@ def adapt_run(
     _check_setting(run, method)
     trained = Trained.load(run, checkpoint, choose_device(device_name))
     examples, names = _examples(str(images), run, trained)
-    (stored,) = store([examples], trained.recipe.input, trained.device)
+    try:
+        (stored,) = store([examples], trained.recipe.input, trained.device)
+    except DamagedImage as error:
+        raise UserError(f"{error}; repair it, or take it out. `uan-da predict` names all such files") from None
     before, after, built = _adapt(trained, method, stored)
     of_what = {"run": str(run.folder), "checkpoint": checkpoint, "step": trained.step, "images": str(images)}
     how = {"method": method.to_dict(), "seed": trained.recipe.seed, "classes": list(trained.classes)}
