@@ -59,7 +59,7 @@ def test_a_run_that_fails_ends_in_exit_code_1(uan_da: Callable[..., tuple[int, s
         (["--norm", "bn,batchnorm"], "unknown norm 'batchnorm'"),
         (["--seed", "4..0"], "a range goes up"),
         (["--seed", "0..1000000000"], "a range has at most 10,000 values"),
-        (["--out", "photos"], "--out photos: is not empty, and holds no comparison"),
+        (["--out", "photos"], "--out photos: is not empty, and holds something else"),
         (["--out", "streamed"], "--out streamed: holds streams, whose tables would be replaced"),
         (["--reference", "dan uan"], "--reference: unknown row 'dan uan' (did you mean 'dann uan'?)"),
         (["--device", "cpuu"], "device 'cpuu' cannot be used"),

@@ -82,6 +82,7 @@ def test_gradual_goes_through_the_severities(uan_da: Any, run: Path, tmp_path: P
         (["--batch", "0"], "sizes from 1 to 200"),
         (["--batch", "x"], "whole numbers"),
         (["--seed", "2..1"], "a range such as"),
+        (["--seed", "0..1000000000"], "at most 10,000 seeds"),
         (["--split", "all"], "train or test"),
         (["--method", "uam"], "did you mean 'uan'"),
         (["uan.num_cluster=4"], "num_clusters"),
@@ -95,6 +96,15 @@ def test_mistakes_are_told_in_one_message(uan_da: Any, run: Path, tmp_path: Path
     assert done.returncode == 2, done.stdout
     assert said in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_the_folder_of_a_comparison_is_refused(uan_da: Any, run: Path, tmp_path: Path) -> None:
+    (tmp_path / "locks").mkdir()
+    (tmp_path / "table.json").touch()
+    done = uan_da("stream", run, "--domain", "fog", "--method", "uan", "--length", "5", "--out", tmp_path)
+    assert done.returncode == 2
+    assert f"--out {tmp_path}: holds runs, whose tables would be replaced" in done.stderr
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["locks", "table.json"]
 
 
 def test_a_network_without_batch_norm_is_refused_with_the_reason(uan_da: Any, run: Path, tmp_path: Path) -> None:

@@ -231,3 +231,9 @@ def test_layers_that_cannot_assign_together_leave_the_model_as_it_was() -> None:
     with pytest.raises(ValueError, match="need one num_clusters"):
         convert_norm(model, factory)
     assert dict(model.named_modules()) == before
+
+
+@pytest.mark.parametrize("where", [None, 3, ["last"]])
+def test_a_place_that_is_no_string_is_named(where: object) -> None:
+    with pytest.raises(ValueError, match="Expected `where` to be a string, but got"):
+        convert_norm(Net(), "uan", where)  # type: ignore[arg-type]

@@ -122,3 +122,16 @@ def test_ctrl_c_while_the_server_imports_prints_no_traceback(tmp_path: Path) -> 
         told = process.stderr.read()
     assert "forkserver" not in told
     assert told.count("KeyboardInterrupt") == 1  # this process's own
+
+
+def test_runs_of_a_command_that_ignores_ctrl_c_ignore_it_too(tmp_path: Path) -> None:
+    """As one in the background of a script does."""
+    code = "import signal; signal.signal(signal.SIGINT, signal.SIG_IGN); from uan_da.cli.app import main; main()"
+    few = ["train.epochs=1", "train.steps_per_epoch=60", "--jobs", "1", "--out", "out"]
+    command = [sys.executable, "-c", code, "compare", "digits", "--method", "source_only", "--norm", "bn", *few]
+    with subprocess.Popen(command, cwd=tmp_path, start_new_session=True, stdout=subprocess.DEVNULL) as process:
+        while process.poll() is None and not list(tmp_path.glob("out/runs/*/train.log")):
+            time.sleep(0.05)
+        os.killpg(process.pid, signal.SIGINT)
+    assert process.returncode == 0
+    assert list(tmp_path.glob("out/runs/*/done"))

@@ -21,10 +21,8 @@ def check_grid_folder(folder: Path, *, streams: bool = False) -> None:
     if not folder.is_dir() or is_empty(folder):
         return
     there = {path.name for path in folder.iterdir()}
-    own, other = (OF_STREAMS, OF_RUNS) if streams else (OF_RUNS, OF_STREAMS)
+    own, other, others = (OF_STREAMS, OF_RUNS, "runs") if streams else (OF_RUNS, OF_STREAMS, "streams")
     if there & other and not there & own:
-        kind = "a comparison" if streams else "streams"
-        raise UserError(f"--out {folder}: holds {kind}, whose tables would be replaced. Choose another folder")
+        raise UserError(f"--out {folder}: holds {others}, whose tables would be replaced. Choose another folder")
     if not there & (own | OF_BOTH):
-        kind = "streams" if streams else "a comparison"
-        raise UserError(f"--out {folder}: is not empty, and holds no {kind.removeprefix('a ')}. Choose another folder")
+        raise UserError(f"--out {folder}: is not empty, and holds something else. Choose another folder")

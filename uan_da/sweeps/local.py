@@ -13,7 +13,7 @@ import torch
 from uan_da.errors import UserError
 from uan_da.sweeps import memory
 from uan_da.sweeps.jobs import Event, Job, Tell, failure
-from uan_da.sweeps.server import hear_ctrl_c, start_server
+from uan_da.sweeps.server import hear_ctrl_c, hears_ctrl_c, start_server
 from uan_da.sweeps.slots import Slots
 from uan_da.training.device import choose_device, cores
 from uan_da.training.interrupt import Interrupted, StopRequest, noticing_signals
@@ -116,7 +116,9 @@ class Pass:
         while left and (device := self.slots.device()):
             job = left.pop(0)
             ours, theirs = context.Pipe()
-            process = context.Process(target=_child, args=(job, device, threads, theirs, dict(os.environ)))
+            process = context.Process(
+                target=_child, args=(job, device, threads, theirs, dict(os.environ), hears_ctrl_c())
+            )
             process.start()
             theirs.close()
             self.children[ours] = Child(job, process)
@@ -167,9 +169,12 @@ class Child:
     stopping: bool = False
 
 
-def _child(job: Job, device: str, threads: int, parent: Connection, environment: Mapping[str, str]) -> None:
-    """The process of a run."""
-    hear_ctrl_c()
+def _child(
+    job: Job, device: str, threads: int, parent: Connection, environment: Mapping[str, str], hears: bool
+) -> None:
+    """The process of a run, which ``hears`` Ctrl-C if its parent does."""
+    if hears:
+        hear_ctrl_c()
     threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
     os.environ.clear()
     os.environ.update(environment)  # the server that this was forked from may be older than a change of it

@@ -49,6 +49,11 @@ def _deaf_to_ctrl_c() -> Iterator[None]:
         signal.signal(signal.SIGINT, signal.SIG_DFL if before is None else before)  # None: not set by Python
 
 
+def hears_ctrl_c() -> bool:
+    """Whether this process does; one in the background of a shell may not."""
+    return signal.getsignal(signal.SIGINT) is not signal.SIG_IGN
+
+
 def hear_ctrl_c() -> None:
     """In a process that was forked from the server: Ctrl-C is KeyboardInterrupt again."""
     signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -45,7 +45,8 @@ def told(run: Run) -> Iterator[None]:
 
 def kept(run: Run) -> str:
     """Where the run stands, and how to go on with it."""
-    return f"{last_good(run)}; go on from it with --resume" if run.checkpoints.newest() else last_good(run)
+    way_on = "; go on from it with --resume" if run.checkpoints.newest() else ""
+    return last_good(run) + way_on
 
 
 def last_good(run: Run) -> str:
