@@ -107,6 +107,7 @@ def test_a_network_with_uan_starts_from_the_moments_of_all_its_clusters_together
     ("norm", "options", "words"),
     [
         ("gn", {}, "has none"),
+        ("acn", {}, "has none"),
         ("dsbn", {}, "parts of DomainSpecificNorm; adabn"),
         ("transnorm", {}, "parts of TransNorm; adabn"),
         ("alpha_bn", {}, "parts of AlphaBatchNorm; adabn"),

@@ -112,16 +112,16 @@ class UANAdaptation(SourceFreeMethod):
 def _check(model: Classifier) -> None:
     """UserError where the backbone has no norm that can be converted, or one that BatchNorm cannot stand for."""
     modules = list(model.backbone.modules())
+    norms = [module for module in modules if isinstance(module, BatchNorm | UAN)]
+    if not norms:
+        raise UserError(
+            "uan gives the BatchNorms of the backbone clusters, and this backbone has none; shot and lame do without"
+        )
     owner = next((module for module in modules if isinstance(module, DomainNorm | AlphaBatchNorm)), None)
     if owner is not None:
         raise UserError(
             "uan gives the BatchNorms of the backbone clusters, and those of this backbone are parts of "
             f"{type(owner).__name__}; adabn, shot and lame do without"
-        )
-    norms = [module for module in modules if isinstance(module, BatchNorm | UAN)]
-    if not norms:
-        raise UserError(
-            "uan gives the BatchNorms of the backbone clusters, and this backbone has none; shot and lame do without"
         )
     for layer in norms:
         own = {name: getattr(layer.options, name) for name in CONVERTED} if isinstance(layer, UAN) else CONVERTED
